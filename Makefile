@@ -1,0 +1,75 @@
+# The two commands to know: `make demo` shows what argus does, `make test` proves it.
+# Both set themselves up in .venv the first time, and again whenever requirements.txt, settings.ini or setup.py change.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.stamp
+HERE   := $(CURDIR)/$(VENV)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo lab test test-all export readme clean-notebooks clean
+
+help:  ## Say what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+# --- Setting up ---------------------------------------------------------------------------------------------------
+
+# The stamp is written last, so an install that failed or was interrupted is tried again. A virtual environment does
+# not survive a move of its folder: one that was made elsewhere counts as missing.
+ifeq ($(shell grep -sF '$(HERE)' $(BIN)/activate),)
+.PHONY: $(STAMP)
+endif
+
+$(STAMP): requirements.txt settings.ini setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'argus_nb needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...' >&2; exit 2; }
+	@rm -f $(STAMP)
+	@{ grep -qsF '$(HERE)' $(BIN)/activate && $(BIN)/python -m pip --version; } >/dev/null 2>&1 || \
+	  { echo 'Making $(VENV)'; $(PYTHON) -m venv --clear $(VENV); }
+	@echo 'Installing requirements.txt into $(VENV) (a few minutes the first time)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+setup: $(STAMP)  ## Install everything into .venv (the other targets do this by themselves)
+
+# --- Using --------------------------------------------------------------------------------------------------------
+
+demo: $(STAMP)  ## Film a small world with a simulated hand and turn the clip into a 360 video
+	@$(BIN)/python scripts/make_demo_input.py demo/input.mp4
+	$(BIN)/argus generate demo/input.mp4 demo/output.mp4 --overwrite
+
+lab: $(STAMP)  ## Open the notebooks
+	$(BIN)/jupyter lab nbs
+
+# --- Testing ------------------------------------------------------------------------------------------------------
+
+# What is quick and catches the commonest slips comes first. Two notebooks run side by side, so each gets one thread;
+# pytest runs alone and takes what there is.
+CHECKS     := tests/test_hygiene.py tests/test_notebooks.py
+ONE_THREAD := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+
+test: $(STAMP)  ## Check the notebooks and the package, run every notebook, run pytest
+	$(BIN)/python -m pytest -q $(CHECKS)
+	$(ONE_THREAD) $(BIN)/nbdev_test --n_workers 2 --timing
+	$(BIN)/python -m pytest -q tests $(CHECKS:%=--ignore=%)
+
+test-all: $(STAMP)  ## The same with everything that is marked slow
+	$(BIN)/python -m pytest -q $(CHECKS)
+	$(ONE_THREAD) $(BIN)/nbdev_test --n_workers 2 --timing --flags slow
+	$(BIN)/python -m pytest -q tests $(CHECKS:%=--ignore=%) --slow
+
+# --- Writing ------------------------------------------------------------------------------------------------------
+
+export: $(STAMP)  ## Write argus_nb/ from the notebooks
+	$(BIN)/nbdev_export
+
+clean-notebooks: $(STAMP)  ## Strip execution counts and metadata from the notebooks
+	$(BIN)/nbdev_clean
+
+readme: $(STAMP)  ## Write README.md from nbs/index.ipynb
+	$(BIN)/python scripts/make_readme.py
+
+clean:  ## Remove what the other targets made, .venv included
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .hypothesis
