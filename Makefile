@@ -22,11 +22,11 @@ ifeq ($(shell grep -sF '$(HERE)' $(BIN)/activate),)
 endif
 
 $(STAMP): requirements.txt settings.ini setup.py
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo 'argus_nb needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...' >&2; exit 2; }
 	@rm -f $(STAMP)
-	@{ grep -qsF '$(HERE)' $(BIN)/activate && $(BIN)/python -m pip --version; } >/dev/null 2>&1 || \
-	  { echo 'Making $(VENV)'; $(PYTHON) -m venv --clear $(VENV); }
+	@{ grep -qsF '$(HERE)' $(BIN)/activate && $(BIN)/python -m pip --version; } >/dev/null 2>&1 || { \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'argus_nb needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...' >&2; exit 2; }; \
+	  echo 'Making $(VENV)'; $(PYTHON) -m venv --clear $(VENV); }
 	@echo 'Installing requirements.txt into $(VENV) (a few minutes the first time)'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -105,7 +105,7 @@ PROMISED = {
     'projection': [
         'perspective_to_panorama(frames, world_from_camera, fov_x, size, *, fov_y=, principal_point=, mode=, antialias=)',
         'panorama_to_perspective(panorama, world_from_camera, fov_x, size, *, fov_y=, principal_point=, mode=, antialias=)',
-        'rotate_panorama(panorama, rotation, ...)', 'panorama_to_cubemap(panorama, ...)', 'cubemap_to_panorama(cubemap, size, ...)'],
+        'rotate_panorama(panorama, rotation, ...)', 'panorama_to_cubemap(panorama, face_size, ...)', 'cubemap_to_panorama(faces, size, ...)'],
     'video': ['read_video(path, ...)', 'write_video(path, frames, fps, spherical=, audio_from=, ...)', 'video_info(path)', 'Video'],
     'cameras': ['CameraTrack(world_from_camera, fov_x, fov_y=, principal_point=, ...)', 'load_cameras(path, ...)'],
     'motion': ['simulate_motion(num_frames, fps, generator, ...)'],
