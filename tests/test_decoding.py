@@ -1,0 +1,86 @@
+"Decoding against plain loops of its own, on grids of sizes and chunks, in half precision, and on its errors."
+import numpy as np, pytest, torch
+from torch.testing import assert_close
+from argus_nb.decoding import SEAMS, blend_weights, decode, decode_plain, ramp_weights, seam_discontinuity
+from argus_nb.runtime import InputError
+from diffusers import AutoencoderKLTemporalDecoder
+
+@pytest.fixture(scope='module')
+def vae():
+    torch.manual_seed(0)
+    return AutoencoderKLTemporalDecoder(block_out_channels=(32, 32), down_block_types=('DownEncoderBlock2D',)*2, layers_per_block=1, scaling_factor=.3).eval()
+
+def noise(*shape, seed=0): return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+def plain_pixels(vae, latents, chunk):
+    "Frames in [-1, 1], chunk by chunk, straight from the decoder's own call."
+    with torch.no_grad():
+        return torch.cat([vae.decode(latents[i:i + chunk]/.3, num_frames=len(latents[i:i + chunk])).sample for i in range(0, len(latents), chunk)])
+
+def loop_weights(seam, width, ratio):
+    "Column weights written out one by one, from the text of the method."
+    if seam == 'blended': return [1 - 2*abs((j + .5)/width - .5) for j in range(width)]
+    half = width//2; s = (half - int(np.floor(width/ratio)))//2
+    left = [0.]*s + list(np.linspace(0, 1, half - 2*s)) + [1.]*s
+    return left + left[::-1]
+
+@pytest.mark.parametrize('seam', ('blended', 'ramp'))
+@pytest.mark.parametrize('frames, height, width, chunk, ratio', [(1, 4, 8, 10, 16), (3, 4, 8, 2, 4), (4, 8, 16, 3, 16), (2, 6, 10, 1, 8)])
+def test_blending_equals_a_loop_over_columns(vae, seam, frames, height, width, chunk, ratio):
+    latents = noise(frames, 4, height, width)
+    straight = plain_pixels(vae, latents, chunk)
+    turned = plain_pixels(vae, torch.cat([latents[..., width//2:], latents[..., :width//2]], -1), chunk)
+    turned = torch.cat([turned[..., width:], turned[..., :width]], -1)
+    expected = torch.empty_like(straight)
+    for j, h in enumerate(loop_weights(seam, 2*width, ratio)): expected[..., j] = h*straight[..., j] + (1 - h)*turned[..., j]
+    assert_close(decode(vae, latents, seam, chunk, ratio), ((expected + 1)/2).clamp(0, 1), atol=2e-6, rtol=0)
+
+@pytest.mark.parametrize('width', (8, 12, 32, 256, 2048))
+def test_two_halves_of_the_weights_add_up_to_one(width):
+    for weights in (blend_weights(width), *(ramp_weights(width, ratio) for ratio in (2, 4, 16))):
+        assert weights.shape == (width,) and weights.min() >= 0 and weights.max() <= 1
+        assert_close(weights, weights.flip(0))
+        assert_close(weights[:width//2] + weights[:width//2].flip(0), torch.ones(width//2))
+
+@pytest.mark.parametrize('width', (8, 10, 16))
+def test_circular_equals_decoding_a_wider_grid(vae, width):
+    latents, margin = noise(3, 4, 4, width), -(-width//8)
+    columns = [j%width for j in range(-margin, width + margin)]
+    wide = plain_pixels(vae, latents[..., columns], 2)
+    assert_close(decode(vae, latents, 'circular', chunk=2), (wide[..., 2*margin:2*(margin + width)]/2 + .5).clamp(0, 1))
+
+@pytest.mark.parametrize('seam', SEAMS)
+def test_chunks_can_be_decoded_apart(vae, seam):
+    latents = noise(7, 4, 4, 8)
+    together = decode(vae, latents, seam, chunk=3)
+    assert_close(torch.cat([decode(vae, latents[i:i + 3], seam, chunk=3) for i in (0, 3, 6)]), together)
+    assert not torch.allclose(decode(vae, latents, seam, chunk=7), together, atol=1e-3)  # the chunk is part of the setting
+
+def test_half_precision_comes_back_as_float32(vae):
+    import copy
+    half = copy.deepcopy(vae).to(torch.bfloat16)
+    latents = noise(2, 4, 4, 8)
+    frames = decode(half, latents)
+    assert frames.dtype == torch.float32
+    assert (frames - decode(vae, latents)).abs().mean() < .02
+
+def test_no_gradient_is_kept(vae):
+    assert not decode_plain(vae, noise(1, 4, 4, 8).requires_grad_()).requires_grad
+
+def test_the_seam_measure_sees_the_seam_alone():
+    longitude = (torch.arange(128) + .5)/128*2*torch.pi
+    scene = .5 + .2*(longitude*3).cos()*torch.linspace(-1, 1, 16)[:, None]
+    broken = scene + torch.linspace(0, .1, 128)
+    assert seam_discontinuity(broken[None]) > 10
+    assert seam_discontinuity(broken[None].roll(40, -1)) < 1.5   # the fault is elsewhere now
+    assert seam_discontinuity(scene.expand(4, 3, 16, 128)) == pytest.approx(seam_discontinuity(scene))
+
+@pytest.mark.parametrize('call, message', [
+    (lambda vae: decode(vae, noise(2, 4, 4, 8), 'Blended'), "seam must be one of none, blended, ramp, circular, got 'Blended'"),
+    (lambda vae: decode(vae, noise(2, 3, 4, 8)), r'latents must have shape \(T, 4, h, w\)'),
+    (lambda vae: decode(vae, noise(2, 4, 4, 9), 'ramp'), 'even number of latent columns, got 9'),
+    (lambda vae: decode(vae, noise(2, 4, 4, 8), chunk=0), 'chunk must be at least one frame, got 0'),
+    (lambda vae: decode(vae, noise(2, 4, 4, 8), 'ramp', ratio=0), 'ratio must be at least 2'),
+])
+def test_wrong_arguments_say_what_was_found(vae, call, message):
+    with pytest.raises(InputError, match=message): call(vae)
