@@ -92,13 +92,13 @@ def simulate_motion(
     clips:int|None=None,             # None: one track. A number: a list of so many, drawn at once
     min_drift:float=0.,              # If positive: yaw always drifts, at least this many degrees per second
     motion:HandMotion=HandMotion(),  # How the hand moves
-    times:str='paper',               # 'paper': t = k / fps; 'release': a hair faster
+    timing:str='paper',              # 'paper': t = k / fps; 'release': a hair faster
 )->CameraTrack|list[CameraTrack]:    # Absolute tracks: the first rotation is the start, not the identity
     "Simulated hand-held motion: noise, oscillation, drift and start for each angle, and a field of view."
     check(clips is None or clips >= 1, f'clips must be None or positive, got {clips}')
     check(fov_x is not None or fov_y is None, 'fov_y is given without fov_x')
     drawn_x, drawn_y = random_fov(clips or 1, generator)
-    terms = motion_terms(clips or 1, frame_times(num_frames, fps, times), generator, motion, min_drift)
+    terms = motion_terms(clips or 1, frame_times(num_frames, fps, timing), generator, motion, min_drift)
     if level: terms['start'] = torch.zeros_like(terms['start'])
     angles = sum(terms.values()).deg2rad()
     given = fov_x is not None
