@@ -31,6 +31,7 @@ def nearest_rotation(
     check(bool((error <= tolerance).all()), f'{name} must be rotations (orthonormal to {tolerance:g}), frame {int(error.argmax())} is off by {error.max():.2g}')
     mirrored = torch.linalg.det(matrices) < 0
     check(not bool(mirrored.any()), f'{name} must be rotations, but the determinant of frame {int(mirrored.int().argmax())} is -1: an axis is mirrored')
+    if bool((error < 1e-12).all()): return matrices  # as good as it gets: left alone, to the last bit
     U, _, Vh = torch.linalg.svd(matrices)
     return U @ Vh
 
