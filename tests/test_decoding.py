@@ -25,7 +25,7 @@ def loop_weights(seam, width, ratio):
     return left + left[::-1]
 
 @pytest.mark.parametrize('seam', ('blended', 'ramp'))
-@pytest.mark.parametrize('frames, height, width, chunk, ratio', [(1, 4, 8, 10, 16), (3, 4, 8, 2, 4), (4, 8, 16, 3, 16), (2, 6, 10, 1, 8)])
+@pytest.mark.parametrize('frames, height, width, chunk, ratio', [(1, 4, 8, 10, 16), (3, 4, 8, 2, 4), (4, 8, 16, 3, 16), (2, 6, 10, 1, 8), (2, 4, 12, 4, 8)])
 def test_blending_equals_a_loop_over_columns(vae, seam, frames, height, width, chunk, ratio):
     latents = noise(frames, 4, height, width)
     straight = plain_pixels(vae, latents, chunk)
