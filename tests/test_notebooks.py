@@ -70,8 +70,9 @@ def test_notebook_is_clean(path):
     text = path.read_text(encoding='utf-8')
     notebook = dict2nb(json.loads(text))
     clean_nb(notebook)
-    assert nb2str(notebook) == text, f'{path.name} carries execution counts or metadata: run `make clean-notebooks`'
-    assert len(text.encode()) <= LARGEST_KB*1000, f'{path.name} has {len(text.encode())//1000} KB'
+    clean, kilobytes = nb2str(notebook) == text, len(text.encode())//1000
+    assert clean, f'{path.name} carries execution counts or metadata: run `make clean-notebooks`'
+    assert kilobytes <= LARGEST_KB, f'{path.name} has {kilobytes} KB'
     ids = [cell.get('id') for cell in cells_of(path)]
     assert None not in ids and len(set(ids)) == len(ids), f'{path.name} has missing or repeated cell ids'
 

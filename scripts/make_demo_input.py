@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Film a small ray-traced world with a simulated hand: a clip as it might come out of a phone.
+
+    python scripts/make_demo_input.py demo/input.mp4 [--seed 19]
+
+Four seconds of 640x360 at 30 frames per second, with sound: the steps of somebody walking and a soft chord.
+"""
+import argparse, math, sys, tempfile, wave
+from pathlib import Path
+
+import numpy as np
+
+SECONDS, FPS, SIZE, FOV = 4, 30, (360, 640), 70
+MIN_DRIFT = 6  # degrees per second: at least 24 degrees over the clip
+
+
+def footsteps_and_chord(seconds: float, rate: int = 44100) -> np.ndarray:
+    "A quiet chord that swells and fades, and a dull step at 1.5 Hz, the rhythm of the hand's oscillation; (samples,) in [-1, 1]."
+    t = np.arange(int(seconds*rate))/rate
+    chord = sum(np.sin(2*math.pi*pitch*t) for pitch in (220., 277.18, 329.63))/3
+    since_step = (t*1.5 % 1)/1.5
+    steps = np.sin(2*math.pi*70*since_step)*np.exp(-18*since_step)
+    return .2*chord*np.sin(math.pi*t/seconds) + .35*steps
+
+
+def write_wav(path: Path, samples: np.ndarray, rate: int = 44100) -> None:
+    "A mono 16-bit WAV file."
+    with wave.open(str(path), 'wb') as file:
+        file.setnchannels(1); file.setsampwidth(2); file.setframerate(rate)
+        file.writeframes((samples.clip(-1, 1)*32767).astype('<i2').tobytes())
+
+
+def film(path: Path, seed: int) -> str:
+    "Film the world of this seed and write the clip; returns one line that says what was filmed."
+    from argus_nb.motion import simulate_motion
+    from argus_nb.runtime import make_generator
+    from argus_nb.video import write_video
+    from argus_nb.worlds import random_world
+    hand = simulate_motion(SECONDS*FPS, FPS, make_generator(seed), fov_x=math.radians(FOV), level=True, min_drift=MIN_DRIFT)
+    times = np.arange(SECONDS*FPS)/FPS
+    world = random_world(seed)
+    chunks = (world.render_perspective(times[i:i+FPS], hand.world_from_camera[i:i+FPS], hand.fov_x[i:i+FPS], SIZE) for i in range(0, len(times), FPS))
+    with tempfile.TemporaryDirectory() as folder:
+        sound = Path(folder)/'sound.wav'
+        write_wav(sound, footsteps_and_chord(SECONDS))
+        write_video(path, chunks, FPS, spherical=False, audio_from=sound)
+    yaw = np.degrees(hand.euler()[0])
+    return f'{path}: {SECONDS} s of a world, {SIZE[1]}x{SIZE[0]} at {FPS} fps, filmed by a hand that turns by {abs(yaw[-1] - yaw[0]):.0f} degrees'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('OUTPUT', type=Path)
+    parser.add_argument('--seed', type=int, default=19, help='another number, another world and another hand; training never sees odd ones')
+    args = parser.parse_args()
+    args.OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    print(film(args.OUTPUT, args.seed))
+
+
+if __name__ == '__main__': sys.exit(main())
