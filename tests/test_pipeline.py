@@ -1,0 +1,304 @@
+"The pipeline against a plain implementation of its own, its windows and stream, loading, and whole runs from file to file."
+import math
+import pytest, torch
+from torch.nn.functional import conv2d, interpolate, pad
+from torch.testing import assert_close
+from argus_nb.alignment import align_frames
+from argus_nb.cameras import CameraTrack
+from argus_nb.decoding import decode
+from argus_nb.models import build_models, save_models
+from argus_nb.pipeline import ArgusPipeline, crossfade, generate_video, generated_frames, local_model, window_frames, window_starts
+from argus_nb.runtime import InputError
+from argus_nb.video import read_video, spherical_metadata, write_video
+
+def generator(seed=0): return torch.Generator().manual_seed(seed)
+def uniform(*shape, seed=0): return torch.rand(shape, generator=generator(seed))
+def normal(*shape, seed=0): return torch.randn(shape, generator=generator(seed))
+
+@pytest.fixture(scope='module')
+def models():
+    torch.manual_seed(0)
+    models = build_models('tiny')
+    with torch.no_grad():  # random biases and norms too, so that nothing is hidden by a zero
+        for part in (models.vae, models.unet, models.image_encoder):
+            for n, p in enumerate(part.parameters()): p += .05*normal(*p.shape, seed=n)
+    return models
+
+@pytest.fixture(scope='module')
+def pipeline(models):
+    return ArgusPipeline(models.vae, models.image_encoder, models.unet, models.scheduler)
+
+@pytest.fixture(scope='module')
+def clip():
+    "Frames, cameras, aligned panorama and mask of a camera that pans."
+    frames = interpolate(uniform(5, 3, 6, 8), (48, 64), mode='bicubic').clamp(0, 1)
+    cameras = CameraTrack.from_euler(torch.linspace(0, .6, 5), torch.linspace(0, .2, 5), 0., math.radians(75))
+    return frames, cameras, *align_frames(frames, cameras, (32, 64))
+
+# -- the method once more, as plainly as it can be written --------------------------------------------------------------
+
+def gaussian(size, sigma):
+    x = torch.arange(size) - size//2
+    g = torch.exp(-x**2/(2*sigma**2))
+    return g/g.sum()
+
+def squash(image, side):
+    "SVD's resize: Gaussian of half the excess of the factor, four sigmas wide, then bicubic with aligned corners."
+    for axis, length in ((2, image.shape[2]), (3, image.shape[3])):
+        sigma = max((length/side - 1)/2, .001)
+        size = int(max(4*sigma, 3)); size += size%2 == 0
+        kernel = gaussian(size, sigma).reshape((1, 1, size, 1) if axis == 2 else (1, 1, 1, size))
+        border = (0, 0, size//2, size//2) if axis == 2 else (size//2, size//2, 0, 0)
+        image = torch.cat([conv2d(pad(image[:, c:c + 1], border, mode='reflect'), kernel) for c in range(3)], 1)
+    return interpolate(image, (side, side), mode='bicubic', align_corners=True)
+
+def plain_embeddings(models, frames):
+    side = models.image_encoder.config.image_size
+    image = (squash(frames*2 - 1, side) + 1)/2
+    mean, std = torch.tensor([.48145466, .4578275, .40821073]), torch.tensor([.26862954, .26130258, .27577711])
+    return models.image_encoder((image - mean[:, None, None])/std[:, None, None]).image_embeds[None]
+
+def plain_sampler(models, condition, embeddings, noise, steps, guidance, roll, strength=.02, fps=5., bucket=127.):
+    "v-prediction, Euler, Karras: every formula written out; rolled by index, not by torch.roll. (Two steps, 700 to 0.002, would cost float32 four digits.)"
+    ids = torch.tensor([[fps - 1, bucket, strength]])
+    levels = [(700**(1/7) + (i/(steps - 1) if steps > 1 else 0)*(.002**(1/7) - 700**(1/7)))**7 for i in range(steps)] + [0.]
+    width = noise.shape[-1]
+    turn = lambda a, by: a[..., [(j - by)%width for j in range(width)]]
+    x, turned = noise*math.sqrt(700**2 + 1), 0
+    for i in range(steps):
+        s, below = levels[i], levels[i + 1]
+        def v(cond, emb): return models.unet(torch.cat([x/math.sqrt(s*s + 1), turn(cond, turned)], 2), torch.tensor(.25*math.log(s)), emb, ids).sample
+        output = v(condition, embeddings)
+        if guidance != 1:
+            nothing = v(torch.zeros_like(condition), torch.zeros_like(embeddings))
+            output = nothing + guidance*(output - nothing)
+        estimate = x/(s*s + 1) - s/math.sqrt(s*s + 1)*output
+        x = x + (x - estimate)/s*(below - s)
+        if roll and i < steps - 1: x, turned = turn(x, width//4), turned + width//4
+    return turn(x, -turned)
+
+def plain_condition(models, panorama, mask, noise, strength):
+    return models.vae.encode(panorama*2 - 1 + strength*noise*mask).latent_dist.mean[None]
+
+@pytest.mark.parametrize('guidance, roll, steps', [(1, False, 3), (3., False, 4), (1, True, 6), (2.5, True, 3)])
+@torch.no_grad()
+def test_equals_a_plain_implementation(models, pipeline, clip, guidance, roll, steps):
+    frames, _, panorama, mask = (c[:3] for c in clip)
+    noise = normal(1, 3, 4, 4, 8, seed=1)
+    expected = plain_sampler(models, plain_condition(models, panorama, mask, 0, 0), plain_embeddings(models, frames), noise, steps, guidance, roll)
+    latents = pipeline(frames, panorama=panorama, mask=mask, latents=noise, num_inference_steps=steps, guidance_scale=guidance,
+                       roll=roll, noise_aug=False, preset='release', output_type='latent')
+    assert latents.shape == (1, 3, 4, 4, 8) and latents.dtype == torch.float32
+    assert_close(latents, expected, atol=1e-4, rtol=1e-4)
+
+@torch.no_grad()
+def test_noise_on_the_condition_and_its_time_id(models, pipeline, clip):
+    frames, _, panorama, mask = (c[:2] for c in clip)
+    noise, settings = normal(1, 2, 4, 4, 8, seed=2), dict(num_inference_steps=3, guidance_scale=1., noise_aug_strength=.3, fps=7., motion_bucket_id=90.)
+    condition = plain_condition(models, panorama, mask, normal(2, 3, 32, 64, seed=3), .3)
+    expected = plain_sampler(models, condition, plain_embeddings(models, frames), noise, 3, 1, True, .3, 7., 90.)
+    latents = pipeline(frames, panorama=panorama, mask=mask, latents=noise, generator=generator(3), output_type='latent', **settings)
+    assert_close(latents, expected, atol=1e-4, rtol=1e-4)
+    told_only = pipeline(frames, panorama=panorama, mask=mask, latents=noise, noise_aug=False, output_type='latent', **settings)
+    expected = plain_sampler(models, plain_condition(models, panorama, mask, 0, 0), plain_embeddings(models, frames), noise, 3, 1, True, .3, 7., 90.)
+    assert_close(told_only, expected, atol=1e-4, rtol=1e-4)
+
+@torch.no_grad()
+def test_the_second_window_is_given_the_first_ones_end(models, pipeline, clip):
+    frames, _, panorama, mask = clip
+    noise, scale = normal(1, 5, 4, 4, 8, seed=4), models.vae.config.scaling_factor
+    parts = lambda a, b, known=None: (torch.cat(([] if known is None else [known/scale]) + [plain_condition(models, panorama[a + (0 if known is None else 2):b], 0, 0, 0)], 1),
+                                      plain_embeddings(models, frames[a:b]), noise[:, a:b], 3, 2., True)
+    first = plain_sampler(models, *parts(0, 3))
+    second = plain_sampler(models, *parts(1, 4, first[:, 1:]))
+    mixed = torch.stack([first[:, 1]*2/3 + second[:, 0]/3, first[:, 2]/3 + second[:, 1]*2/3], 1)
+    third = plain_sampler(models, *parts(2, 5, torch.cat([mixed[:, 1:], second[:, 2:]], 1)))
+    end = torch.stack([mixed[:, 1]*2/3 + third[:, 0]/3, second[:, 2]/3 + third[:, 1]*2/3, third[:, 2]], 1)
+    latents = pipeline(frames, panorama=panorama, mask=mask, latents=noise, window=3, overlap=2, num_inference_steps=3, guidance_scale=2.,
+                       noise_aug=False, output_type='latent')
+    assert_close(latents, torch.cat([first[:, :1], mixed[:, :1], end], 1), atol=2e-4, rtol=1e-4)
+
+# -- windows and streams ---------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('frames', range(1, 40, 3))
+@pytest.mark.parametrize('window, overlap', [(16, 4), (25, 5), (4, 3), (5, 0), (1, 0)])
+def test_windows_cover_every_frame(frames, window, overlap):
+    starts = window_starts(frames, window, overlap)
+    covered = [window_frames(s, frames, window) for s in starts]
+    assert set(sum(covered, [])) == set(range(frames))
+    assert all(len(c) == min(window, frames) for c in covered)
+    assert all(b - a == window - overlap for a, b in zip(starts, starts[1:]))
+    assert len(starts) == 1 or len(set(covered[-1])) > overlap  # the last window has something new to make
+
+@pytest.mark.parametrize('seam, chunk', [('blended', 2), ('circular', 3)])
+def test_what_streams_is_what_a_call_gives(models, pipeline, clip, seam, chunk):
+    frames, cameras, *_ = clip
+    settings = dict(num_inference_steps=1, guidance_scale=1., seam=seam, chunk=chunk)
+    latents = pipeline(frames, cameras, generator=generator(5), output_type='latent', **settings)
+    chunks = list(pipeline.stream(frames, cameras, generator=generator(5), **settings))
+    assert [len(c) for c in chunks] == [2, 2, 1] if chunk == 2 else [3, 2]
+    assert_close(torch.cat(chunks), decode(models.vae, latents[0], seam, chunk))
+    assert_close(pipeline(frames, cameras, generator=generator(5), **settings), torch.cat(chunks), rtol=0, atol=0)  # same seed, same result
+
+def test_bytes_and_floats_are_the_same_frames(pipeline, clip):
+    frames, cameras, *_ = clip
+    frames = (frames[:2]*255).byte()
+    settings = dict(num_inference_steps=1, guidance_scale=1.)
+    assert_close(pipeline(frames, cameras[:2], generator=generator(), **settings), pipeline(frames.float()/255, cameras[:2], generator=generator(), **settings))
+
+class Watched:
+    "Frames that remember which of them were asked for, and how many at once."
+    def __init__(self, frames): self.frames, self.shape, self.seen, self.most = frames, frames.shape, [], 0
+    def __len__(self): return len(self.frames)
+    def __getitem__(self, index):
+        self.seen.append(max(index)); self.most = max(self.most, len(index))
+        return self.frames[index]
+
+def test_a_stream_reads_no_further_than_it_must(pipeline):
+    frames = Watched(uniform(20, 3, 12, 16))
+    stream = pipeline.stream(frames, CameraTrack.static(20, 1.), num_inference_steps=1, guidance_scale=1., chunk=2, window=4, overlap=1)
+    assert frames.seen == []          # nothing is read before somebody asks
+    next(stream)
+    assert max(frames.seen) == 3      # one window
+    next(stream)
+    assert max(frames.seen) <= 6
+    list(stream)
+    assert max(frames.seen) == 19 and frames.most == 4
+
+def test_progress_counts_denoising_steps(pipeline, clip):
+    frames, cameras, *_ = clip
+    told = []
+    pipeline(frames, cameras, num_inference_steps=2, guidance_scale=1., window=3, overlap=1, progress=lambda *a: told.append(a))
+    assert told == [('generate', n + 1, 4) for n in range(4)]
+
+def test_size_may_differ_from_the_models_own(pipeline, clip):
+    frames, cameras, *_ = clip
+    assert pipeline(frames[:1], cameras[:1], size=(48, 96), num_inference_steps=1, guidance_scale=1.).shape == (1, 3, 48, 96)
+
+# -- loading ----------------------------------------------------------------------------------------------------------
+
+def test_saved_models_load_with_another_unet(models, tmp_path, clip):
+    save_models(models, tmp_path/'base')
+    torch.manual_seed(9)
+    other = build_models('tiny').unet
+    other.save_pretrained(tmp_path/'other')
+    base, changed = ArgusPipeline.from_pretrained(tmp_path/'base', device='cpu'), ArgusPipeline.from_pretrained(str(tmp_path/'base'), unet=tmp_path/'other', device='cpu')
+    assert_close(base.unet.conv_in.weight, models.unet.conv_in.weight)
+    assert_close(changed.unet.conv_in.weight, other.conv_in.weight)
+    assert_close(changed.vae.encoder.conv_in.weight, models.vae.encoder.conv_in.weight)
+
+def test_unknown_and_absent_models_say_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv('HF_HOME', str(tmp_path)); monkeypatch.setattr('huggingface_hub.constants.HF_HUB_CACHE', str(tmp_path))
+    with pytest.raises(InputError, match="model 'mega' is not known: use one of nano, svd"): local_model('mega')
+    with pytest.raises(InputError, match='hf download stabilityai/stable-video-diffusion-img2vid'): local_model('svd')
+    (tmp_path/'empty').mkdir()
+    with pytest.raises(InputError, match='has no vae/config.json'): local_model(tmp_path/'empty')
+
+def test_a_scheduler_of_another_kind_is_refused(models):
+    from diffusers import EulerDiscreteScheduler
+    with pytest.raises(InputError, match='v_prediction on continuous timesteps, got epsilon on discrete'):
+        ArgusPipeline(models.vae, models.image_encoder, models.unet, EulerDiscreteScheduler())
+
+@pytest.mark.parametrize('change, message', [
+    (dict(frames=None), 'frames are missing'),
+    (dict(cameras=None), 'either cameras or an aligned panorama= is wanted, got neither'),
+    (dict(panorama=torch.zeros(5, 3, 32, 64)), 'got both'),
+    (dict(cameras=CameraTrack.static(4, 1.)), 'cameras must have as many frames as frames, 5, got 4'),
+    (dict(cameras=None, panorama=torch.zeros(5, 3, 32, 60)), 'twice as wide as high'),
+    (dict(cameras=None, panorama=torch.zeros(5, 3, 32, 64), mask=torch.zeros(5, 1, 16, 32)), 'mask must be as large as the panorama'),
+    (dict(size=(40, 80)), 'multiple of 16'),
+    (dict(latents=torch.zeros(1, 5, 4, 8, 8)), r'latents must have shape \(1, 5, 4, 4, 8\)'),
+    (dict(window=4, overlap=4), 'overlap must be smaller than the window'),
+    (dict(num_inference_steps=0), 'num_inference_steps must be at least 1'),
+    (dict(output_type='pil'), "output_type must be 'pt' or 'latent'"),
+    (dict(preset='old'), "preset must be 'release' or None"),
+])
+def test_mistakes_are_named_before_any_work(pipeline, clip, change, message):
+    with pytest.raises(InputError, match=message): pipeline.stream(**dict(frames=clip[0], cameras=clip[1]) | change)
+
+# -- from file to file --------------------------------------------------------------------------------------------------
+
+def test_generated_frames_surround_every_input_frame():
+    for frames, fps, rate in [(300, 30, 5), (200, 29.97, 5), (7, 3, 3), (100, 24, 7.3), (2, 30, 5)]:
+        index = generated_frames(frames, fps, rate)
+        assert (len(index) - 1)/rate >= (frames - 1)/fps - 1e-5
+        assert all(0 <= i < frames and abs(i/fps - k/rate) <= .51/fps for k, i in enumerate(index[:-1]))
+
+def test_crossfade_reads_as_little_as_it_can():
+    read = []
+    def chunks():
+        for n in range(5): read.append(n); yield torch.full((1, 3, 2, 4), float(n))
+    faded = crossfade(chunks(), iter([0, .5, 1.5, 4, 9]))
+    assert [next(faded).mean().item() for _ in range(3)] == [0, .5, 1.5] and max(read) == 2
+    assert [f.mean().item() for f in faded] == [4, 4]  # beyond the end stands the last
+
+@pytest.fixture(scope='module')
+def film(tmp_path_factory):
+    "A small film whose picture drifts to the left: a camera that pans."
+    path, wide = tmp_path_factory.mktemp('film')/'in.mp4', interpolate(uniform(1, 3, 6, 20), (48, 160), mode='bicubic')[0].clamp(0, 1)
+    write_video(path, (wide[:, :, 2*n:2*n + 64] for n in range(14)), 10, spherical=False)
+    return path
+
+FAST = dict(steps=1, guidance=1., width=128)
+
+def test_a_whole_run_keeps_rate_and_length(pipeline, film, tmp_path):
+    told = []
+    def progress(*a): told.append(a)
+    progress.say = lambda text: told.append(text)
+    summary = generate_video(film, tmp_path/'out.mp4', model=pipeline, static=True, fov=70, progress=progress, **FAST)
+    written, source = read_video(tmp_path/'out.mp4'), read_video(film)
+    assert written.frames.shape == (14, 3, 64, 128) and written.rate == source.rate == 10
+    assert spherical_metadata(tmp_path/'out.mp4') == ('v1', 'v2')
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['out.mp4', 'out_sheet.jpg']
+    assert summary['frames'] == 14 and summary['size'] == '128x64' and summary['seconds'] == 1.4 and summary['cameras'] == 'static' and 'warning' not in summary
+    assert any(isinstance(t, str) and t.startswith('about') for t in told)
+    seconds = [t[1] for t in told if not isinstance(t, str) and t[0] == 'generate']
+    assert seconds == sorted(seconds) and seconds[-1] == [t[2] for t in told if not isinstance(t, str)][-1]
+    ahead = written.frames[5][:, 28:36, 58:70].float()  # the middle of the panorama shows the middle of the input
+    assert (ahead.mean((1, 2)) - source.frames[5][:, 16:32, 20:44].float().mean((1, 2))).abs().max() < 25
+
+def test_without_pasting_the_model_runs_at_its_own_rate_and_size(pipeline, film, tmp_path):
+    summary = generate_video(film, tmp_path/'out.mp4', model=pipeline, static=True, paste=False, steps=1, guidance=1.)
+    written = read_video(tmp_path/'out.mp4')
+    assert written.frames.shape == (7, 3, 32, 64) and written.rate == 5 and summary['seconds'] == 1.4
+
+def test_a_part_takes_its_part_of_the_cameras(pipeline, film, tmp_path):
+    track = CameraTrack.from_euler(torch.linspace(0, 1.3, 14), 0., 0., math.radians(60), fps=10)
+    track.save(tmp_path/'cameras.json')
+    summary = generate_video(film, tmp_path/'out.mp4', model=pipeline, cameras=tmp_path/'cameras.json', start=.5, seconds=.4, **FAST)
+    assert summary['frames'] == 4
+    with pytest.raises(InputError, match='holds 13 cameras, but .* has 14 frames'):
+        generate_video(film, tmp_path/'more.mp4', model=pipeline, cameras=track[:13], **FAST)
+
+def test_the_same_seed_writes_the_same_film(pipeline, film, tmp_path):
+    runs = [generate_video(film, tmp_path/f'{n}.mp4', model=pipeline, static=True, seed=seed, seconds=.5, **FAST) for n, seed in enumerate((3, 3, 4))]
+    a, b, c = (read_video(r['written']).frames[:] for r in runs)
+    assert torch.equal(a, b) and not torch.equal(a, c)
+
+def test_an_interrupted_run_leaves_nothing(pipeline, film, tmp_path):
+    def progress(stage, done, total):
+        if stage == 'generate' and done > .5*total: raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): generate_video(film, tmp_path/'out.mp4', model=pipeline, static=True, progress=progress, **FAST)
+    assert list(tmp_path.iterdir()) == []
+
+@pytest.mark.parametrize('change, message', [
+    (dict(fov=190), 'fov must lie between 0 and 180 degrees, got 190'),
+    (dict(fov=0), 'fov must lie between 0 and 180 degrees, got 0'),
+    (dict(model='mega'), "model 'mega' is not known"),
+    (dict(cameras='nowhere.json'), 'nowhere.json: no such file'),
+    (dict(static=True, cameras=CameraTrack.static(14, 1.)), 'exclude each other'),
+    (dict(width=130), 'width must be a multiple of 4'),
+    (dict(steps=0), 'num_inference_steps must be at least 1'),
+    (dict(seam='zip'), 'seam must be one of'),
+    (dict(output='film.avi'), 'must be named .mp4'),
+    (dict(input='nowhere.mp4'), 'nowhere.mp4'),
+])
+def test_mistakes_are_said_in_one_line(pipeline, film, tmp_path, change, message):
+    with pytest.raises(InputError, match=message) as failure:
+        generate_video(**dict(input=film, output=tmp_path/'out.mp4', model=pipeline) | change)
+    assert '\n' not in str(failure.value) and list(tmp_path.iterdir()) == []
+
+def test_an_output_that_exists_is_kept(pipeline, film, tmp_path):
+    (tmp_path/'out.mp4').write_bytes(b'precious')
+    with pytest.raises(InputError, match='exists already'): generate_video(film, tmp_path/'out.mp4', model=pipeline, static=True, **FAST)
+    assert (tmp_path/'out.mp4').read_bytes() == b'precious'
