@@ -44,7 +44,7 @@ def film(path: Path, seed: int) -> str:
         sound = Path(folder)/'sound.wav'
         write_wav(sound, footsteps_and_chord(SECONDS))
         write_video(path, chunks, FPS, spherical=False, audio_from=sound)
-    yaw = np.degrees(hand.euler()[0])
+    yaw = hand.euler()[0].rad2deg()
     return f'{path}: {SECONDS} s of a world, {SIZE[1]}x{SIZE[0]} at {FPS} fps, filmed by a hand that turns by {abs(yaw[-1] - yaw[0]):.0f} degrees'
 
 

@@ -1,5 +1,5 @@
 """The command line as a shell sees it: exit codes, single lines, nothing left behind, and real files of every odd kind."""
-import fractions, json, os, signal, subprocess, sys, time, wave
+import fractions, os, signal, subprocess, sys, time, wave
 from pathlib import Path
 
 import av
@@ -108,6 +108,7 @@ QUICK = {  # What can be said without opening a video, so before anything heavy 
     'view: output of another kind': (['view', 'clip.mp4', 'out.txt'], '.mp4', '.png'),
     'view: a video from a picture': (['view', 'pano.png', 'out.mp4'], '.png'),
     'info: no such file': (['info', 'missing.mp4'], 'missing.mp4'),
+    'train: no effort': (['train', 'runs', '--effort', '0'], '--effort'),
 }
 
 
@@ -142,6 +143,157 @@ def test_a_folder_that_cannot_be_written(folder):
     if target is None: pytest.skip('nothing here that root cannot write')
     result = shell('generate', 'clip.mp4', f'{target}/out.mp4', cwd=folder)
     assert_refused(result.returncode, result.stdout, result.stderr, 'cannot be written')
+
+
+# --- Mistakes that only show when the file is opened ---------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory) -> Path:
+    "A model folder with small random weights."
+    import torch
+    from argus_nb.models import build_models, save_models
+    torch.manual_seed(0)
+    save_models(build_models('tiny'), tmp_path_factory.mktemp('model')/'tiny')
+    return next(tmp_path_factory.getbasetemp().glob('model*/tiny'))
+
+
+def run(capsys, *words) -> tuple[int, str, str]:
+    "Run `argus` in this process, which has paid for the imports already: exit code, stdout, stderr."
+    capsys.readouterr()
+    try: code = main([str(word) for word in words])
+    except SystemExit as stop: code = stop.code
+    return code, *capsys.readouterr()
+
+
+def camera_file(path: Path, frames: int) -> Path:
+    from argus_nb.cameras import CameraTrack
+    CameraTrack.static(frames, 1.2, fps=5).save(path)
+    return path
+
+
+DEEP = {
+    'not a video': (['text.mp4', 'out.mp4'], 'text.mp4'),
+    'sound only': (['sound.wav', 'out.mp4'], 'sound.wav', 'sound'),
+    'one frame': (['one.mp4', 'out.mp4'], 'one.mp4', 'frame'),
+    'starts after the end': (['clip.mp4', 'out.mp4', '--start', '60'], '60'),
+    'a part of one frame': (['clip.mp4', 'out.mp4', '--seconds', '0.01'], 'frame'),
+    'cameras of another length': (['clip.mp4', 'out.mp4', '--cameras', 'three.json'], 'three.json', '3', '6'),
+    'cameras that are none': (['clip.mp4', 'out.mp4', '--cameras', 'text.mp4'], 'text.mp4'),
+    'unknown model': (['clip.mp4', 'out.mp4', '--model', 'mega'], 'mega', 'nano', 'svd'),
+    'a folder without a model': (['clip.mp4', 'out.mp4', '--model', 'folder'], 'folder'),
+    'unknown device': (['clip.mp4', 'out.mp4', '--model', '{tiny}', '--static', '--device', 'abacus'], 'abacus', 'cpu'),
+}
+
+
+@pytest.mark.parametrize('words, mentions', [(words, mentions) for words, *mentions in DEEP.values()], ids=DEEP)
+def test_mistakes_inside_files_are_one_line_and_leave_nothing(words, mentions, folder, tiny, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    make_sound(folder/'sound.wav'); make_clip(folder/'one.mp4', frames=1); camera_file(folder/'three.json', 3)
+    before = files_in(folder)
+    assert_refused(*run(capsys, 'generate', *(word.replace('{tiny}', str(tiny)) for word in words)), *mentions)
+    assert files_in(folder) == before
+
+
+@pytest.mark.parametrize('name', ['audio_only.mp4', 'zero_byte.mp4', 'zero_empty_stsc.mp4', 'chunk_out_of_range.mp4'])
+def test_real_files_that_cannot_be_used(name, media, tmp_path, capsys):
+    if not (media/'odd'/name).exists(): pytest.skip(f'no {name}')
+    assert_refused(*run(capsys, 'generate', media/'odd'/name, tmp_path/'out.mp4'), name)
+    assert files_in(tmp_path) == {}
+
+
+# --- Runs that work ------------------------------------------------------------------------------------------------
+
+def add_sound(silent: Path, path: Path) -> Path:
+    "The same clip with a second of tone."
+    with av.open(str(silent)) as source, av.open(str(path), 'w') as target:
+        video = target.add_stream_from_template(source.streams.video[0])
+        audio = target.add_stream('aac', rate=44100)
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None: packet.stream = video; target.mux(packet)
+        tone = (np.sin(np.arange(44100)/10)*8000).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(tone, format='s16', layout='mono'); frame.sample_rate = 44100
+        target.mux(audio.encode(frame)); target.mux(audio.encode())
+    return path
+
+
+def test_the_whole_way(clip, tiny, tmp_path, capsys):
+    source, out = add_sound(clip, tmp_path/'with sound.mp4'), tmp_path/'around it.mp4'
+    words = ['generate', source, out, '--model', tiny, '--static', '--fov', 70, '--steps', 2, '--width', 128]
+    code, said, progress = run(capsys, *words)
+    assert code == 0, progress
+    assert 'about ' in progress and 'warning' not in progress and 'Traceback' not in progress
+    for fact in (out.name, '128x64', 'static', 'tiny'): assert fact in said, said
+    assert sorted(files_in(tmp_path)) == ['around it.mp4', 'around it_sheet.jpg', 'with sound.mp4']
+    code, said, _ = run(capsys, 'info', out)
+    for fact in ('128x64', '5 frames per second', '1.20 s, 6 frames', 'h264, yuv420p', 'aac', 'v1 and v2'): assert fact in said, said
+    first = out.read_bytes()
+    assert run(capsys, *words)[0] == 2 and out.read_bytes() == first
+    assert run(capsys, *words, '--overwrite', '--seed', 1)[0] == 0 and out.read_bytes() != first
+
+
+def test_views_of_a_video_and_of_a_picture(clip, tiny, tmp_path, capsys, monkeypatch):
+    from PIL import Image
+    monkeypatch.chdir(tmp_path)
+    columns = np.zeros((64, 128, 3), np.uint8); columns[:, :64, 0] = 255; columns[:, 64:, 2] = 255  # red to the left, blue to the right
+    Image.fromarray(columns).save('pano.png')
+    for yaw, channel in ((-90, 0), (90, 2)):
+        assert run(capsys, 'view', 'pano.png', 'view.png', '--yaw', yaw, '--size', '64x32', '--overwrite')[0] == 0
+        picture = np.array(Image.open('view.png'))
+        assert picture.shape == (32, 64, 3) and (picture[..., channel] == 255).all() and (picture[..., 2 - channel] == 0).all()
+    make_clip(tmp_path/'pano.mp4', size=(64, 128))
+    assert run(capsys, 'view', 'pano.mp4', 'view.mp4', '--size', '64x32', '--seconds', '0.8')[0] == 0
+    said = run(capsys, 'info', 'view.mp4')[1]
+    for fact in ('64x32', '0.80 s, 4 frames', 'not marked'): assert fact in said, said
+    assert run(capsys, 'view', 'pano.mp4', 'moment.jpg', '--start', '0.4')[0] == 0 and Image.open('moment.jpg').size == (640, 360)
+    assert_refused(*run(capsys, 'view', 'pano.png', 'view.mp4'), '.png')
+    (tmp_path/'no.png').write_text('no picture')
+    assert_refused(*run(capsys, 'view', 'no.png', 'other.png'), 'no.png')
+    make_clip(tmp_path/'flat.mp4', size=(96, 128))
+    assert_refused(*run(capsys, 'view', 'flat.mp4', 'other.png'), 'flat.mp4', 'twice as wide')
+
+
+def test_a_file_cut_off_half_way_gives_one_warning(tiny, tmp_path, capsys):
+    whole = make_clip(tmp_path/'whole.mkv', frames=40)
+    cut = tmp_path/'cut.mkv'; cut.write_bytes(whole.read_bytes()[:whole.stat().st_size*6//10])
+    code, said, progress = run(capsys, 'generate', cut, tmp_path/'out.mp4', '--model', tiny, '--static', '--steps', 1, '--width', 64)
+    assert code == 0, progress
+    warnings = [line for line in progress.splitlines() if line.startswith('argus: warning: ')]
+    assert len(warnings) == 1 and 'cut.mkv' in warnings[0] and (tmp_path/'out.mp4').exists()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(number, clip, tiny, tmp_path):
+    words = ['generate', str(clip), 'out.mp4', '--model', str(tiny), '--static', '--steps', '100000', '--width', '64']
+    process = subprocess.Popen([*ARGUS, *words], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(ROOT)}, stderr=subprocess.PIPE, text=True)
+    lines = [process.stderr.readline()]
+    while lines[-1] and 'about ' not in lines[-1]: lines.append(process.stderr.readline())
+    time.sleep(.5)
+    process.send_signal(number)
+    rest = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and rest.endswith('argus: interrupted\n') and 'Traceback' not in rest, ''.join(lines) + rest
+    assert files_in(tmp_path) == {}
+
+
+ODD = ['av1_video.mkv', 'corrupted.mp4', 'h264_10bits.mp4', 'h265_video.mp4', 'no_duration.webm', 'odd_321x181_vp9.webm', 'sar_2x1.mp4', 'transparent.webm', 'var_fps_video.mp4', 'video_180.mov', 'video_90.mov']
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ODD)
+def test_odd_videos_simply_work(name, media, tiny, tmp_path, capsys):
+    if not (media/'odd'/name).exists(): pytest.skip(f'no {name}')
+    code, said, progress = run(capsys, 'generate', media/'odd'/name, tmp_path/'out.mp4', '--model', tiny, '--steps', 1, '--width', 128, '--seconds', 1)
+    assert code == 0 and 'Traceback' not in progress, progress
+    assert 'v1 and v2' in run(capsys, 'info', tmp_path/'out.mp4')[1]
+
+
+@pytest.mark.slow
+def test_training_makes_a_model_and_goes_on(clip, tmp_path, capsys):
+    words = ['train', tmp_path/'run', '--preset', 'tiny', '--effort', '0.005']
+    code, said, log = run(capsys, *words)
+    assert code == 0, log
+    assert str(tmp_path/'run'/'model') in said
+    assert_refused(*run(capsys, 'train', tmp_path/'run', '--preset', 'tiny', '--effort', '0.01'), 'effort 0.005')
+    assert run(capsys, *words)[0] == 0
+    assert run(capsys, 'generate', clip, tmp_path/'out.mp4', '--model', tmp_path/'run'/'model', '--static', '--steps', 1, '--width', 64)[0] == 0
 
 
 # --- How a run can end ---------------------------------------------------------------------------------------------
