@@ -49,8 +49,8 @@ class CameraTrack:
 
     def __post_init__(self):
         check_shape('world_from_camera', torch.as_tensor(self.world_from_camera), 'T 3 3')
+        check(len(self.world_from_camera) > 0, 'a camera track must have at least one frame')
         rotations = nearest_rotation(torch.as_tensor(self.world_from_camera))
-        check(len(rotations) > 0, 'a camera track must have at least one frame')
         keep = lambda name, value: object.__setattr__(self, name, value)  # the class is frozen: only here
         keep('world_from_camera', rotations)
         keep('fov_x', _per_frame('fov_x', self.fov_x, len(rotations), 0, math.pi))
@@ -58,7 +58,7 @@ class CameraTrack:
         if self.confidence is not None: keep('confidence', _per_frame('confidence', self.confidence, len(rotations), -1e-9, 1 + 1e-9))
         if self.principal_point is not None:
             points = torch.as_tensor(self.principal_point, dtype=torch.float64).detach().cpu()
-            points = points.expand(len(rotations), 2).clone() if points.ndim == 1 else points
+            points = points.expand(len(rotations), -1).clone() if points.ndim == 1 else points
             check(points.shape == (len(rotations), 2), f'principal_point must have shape (2,) or ({len(rotations)}, 2), got {tuple(points.shape)}')
             keep('principal_point', points)
         check(self.fps is None or 0 < self.fps < math.inf, f'fps must be positive, got {self.fps}')
@@ -97,8 +97,10 @@ def __getitem__(self:CameraTrack,
     if isinstance(index, int):
         check(-len(self) <= index < len(self), f'frame {index} is not in a track of {len(self)} frames')  # also what ends a for loop
         index = [index]
-    pick = lambda value: None if value is None else value[index]
     fps = self.fps/abs(index.step) if isinstance(index, slice) and index.step and self.fps else self.fps
+    if isinstance(index, slice): index = range(len(self))[index]
+    index = torch.as_tensor(index, dtype=torch.long)
+    pick = lambda value: None if value is None else value[index]
     return replace(self, world_from_camera=self.world_from_camera[index], fov_x=self.fov_x[index], fov_y=pick(self.fov_y),
                    principal_point=pick(self.principal_point), fps=fps, confidence=pick(self.confidence))
 
@@ -486,6 +488,7 @@ def _number_lines(text):
 def _read_released(path, lines, fov_x):
     "motion/<clip>.txt (pitch, yaw, roll in radians) with fov/<clip>.txt (degrees); either may be named."
     reading = f'{path}: read as a released trajectory (pitch, yaw, roll in radians, one line each)'
+    check(len({len(line) for line in lines}) == 1 or len(lines) == 2, f'{reading}: the three lines must be equally long, got {[len(line) for line in lines]} numbers')
     if len(lines) == 2:
         motion = path.parent.parent/'motion'/path.name
         check(motion.is_file(), f'{path}: two lines of numbers look like the fields of view of a released trajectory, but {motion} is not there')
@@ -495,7 +498,7 @@ def _read_released(path, lines, fov_x):
         beside = path.parent.parent/'fov'/path.name
         fov = _number_lines(beside.read_text()) if beside.is_file() else None
         check(fov is not None or fov_x is not None, f'{reading}: no field of view; wanted in {beside}')
-    check(lines is not None and len(lines) == 3 and len({len(line) for line in lines}) == 1, f'{reading}: the three lines must be equally long, got {[len(line) for line in lines or []]} numbers')
+    check(lines is not None and len(lines) == 3, f'{reading}: wanted are three lines of numbers')
     check(fov is None or (len(fov) == 2 and all(len(f) in (1, len(lines[0])) for f in fov)), f'{reading}: the field-of-view file must hold two lines (fov_x, fov_y in degrees) of 1 or {len(lines[0])} numbers')
     pitch, yaw, roll = torch.tensor(lines, dtype=torch.float64)
     if fov is None: angles = dict(fov_x=fov_x)
