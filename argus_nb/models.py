@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from .runtime import InputError, check, check_shape
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
@@ -199,7 +200,7 @@ def load_part(
     inside = (Path(source)/part).is_dir() or not Path(source).is_dir()
     try:
         return PARTS[part].from_pretrained(source, subfolder=part if inside else '', torch_dtype=dtype, use_safetensors=True).eval()
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()
         raise InputError(f"{part} of model {source!r} cannot be loaded: {reason[0][:300] if reason else type(error).__name__}") from error
 
