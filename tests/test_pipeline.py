@@ -1,5 +1,5 @@
 "The pipeline against a plain implementation of its own, its windows and stream, loading, and whole runs from file to file."
-import math
+import copy, math, wave
 import pytest, torch
 from torch.nn.functional import conv2d, interpolate, pad
 from torch.testing import assert_close
@@ -7,7 +7,7 @@ from argus_nb.alignment import align_frames
 from argus_nb.cameras import CameraTrack
 from argus_nb.decoding import decode
 from argus_nb.models import build_models, save_models
-from argus_nb.pipeline import ArgusPipeline, crossfade, generate_video, generated_frames, local_model, window_frames, window_starts
+from argus_nb.pipeline import ArgusPipeline, cameras_for, crossfade, generate_video, generated_frames, local_model, window_frames, window_starts
 from argus_nb.runtime import InputError
 from argus_nb.video import read_video, spherical_metadata, write_video
 
@@ -165,6 +165,12 @@ def test_a_stream_reads_no_further_than_it_must(pipeline):
     list(stream)
     assert max(frames.seen) == 19 and frames.most == 4
 
+def test_half_precision_comes_close(models, pipeline, clip):
+    half = ArgusPipeline(*(copy.deepcopy(m).to(torch.bfloat16) for m in (models.vae, models.image_encoder, models.unet)), models.scheduler)
+    settings = dict(frames=clip[0][:2], cameras=clip[1][:2], latents=normal(1, 2, 4, 4, 8), num_inference_steps=3, guidance_scale=2., noise_aug=False, output_type='latent')
+    exact, close = pipeline(**settings), half(**settings)
+    assert close.dtype == torch.float32 and (close - exact).abs().mean() < .05*exact.abs().mean()
+
 def test_progress_counts_denoising_steps(pipeline, clip):
     frames, cameras, *_ = clip
     told = []
@@ -234,10 +240,13 @@ def test_crossfade_reads_as_little_as_it_can():
 
 @pytest.fixture(scope='module')
 def film(tmp_path_factory):
-    "A small film whose picture drifts to the left: a camera that pans."
-    path, wide = tmp_path_factory.mktemp('film')/'in.mp4', interpolate(uniform(1, 3, 6, 20), (48, 160), mode='bicubic')[0].clamp(0, 1)
-    write_video(path, (wide[:, :, 2*n:2*n + 64] for n in range(14)), 10, spherical=False)
-    return path
+    "A small film with a hum, whose picture drifts to the left: a camera that pans."
+    folder, wide = tmp_path_factory.mktemp('film'), interpolate(uniform(1, 3, 6, 20), (48, 160), mode='bicubic')[0].clamp(0, 1)
+    with wave.open(str(folder/'hum.wav'), 'wb') as sound:
+        sound.setparams((1, 2, 8000, 0, 'NONE', ''))
+        sound.writeframes((torch.sin(torch.arange(8000*2)/8000*2*math.pi*220)*9000).short().numpy().tobytes())
+    write_video(folder/'in.mp4', (wide[:, :, 2*n:2*n + 64] for n in range(14)), 10, spherical=False, audio_from=folder/'hum.wav')
+    return folder/'in.mp4'
 
 FAST = dict(steps=1, guidance=1., width=128)
 
@@ -248,7 +257,7 @@ def test_a_whole_run_keeps_rate_and_length(pipeline, film, tmp_path):
     summary = generate_video(film, tmp_path/'out.mp4', model=pipeline, static=True, fov=70, progress=progress, **FAST)
     written, source = read_video(tmp_path/'out.mp4'), read_video(film)
     assert written.frames.shape == (14, 3, 64, 128) and written.rate == source.rate == 10
-    assert spherical_metadata(tmp_path/'out.mp4') == ('v1', 'v2')
+    assert spherical_metadata(tmp_path/'out.mp4') == ('v1', 'v2') and source.has_audio and written.has_audio
     assert sorted(p.name for p in tmp_path.iterdir()) == ['out.mp4', 'out_sheet.jpg']
     assert summary['frames'] == 14 and summary['size'] == '128x64' and summary['seconds'] == 1.4 and summary['cameras'] == 'static' and 'warning' not in summary
     assert any(isinstance(t, str) and t.startswith('about') for t in told)
@@ -263,8 +272,11 @@ def test_without_pasting_the_model_runs_at_its_own_rate_and_size(pipeline, film,
     assert written.frames.shape == (7, 3, 32, 64) and written.rate == 5 and summary['seconds'] == 1.4
 
 def test_a_part_takes_its_part_of_the_cameras(pipeline, film, tmp_path):
-    track = CameraTrack.from_euler(torch.linspace(0, 1.3, 14), 0., 0., math.radians(60), fps=10)
+    track = CameraTrack.from_euler(torch.linspace(0, 1.3, 14)**2, 0., 0., math.radians(60), fps=10)
     track.save(tmp_path/'cameras.json')
+    used = cameras_for(read_video(film, .5, .4), tmp_path/'cameras.json')
+    assert_close(used.euler()[0], track.euler()[0][5:9] - track.euler()[0][5])
+    assert_close(cameras_for(read_video(film), track, fov=80).fov_x, torch.full((14,), math.radians(80)).double())
     summary = generate_video(film, tmp_path/'out.mp4', model=pipeline, cameras=tmp_path/'cameras.json', start=.5, seconds=.4, **FAST)
     assert summary['frames'] == 4
     with pytest.raises(InputError, match='holds 13 cameras, but .* has 14 frames'):
