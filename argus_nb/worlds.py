@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['PLAIN', 'MOTTLED', 'TILES', 'BRICKS', 'PLANKS', 'STRIPES', 'FACADE', 'PICTURE', 'DOOR', 'WINDOW', 'BOOKS', 'RUG',
            'ROAD', 'GROUND', 'WATER', 'KIND', 'A', 'B', 'C', 'SCALE_U', 'SCALE_V', 'MOTTLE', 'TRIM', 'GLOW', 'SEED',
-           'SHARE', 'BOX', 'ELLIPSOID', 'CYLINDER', 'CONE', 'FAR', 'BLOCK', 'STILL', 'HOURS', 'GROUNDS', 'FURNITURE',
-           'Scene', 'Sky', 'Movement', 'World', 'random_world', 'panorama_names', 'load_panorama']
+           'SHARE', 'BOX', 'ELLIPSOID', 'CYLINDER', 'CONE', 'FAR', 'X', 'Y', 'Z', 'COS', 'SIN', 'HALF_X', 'HALF_Y',
+           'HALF_Z', 'RADIUS', 'SHAPE', 'SIDES', 'ENDS', 'BLOCK', 'STILL', 'HOURS', 'GROUNDS', 'FURNITURE', 'Sky',
+           'Movement', 'World', 'random_world', 'panorama_names', 'load_panorama']
 
 # %% ../nbs/06_worlds.ipynb #976c5027
 import colorsys, json, math
@@ -16,6 +17,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 import numba, numpy as np, torch
+from fastcore.basics import patch
 from numba import njit
 from PIL import Image
 from torch import Tensor
@@ -43,7 +45,7 @@ def _noise(x, y, seed):
     high = _hash(i, j + 1, seed)*(1 - a) + _hash(i + 1, j + 1, seed)*a
     return low*(1 - b) + high*b
 
-# %% ../nbs/06_worlds.ipynb #61ce9200
+# %% ../nbs/06_worlds.ipynb #d41adaf2
 @_compiled
 def _contrast(period, pixel):
     "How much of a pattern's contrast is left: 1 when pixels are small, 0 from two pixels a period on."
@@ -55,6 +57,7 @@ def _coverage(distance, pixel):
     "Share of a pixel inside an edge whose signed distance from the pixel's centre is given."
     return min(1., max(0., distance/pixel + .5))
 
+# %% ../nbs/06_worlds.ipynb #f9ad5e19
 @_compiled
 def _mottle(x, y, seed, pixel):
     "Four octaves of noise in [0, 1], each fading before pixels outgrow it."
@@ -80,7 +83,7 @@ def _dim(p, k):
     "A colour times a number."
     return p[0]*k, p[1]*k, p[2]*k
 
-# %% ../nbs/06_worlds.ipynb #3936bb05
+# %% ../nbs/06_worlds.ipynb #4d9fe4e7
 @_compiled
 def _courses(a, b, c, long, high, shift, joint, seed, u, v, pixel):
     "Tiles (shift 0, checkered), bricks (1/2) or planks (other): rows of pieces, each of its own shade, and joints."
@@ -92,6 +95,7 @@ def _courses(a, b, c, long, high, shift, joint, seed, u, v, pixel):
     gap = min((.5 - abs(x - fi - .5))*long, (.5 - abs(v/high - fj - .5))*high)
     return _mix(_mix(a, b, .5 + left*(shade - .5)), c, (.1 + left*(_coverage(joint - gap, pixel) - .1))*.8)
 
+# %% ../nbs/06_worlds.ipynb #5a5e4b50
 @_compiled
 def _bands(a, b, period, x, pixel):
     "Stripes of equal width across x."
@@ -105,7 +109,7 @@ def _rug(a, b, c, period, seed, u, v, eu, ev, pixel):
     inner = b if kind < .4 else _bands(a, b, period, edge if kind < .7 else abs(u - .5*eu) + abs(v - .5*ev), pixel)
     return _mix(_mix(a, c, _coverage(edge - .06, pixel)), inner, _coverage(edge - .18, pixel))
 
-# %% ../nbs/06_worlds.ipynb #f66895ad
+# %% ../nbs/06_worlds.ipynb #adc59b6b
 @_compiled
 def _facade(a, b, c, su, sv, share, seed, u, v, eu, ev, pixel):
     "Windows in a grid that fits the wall, with frames and sills; returns colour, and glow of those that are lit."
@@ -123,6 +127,7 @@ def _facade(a, b, c, su, sv, share, seed, u, v, eu, ev, pixel):
     pane = 3.6*share*share + left*(pane - 3.6*share*share)
     return _mix(wall, glass, pane), pane*lit*left
 
+# %% ../nbs/06_worlds.ipynb #e21ada39
 @_compiled
 def _window(a, b, c, seed, u, v, eu, ev, pixel):
     "A window with glazing bars, outside it sky over something green; returns colour, and glow of the glass."
@@ -142,7 +147,7 @@ def _door(a, b, c, u, v, eu, ev, pixel):
     knob = .05 - math.sqrt((u - .86*eu)**2 + (v - .48*ev)**2)
     return _mix(c, _mix(colour, (.6, .5, .3), _coverage(knob, pixel)), leaf)
 
-# %% ../nbs/06_worlds.ipynb #d26b15bb
+# %% ../nbs/06_worlds.ipynb #5c006097
 @_compiled
 def _picture(a, b, c, seed, u, v, eu, ev, pixel):
     "A framed landscape: two tones that meet at an uneven horizon, something round, blotches of paint."
@@ -168,6 +173,7 @@ def _books(a, b, c, su, sv, seed, u, v, eu, ev, pixel):
     shelf = max(_coverage(.035 - min(within, sv - within), pixel), _coverage(.04 - min(min(u, eu - u), min(v, ev - v)), pixel))
     return _mix(colour, c, shelf)
 
+# %% ../nbs/06_worlds.ipynb #48f47098
 @_compiled
 def _road(a, b, c, half, seed, u, v, pixel):
     "Asphalt with worn tracks, a dashed middle line and edge lines; beyond |u| = half a kerb and a paved sidewalk."
@@ -217,18 +223,9 @@ def _texture(m, u, v, eu, ev, pixel):
 # %% ../nbs/06_worlds.ipynb #ed424105
 BOX, ELLIPSOID, CYLINDER, CONE = range(4)
 FAR = 1000.  # metres: what lies beyond belongs to the sky
+X, Y, Z, COS, SIN, HALF_X, HALF_Y, HALF_Z, RADIUS, SHAPE, SIDES, ENDS = range(12)  # columns of a body
 
-class Scene(NamedTuple):
-    "What stands in a world, as arrays."
-    shape:np.ndarray        # BOX, ELLIPSOID, CYLINDER or CONE; (N,)
-    half:np.ndarray         # Half sizes in metres; (N, 3)
-    radius:np.ndarray       # Radius of a sphere around each body; (N,)
-    material_of:np.ndarray  # Material of the sides, and of top and bottom; (N, 2)
-    casts:np.ndarray        # Bodies that cast shadows; (S,)
-    materials:np.ndarray    # Materials, one row each; (K, 17)
-    room:np.ndarray         # Half width, height and half length of the room, all 0 outdoors; (3,)
-
-# %% ../nbs/06_worlds.ipynb #51d9a6cc
+# %% ../nbs/06_worlds.ipynb #6fdfebc0
 @_compiled
 def _enter_box(o, d):
     "Distance along a ray to the cube [-1, 1]^3, or FAR."
@@ -237,6 +234,7 @@ def _enter_box(o, d):
     leave = min(abs(x) - o[0]*x, abs(y) - o[1]*y, abs(z) - o[2]*z)
     return near if 0 < near < leave else FAR
 
+# %% ../nbs/06_worlds.ipynb #4dac74d5
 @_compiled
 def _enter_ball(o, d):
     "Distance along a ray to the unit ball, or FAR."
@@ -245,6 +243,7 @@ def _enter_ball(o, d):
     t = (-b - math.sqrt(root))/a if root > 0 else FAR
     return t if t > 0 else FAR
 
+# %% ../nbs/06_worlds.ipynb #99ad8ca6
 @_compiled
 def _enter_round(o, d, taper):
     "Distance along a ray to the upright unit cylinder (taper 0) or the unit cone, tip up (taper 1/2), or FAR."
@@ -259,41 +258,39 @@ def _enter_round(o, d, taper):
     if 0 < t < best and (taper == 0 or d[1] < 0) and (o[0] + t*d[0])**2 + (o[2] + t*d[2])**2 <= 1: best = t
     return best
 
-# %% ../nbs/06_worlds.ipynb #6fdfebc0
+# %% ../nbs/06_worlds.ipynb #f1d254b7
 @_compiled
 def _nonzero(x):
     "x, or something tiny instead of 0, so that it can be divided by."
     return x if abs(x) > 1e-9 else 1e-9
 
 @_compiled
-def _distance(n, scene, pose, o, d):
+def _distance(n, bodies, o, d):
     "Distance along a ray to body n, or FAR; the ray is taken into the frame in which the body is a unit shape."
-    x, y, z, c, s = pose[n, 0], pose[n, 1], pose[n, 2], pose[n, 3], pose[n, 4]
-    hx, hy, hz = scene.half[n, 0], scene.half[n, 1], scene.half[n, 2]
-    x, y, z = o[0] - x, o[1] - y, o[2] - z
+    c, s, hx, hy, hz = bodies[n, COS], bodies[n, SIN], bodies[n, HALF_X], bodies[n, HALF_Y], bodies[n, HALF_Z]
+    x, y, z = o[0] - bodies[n, X], o[1] - bodies[n, Y], o[2] - bodies[n, Z]
     o = (c*x - s*z)/hx, y/hy, (s*x + c*z)/hz
     d = _nonzero((c*d[0] - s*d[2])/hx), _nonzero(d[1]/hy), _nonzero((s*d[0] + c*d[2])/hz)
-    shape = scene.shape[n]
+    shape = int(bodies[n, SHAPE])
     if shape == BOX: return _enter_box(o, d)
     if shape == ELLIPSOID: return _enter_ball(o, d)
     return _enter_round(o, d, .5 if shape == CONE else 0.)
 
-# %% ../nbs/06_worlds.ipynb #83417de5
+# %% ../nbs/06_worlds.ipynb #a38ebe8a
 @_compiled
-def _body_surface(n, scene, pose, p):
+def _body_surface(n, bodies, p):
     "Normal, face coordinates (u, v), face size and material where body n is hit at p."
-    c, s = pose[n, 3], pose[n, 4]
-    hx, hy, hz = scene.half[n, 0], scene.half[n, 1], scene.half[n, 2]
-    x, y, z = p[0] - pose[n, 0], p[1] - pose[n, 1], p[2] - pose[n, 2]
+    c, s, hx, hy, hz = bodies[n, COS], bodies[n, SIN], bodies[n, HALF_X], bodies[n, HALF_Y], bodies[n, HALF_Z]
+    x, y, z = p[0] - bodies[n, X], p[1] - bodies[n, Y], p[2] - bodies[n, Z]
     x, z = c*x - s*z, s*x + c*z
-    ax, ay, az, shape, part = abs(x)/hx, abs(y)/hy, abs(z)/hz, scene.shape[n], 0
+    ax, ay, az, shape, part = abs(x)/hx, abs(y)/hy, abs(z)/hz, int(bodies[n, SHAPE]), SIDES
     nx, ny, nz = 0., 0., 0.
     if shape == BOX and ay < max(ax, az):
         if ax > az: nx, u, eu = math.copysign(1., x), z + hz, 2*hz
         else: nz, u, eu = math.copysign(1., z), x + hx, 2*hx
         v, ev = hy - y, 2*hy
     elif shape == BOX or (shape != ELLIPSOID and ay > .9999 and (shape == CYLINDER or y > 0)):
-        ny, part, u, v, eu, ev = math.copysign(1., y), 1, x + hx, z + hz, 2*hx, 2*hz
+        ny, part, u, v, eu, ev = math.copysign(1., y), ENDS, x + hx, z + hz, 2*hx, 2*hz
     else:
         u, v, eu, ev = math.atan2(x/hx, z/hz)*.5*(hx + hz), hy - y, math.pi*(hx + hz), 2*hy
         nx, nz = x/(hx*hx), z/(hz*hz)
@@ -301,9 +298,9 @@ def _body_surface(n, scene, pose, p):
         elif shape == CONE: ny = -.25*(y/hy + 1)/hy
         length = math.sqrt(nx*nx + ny*ny + nz*nz)
         nx, ny, nz = nx/length, ny/length, nz/length
-    return (c*nx + s*nz, ny, c*nz - s*nx), u, v, eu, ev, scene.material_of[n, part]
+    return (c*nx + s*nz, ny, c*nz - s*nx), u, v, eu, ev, int(bodies[n, part])
 
-# %% ../nbs/06_worlds.ipynb #4dac74d5
+# %% ../nbs/06_worlds.ipynb #244f2bac
 @_compiled
 def _shell_distance(room, o, d):
     "Distance to the ground, or to the room from inside, and the axis of the face that is hit: 0 x, 1 y, 2 z."
@@ -320,40 +317,49 @@ def _shell_surface(room, axis, p, d):
     if axis == 0: return (-math.copysign(1., d[0]), 0., 0.), p[2] + room[2], -p[1], 2*room[2], room[1], 2
     return (0., 0., -math.copysign(1., d[2])), p[0] + room[0], -p[1], 2*room[0], room[1], 3
 
+# %% ../nbs/06_worlds.ipynb #cb0b2266
 @_compiled
-def _nearest(scene, pose, near, count, o, d):
+def _nearest(bodies, room, near, count, o, d):
     "Distance to what a ray meets first, and which body it is: n, or -1 - axis for ground and room; only bodies in `near` are tried."
-    t, axis = _shell_distance(scene.room, o, d)
+    t, axis = _shell_distance(room, o, d)
     hit = -1 - axis
     for k in range(count):
-        distance = _distance(near[k], scene, pose, o, d)
+        distance = _distance(near[k], bodies, o, d)
         if distance < t: t, hit = distance, near[k]
     return t, hit
 
-# %% ../nbs/06_worlds.ipynb #99ad8ca6
+# %% ../nbs/06_worlds.ipynb #143696bc
 class Sky(NamedTuple):
     "Light and air; colours are linear, directions point to where light comes from."
-    zenith:np.ndarray    # Colour overhead; (3,)
-    horizon:np.ndarray   # Colour low down, and of haze; (3,)
-    sun:np.ndarray       # Direction of the sun; (3,)
-    glow:np.ndarray      # Colour of the sun and of the sky around it; (3,)
-    light:np.ndarray     # Where direct light comes from: a direction and 0, or a point and 1; (4,)
-    direct:np.ndarray    # Colour of direct light; (3,)
-    ambient:np.ndarray   # Colour of light from above; (3,)
-    bounce:np.ndarray    # Colour of light from below; (3,)
-    fill:np.ndarray      # Direction of a weak light without shadow, and its strength; (4,)
-    cloud:np.ndarray     # Colour of clouds, cover, scale, seed; (6,)
-    ridge:np.ndarray     # Far ridges or roofs: colour, base, amplitude, frequency, seed, 1 for roofs; (8,)
+    zenith:tuple    # Colour overhead; (3,)
+    horizon:tuple   # Colour low down, and of haze; (3,)
+    sun:tuple       # Direction of the sun; (3,)
+    glow:tuple      # Colour of the sun and of the sky around it; (3,)
+    light:tuple     # Where direct light comes from: a direction and 0, or a point and 1; (4,)
+    direct:tuple    # Colour of direct light; (3,)
+    ambient:tuple   # Colour of light from above; (3,)
+    bounce:tuple    # Colour of light from below; (3,)
+    fill:tuple      # Direction of a weak light without shadow, and its strength; (4,)
+    cloud:tuple     # Colour of clouds, cover, scale, seed; (6,)
+    ridge:tuple     # Far ridges or roofs: colour, base, amplitude, frequency, seed, 1 for roofs; (8,)
     haze:float           # Distance in metres at which 63% is haze
     exposure:float       # What light is multiplied by before the tone curve
     wind:float           # Drift of clouds per second
 
 @_compiled
 def _rgb(a):
-    "The first three entries of an array as a colour."
+    "The first three numbers of a tuple: a colour."
     return a[0], a[1], a[2]
 
-# %% ../nbs/06_worlds.ipynb #230f9c12
+# %% ../nbs/06_worlds.ipynb #be46e369
+@_compiled
+def _clouds(sky, colour, d, time, pixel):
+    "A sheet of clouds far above, over a sky colour."
+    scale = sky.cloud[4]/(.12 - d[1])
+    thick = _mottle(d[0]*scale + sky.wind*time, d[2]*scale, int(sky.cloud[5]), pixel*scale*(1 + .3/(.12 - d[1])))
+    cover = min(1., max(0., (thick - 1 + sky.cloud[3])*3.5))*min(1., -d[1]*7)
+    return _mix(colour, _dim(_rgb(sky.cloud), 1.12 - .45*max(0., thick - .5)), cover*.92)
+
 @_compiled
 def _ridge_top(ridge, layer, x, z, pixel):
     "Height, as a tangent, of the far silhouette towards the horizontal direction (x, z): mountains or roofs."
@@ -364,14 +370,7 @@ def _ridge_top(ridge, layer, x, z, pixel):
     frequency *= 1.7 - .7*layer
     return base*(1 + .5*layer) + amplitude*(.6 + .6*layer)*(_mottle(x*frequency, z*frequency, seed + 31*layer, frequency*pixel) - .3)
 
-@_compiled
-def _clouds(sky, colour, d, time, pixel):
-    "A sheet of clouds far above, over a sky colour."
-    scale = sky.cloud[4]/(.12 - d[1])
-    thick = _mottle(d[0]*scale + sky.wind*time, d[2]*scale, int(sky.cloud[5]), pixel*scale*(1 + .3/(.12 - d[1])))
-    cover = min(1., max(0., (thick - 1 + sky.cloud[3])*3.5))*min(1., -d[1]*7)
-    return _mix(colour, _dim(_rgb(sky.cloud), 1.12 - .45*max(0., thick - .5)), cover*.92)
-
+# %% ../nbs/06_worlds.ipynb #baa7dc09
 @_compiled
 def _sky_colour(sky, d, time, pixel):
     "What is seen where nothing stands: gradient, sun, clouds, far ridges."
@@ -388,7 +387,7 @@ def _sky_colour(sky, d, time, pixel):
             colour = _mix(colour, _mix(_rgb(sky.ridge), _rgb(sky.horizon), .42 + .26*layer), _coverage(top + d[1]/flat, pixel))
     return colour
 
-# %% ../nbs/06_worlds.ipynb #f1d254b7
+# %% ../nbs/06_worlds.ipynb #e877b430
 @_compiled
 def _towards_light(sky, p):
     "Direction from a point to the light, and its distance."
@@ -398,12 +397,13 @@ def _towards_light(sky, p):
     return (x/reach, y/reach, z/reach), (reach if w > 0 else FAR)
 
 @_compiled
-def _in_shadow(scene, pose, casters, count, p, light, reach):
+def _in_shadow(bodies, casters, count, p, light, reach):
     "Whether one of the listed bodies stands between a point and the light."
     for k in range(count):
-        if _distance(casters[k], scene, pose, p, light) < reach: return True
+        if _distance(casters[k], bodies, p, light) < reach: return True
     return False
 
+# %% ../nbs/06_worlds.ipynb #0c9ed71e
 @_compiled
 def _corner_shade(room, p):
     "How much of the light that comes from everywhere reaches a point: less low down and in corners."
@@ -415,20 +415,21 @@ def _corner_shade(room, p):
     return shade
 
 @_compiled
-def _lit(colour, glow, normal, p, scene, sky, pose, casters, count):
+def _lit(colour, glow, normal, p, bodies, room, sky, casters, count):
     "Light that a matt surface sends out: direct (Lambert's cosine), from everywhere, a weak fill, its own."
     light, reach = _towards_light(sky, p)
     facing, direct = normal[0]*light[0] + normal[1]*light[1] + normal[2]*light[2], 0.
     if facing > 0:
         above = p[0] + 2e-3*normal[0], p[1] + 2e-3*normal[1], p[2] + 2e-3*normal[2]
-        if not _in_shadow(scene, pose, casters, count, above, light, reach):
+        if not _in_shadow(bodies, casters, count, above, light, reach):
             direct = facing if sky.light[3] == 0 else facing/(.6 + .12*reach*reach)
-    up, shade = .5 - .5*normal[1], _corner_shade(scene.room, p)
+    up, shade = .5 - .5*normal[1], _corner_shade(room, p)
     fill = sky.fill[3]*max(0., normal[0]*sky.fill[0] + normal[1]*sky.fill[1] + normal[2]*sky.fill[2])
     everywhere = _mix(_rgb(sky.bounce), _rgb(sky.ambient), up + fill)
     return (colour[0]*(direct*sky.direct[0] + shade*everywhere[0] + glow), colour[1]*(direct*sky.direct[1] + shade*everywhere[1] + glow),
             colour[2]*(direct*sky.direct[2] + shade*everywhere[2] + glow))
 
+# %% ../nbs/06_worlds.ipynb #b6beeb91
 @_compiled
 def _display(x):
     "Scene light to a display value: a filmic curve, then the sRGB gamma."
@@ -437,28 +438,28 @@ def _display(x):
     a = math.sqrt(x); b = math.sqrt(a); c = math.sqrt(b)  # three roots instead of a power: within 0.003 of sRGB and faster
     return min(1., max(0., .662002687*a + .684122060*b - .323583601*c - .0225411470*x))
 
-# %% ../nbs/06_worlds.ipynb #a38ebe8a
+# %% ../nbs/06_worlds.ipynb #098de9fd
 @_compiled
-def _shade(t, hit, scene, sky, pose, casters, count, o, d, time, spread):
+def _shade(t, hit, bodies, materials, room, sky, casters, count, o, d, time, spread):
     "Scene light along a ray that meets `hit` at distance t; `spread` is the angle of a pixel."
     if t >= FAR: return _sky_colour(sky, d, time, spread)
     p = o[0] + t*d[0], o[1] + t*d[1], o[2] + t*d[2]
-    if hit < 0: normal, u, v, eu, ev, m = _shell_surface(scene.room, -1 - hit, p, d)
-    else: normal, u, v, eu, ev, m = _body_surface(hit, scene, pose, p)
+    if hit < 0: normal, u, v, eu, ev, m = _shell_surface(room, -1 - hit, p, d)
+    else: normal, u, v, eu, ev, m = _body_surface(hit, bodies, p)
     slant = abs(normal[0]*d[0] + normal[1]*d[1] + normal[2]*d[2])
-    material, pixel = scene.materials[m], t*spread/max(.08, slant)
+    material, pixel = materials[m], t*spread/max(.08, slant)
     if int(material[KIND]) == WATER:
         wave = .03*(_mottle(p[0]*.6 + .4*time, p[2]*2, 5, 2*pixel) - .5)
         up, own = (d[0], -abs(d[1]) - wave - .01, d[2]), (material[A]*sky.ambient[0], material[A + 1]*sky.ambient[1], material[A + 2]*sky.ambient[2])
         colour = _mix(own, _sky_colour(sky, up, time, spread), .25 + .7*(1 - slant)**3)
     else:
         colour, glow = _texture(material, u, v, eu, ev, pixel)
-        colour = _lit(colour, glow, normal, p, scene, sky, pose, casters, count)
+        colour = _lit(colour, glow, normal, p, bodies, room, sky, casters, count)
     return _mix(colour, _rgb(sky.horizon), 1 - math.exp(-t/sky.haze))
 
-# %% ../nbs/06_worlds.ipynb #244f2bac
+# %% ../nbs/06_worlds.ipynb #79361356
 @_compiled
-def _bodies_in_sight(scene, pose, o, rays, count, near):
+def _bodies_in_sight(bodies, o, rays, count, near):
     "List in `near` the bodies whose bounding spheres touch the cone around some rays from o; returns how many."
     x, y, z = 0., 0., 0.
     for k in range(count): x += rays[k, 0]; y += rays[k, 1]; z += rays[k, 2]
@@ -466,64 +467,66 @@ def _bodies_in_sight(scene, pose, o, rays, count, near):
     x, y, z = x/length, y/length, z/length
     for k in range(count): cosine = min(cosine, rays[k, 0]*x + rays[k, 1]*y + rays[k, 2]*z)
     sine, found = math.sqrt(max(0., 1 - cosine*cosine)) + 1e-6, 0
-    for n in range(scene.shape.shape[0]):
-        vx, vy, vz, r = pose[n, 0] - o[0], pose[n, 1] - o[1], pose[n, 2] - o[2], scene.radius[n]
+    for n in range(bodies.shape[0]):
+        vx, vy, vz, r = bodies[n, X] - o[0], bodies[n, Y] - o[1], bodies[n, Z] - o[2], bodies[n, RADIUS]
         square = vx*vx + vy*vy + vz*vz
         if square <= r*r or x*vx + y*vy + z*vz >= math.sqrt(square - r*r)*cosine - r*sine: near[found] = n; found += 1
     return found
 
+# %% ../nbs/06_worlds.ipynb #5e7c772c
 @_compiled
-def _bodies_towards_light(scene, pose, sky, p, radius, casters):
-    "List in `casters` the bodies that may shade some point of a sphere around p; returns how many."
+def _bodies_towards_light(bodies, opaque, sky, p, radius, casters):
+    "List in `casters` those of the bodies numbered in `opaque` that may shade some point of a sphere around p; returns how many."
     light, reach = _towards_light(sky, p)
     found = 0
-    for k in range(scene.casts.shape[0]):
-        n = scene.casts[k]
-        x, y, z = pose[n, 0] - p[0], pose[n, 1] - p[1], pose[n, 2] - p[2]
-        along, r = min(max(0., x*light[0] + y*light[1] + z*light[2]), reach), scene.radius[n] + radius
+    for n in opaque:
+        x, y, z = bodies[n, X] - p[0], bodies[n, Y] - p[1], bodies[n, Z] - p[2]
+        along, r = min(max(0., x*light[0] + y*light[1] + z*light[2]), reach), bodies[n, RADIUS] + radius
         if (x - along*light[0])**2 + (y - along*light[1])**2 + (z - along*light[2])**2 < r*r: casters[found] = n; found += 1
     return found
 
-# %% ../nbs/06_worlds.ipynb #2fa89e16
+# %% ../nbs/06_worlds.ipynb #bbae7f7f
 BLOCK = 32  # rays that share a list of bodies in sight and a list of bodies towards the light
 
 @_compiled
-def _meet(scene, sky, pose, o, rays, count, distances, hits, near, casters):
+def _meet(bodies, opaque, room, sky, o, rays, count, distances, hits, near, casters):
     "Find what each of some neighbouring rays meets; fills distances, hits and casters, returns the number of casters."
-    found = _bodies_in_sight(scene, pose, o, rays, count, near)
+    found = _bodies_in_sight(bodies, o, rays, count, near)
     low, high, solid = (1e9, 1e9, 1e9), (-1e9, -1e9, -1e9), False
     for k in range(count):
-        t, hit = _nearest(scene, pose, near, found, o, (rays[k, 0], rays[k, 1], rays[k, 2]))
+        t, hit = _nearest(bodies, room, near, found, o, (rays[k, 0], rays[k, 1], rays[k, 2]))
         distances[k], hits[k] = t, hit
         if t < FAR:
             x, y, z, solid = o[0] + t*rays[k, 0], o[1] + t*rays[k, 1], o[2] + t*rays[k, 2], True
             low, high = (min(low[0], x), min(low[1], y), min(low[2], z)), (max(high[0], x), max(high[1], y), max(high[2], z))
     if not solid: return 0
     radius = .5*math.sqrt((high[0] - low[0])**2 + (high[1] - low[1])**2 + (high[2] - low[2])**2) + .01
-    return _bodies_towards_light(scene, pose, sky, _mix(low, high, .5), radius, casters)
+    return _bodies_towards_light(bodies, opaque, sky, _mix(low, high, .5), radius, casters)
 
+# %% ../nbs/06_worlds.ipynb #f17a7121
 @njit(nogil=True, cache=True, error_model='numpy')
-def _render_rows(first, last, scene, sky, poses, origins, rotations, rays, times, spreads, s, image, depth):
-    "Fill rows first to last (counted through all frames) of image (T, 3, H, W) and depth (T, 1, H, W) with s x s rays a pixel."
-    height, width, bodies = image.shape[2], image.shape[3], scene.shape.shape[0]
-    near, casters = np.empty(bodies, np.int64), np.empty(bodies, np.int64)
+def _render_rows(first, last, bodies_at, opaque, materials, room, sky, origins, rotations, rays, times, spreads, s, image, depth):
+    "Fill rows first to last, counted through all frames, of image (T, 3, H, W) and depth (T, 1, H, W) with s x s rays a pixel."
+    height, width, size = image.shape[2], image.shape[3], bodies_at.shape[1]
     across = max(1, BLOCK//(s*s))  # pixels in a block
-    block, distances, hits = np.empty((across*s*s, 3)), np.empty(across*s*s), np.empty(across*s*s, np.int64)
+    near, casters, hits = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(across*s*s, np.int64)
+    block, distances = np.empty((across*s*s, 3)), np.empty(across*s*s)
     for row in range(first, last):
         t, i = row//height, row % height
-        R, o, view = rotations[t], (origins[t, 0], origins[t, 1], origins[t, 2]), rays[min(t, rays.shape[0] - 1)]
+        bodies, R, view, o = bodies_at[t], rotations[t], rays[min(t, rays.shape[0] - 1)], (origins[t, 0], origins[t, 1], origins[t, 2])
         for start in range(0, width, across):
-            count = 0
-            for j in range(start, min(start + across, width)):
+            stop, count = min(start + across, width), 0
+            for j in range(start, stop):
                 for k in range(s*s):
-                    ray = view[i*s + k//s, j*s + k % s]
-                    for a in range(3): block[count, a] = R[a, 0]*ray[0] + R[a, 1]*ray[1] + R[a, 2]*ray[2]
+                    y, x = i*s + k//s, j*s + k % s
+                    for a in range(3): block[count, a] = R[a, 0]*view[y, x, 0] + R[a, 1]*view[y, x, 1] + R[a, 2]*view[y, x, 2]
                     count += 1
-            shading, k = _meet(scene, sky, poses[t], o, block, count, distances, hits, near, casters), 0
-            for j in range(start, min(start + across, width)):
+            shading, k = _meet(bodies, opaque, room, sky, o, block, count, distances, hits, near, casters), 0
+            for j in range(start, stop):
                 r, g, b, far = 0., 0., 0., 0.
                 for _ in range(s*s):
-                    colour = _shade(distances[k], hits[k], scene, sky, poses[t], casters, shading, o, (block[k, 0], block[k, 1], block[k, 2]), times[t], spreads[t])
+                    d = block[k, 0], block[k, 1], block[k, 2]
+                    colour = _shade(distances[k], hits[k], bodies, materials, room, sky, casters, shading, o, d, times[t], spreads[t])
                     r += _display(colour[0]*sky.exposure); g += _display(colour[1]*sky.exposure); b += _display(colour[2]*sky.exposure)
                     far += distances[k]; k += 1
                 image[t, 0, i, j], image[t, 1, i, j], image[t, 2, i, j], depth[t, 0, i, j] = r/(s*s), g/(s*s), b/(s*s), far/(s*s)
@@ -549,7 +552,23 @@ def _positions(movement, times):
     position[..., 1] -= height*np.abs(np.sin(pace*t + begin))
     return position, movement.spin[:, 0] + movement.spin[:, 1]*t
 
-# %% ../nbs/06_worlds.ipynb #e9c58213
+# %% ../nbs/06_worlds.ipynb #63cdadb3
+@dataclass(frozen=True, eq=False)
+class World:
+    "A moving scene as a function of direction and time."
+    kind:str                # 'room', 'street' or 'landscape'
+    seed:int                # What it was made from
+    bodies:np.ndarray       # What stands in it, relative to the pivot of its movement; (N, 12)
+    opaque:np.ndarray       # Numbers of the bodies that cast shadows; (S,)
+    materials:np.ndarray    # What things are made of; (K, 17)
+    room:tuple              # Half width, height and half length of the room, all 0 outdoors
+    sky:Sky                 # Light and air
+    movement_of:np.ndarray  # Which movement a body follows, 0 for none; (N,)
+    movement:Movement       # How things move
+    path:Movement           # How the camera moves; one row
+    heading:float           # Where the middle of the panorama looks in the scene, radians
+
+# %% ../nbs/06_worlds.ipynb #dd16cde7
 def _as_times(times):
     "Times in seconds as a float64 vector."
     times = np.asarray(times.detach().cpu() if isinstance(times, Tensor) else times, np.float64)
@@ -562,93 +581,90 @@ def _as_size(size, supersample):
     check(supersample >= 1 and int(supersample) == supersample, f'supersample must be a whole number of at least 1, got {supersample}')
     return int(size[0]), int(size[1])
 
-@lru_cache(maxsize=4)
-def _panorama_rays(height, width):
-    "The rays of a panorama (1, H, W, 3), kept because clip after clip asks for the same."
-    return panorama_rays(height, width)[None].contiguous()
-
 def _turn(angle):
     "Rotation about the vertical axis: `rotation_from_euler(angle, 0, 0)` in NumPy."
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, 0, s], [0, 1., 0], [-s, 0, c]])
 
-@dataclass(frozen=True, eq=False)
-class World:
-    "A moving scene as a function of direction and time."
-    kind:str                # 'room', 'street' or 'landscape'
-    seed:int                # What it was made from
-    scene:Scene             # What stands in it
-    sky:Sky                 # Light and air
-    centre:np.ndarray       # Where bodies stand relative to the pivot of their movement; (N, 3)
-    yaw:np.ndarray          # How bodies are turned relative to it; (N,)
-    movement_of:np.ndarray  # Which movement a body follows, 0 for none; (N,)
-    movement:Movement       # How things move
-    path:Movement           # How the camera moves; one row
-    heading:float           # Where the middle of the panorama looks in the scene, radians
+# %% ../nbs/06_worlds.ipynb #6e482afe
+@patch
+def camera_position(self:World,
+    times:Tensor|list[float],  # Seconds; (T,)
+)->Tensor:                     # Metres in the panorama's axes, y is minus the height above the ground; (T, 3)
+    "Where the camera is."
+    return torch.from_numpy(_positions(self.path, _as_times(times))[0][:, 0] @ _turn(self.heading))
 
-    def camera_position(self,
-        times:Tensor|list[float],  # Seconds; (T,)
-    )->Tensor:                     # Metres in the panorama's axes, y is minus the height above the ground; (T, 3)
-        "Where the camera is."
-        return torch.from_numpy(_positions(self.path, _as_times(times))[0][:, 0] @ _turn(self.heading))
+@patch
+def bodies_at(self:World,
+    times:Tensor|list[float],  # Seconds; (T,)
+)->np.ndarray:                 # The bodies where they are at these times, in the scene's axes; (T, N, 12)
+    "Move and turn all bodies with their movements."
+    position, spin = _positions(self.movement, _as_times(times))
+    position, spin = position[:, self.movement_of], spin[:, self.movement_of]
+    (x, y, z), yaw, (c, s) = self.bodies[:, [X, Y, Z]].T, np.arctan2(self.bodies[:, SIN], self.bodies[:, COS]) + spin, (np.cos(spin), np.sin(spin))
+    bodies = np.tile(self.bodies, (len(spin), 1, 1))
+    bodies[..., [X, Y, Z]] = position + np.stack([c*x + s*z, y + 0*c, c*z - s*x], -1)
+    bodies[..., COS], bodies[..., SIN] = np.cos(yaw), np.sin(yaw)
+    return bodies
 
-    def poses(self,
-        times:np.ndarray,  # Seconds; (T,)
-    )->np.ndarray:         # Centre, and cosine and sine of the yaw; (T, N, 5)
-        "Where all bodies are, in the scene's axes."
-        position, spin = _positions(self.movement, times)
-        position, spin = position[:, self.movement_of], spin[:, self.movement_of]
-        c, s, yaw, (x, y, z) = np.cos(spin), np.sin(spin), spin + self.yaw, self.centre.T
-        relative = np.stack([c*x + s*z, y + 0*c, c*z - s*x], -1)
-        return np.concatenate([position + relative, np.cos(yaw)[..., None], np.sin(yaw)[..., None]], -1)
-
-    def render_panorama(self,
-        times:Tensor|list[float],  # Seconds; (T,)
-        size:tuple[int,int],       # Height and width of the panorama
-        supersample:int=1,         # Rays along each side of a pixel; 2 is smooth
-        return_depth:bool=False,   # Whether to return the distance along the rays too
-    )->Tensor|tuple[Tensor,Tensor]: # Panorama in [0, 1] (T, 3, H, W), and distances in metres (T, 1, H, W) when asked
-        "The whole sphere at some times, levelled and unrotated."
-        times, (height, width) = _as_times(times), _as_size(size, supersample)
-        rays, rotation = _panorama_rays(height*supersample, width*supersample), torch.eye(3, dtype=torch.float64)
-        return self._render(times, rotation, rays, math.pi/height/supersample, (height, width), supersample, return_depth)
-
-    def render_perspective(self,
-        times:Tensor|list[float],     # Seconds; (T,)
-        world_from_camera:Tensor,     # Rotation of the camera in the panorama's axes; (3, 3) or (T, 3, 3)
-        fov_x:float|Tensor,           # Horizontal field of view in radians; scalar or (T,)
-        size:tuple[int,int],          # Height and width of the frames
-        fov_y:float|Tensor|None=None, # Vertical one; None for square pixels
-        supersample:int=1,            # Rays along each side of a pixel; 2 is smooth
-        return_depth:bool=False,      # Whether to return the distance along the rays too
-    )->Tensor|tuple[Tensor,Tensor]:   # Frames in [0, 1] (T, 3, h, w), and distances in metres (T, 1, h, w) when asked
-        "What an ordinary camera films on the same path."
-        times, (height, width) = _as_times(times), _as_size(size, supersample)
-        rotation, fov_x, fov_y = (a if a is None else torch.as_tensor(a, dtype=torch.float64).detach().cpu() for a in (world_from_camera, fov_x, fov_y))
-        check_shape('world_from_camera', rotation, '... 3 3')
-        for name, given, plain in (('world_from_camera', rotation, 2), ('fov_x', fov_x, 0), ('fov_y', fov_y, 0)):
-            fits = given is None or given.ndim == plain or (given.ndim == plain + 1 and len(given) == len(times))
-            check(fits, f'{name} must be one for all or one for each of {len(times)} times, got shape {() if given is None else tuple(given.shape)}')
-        rays = perspective_rays(height*supersample, width*supersample, fov_x, fov_y)
-        spread = 1/focal_length(width*supersample, fov_x)
-        return self._render(times, rotation, rays if rays.ndim == 4 else rays[None], spread, (height, width), supersample, return_depth)
-
-    def _render(self, times, rotation, rays, spread, size, supersample, return_depth):
-        "Trace rays (1 or T, H s, W s, 3) of a camera with rotations (3, 3) or (T, 3, 3) whose pixels are `spread` wide."
-        frames, rows = len(times), len(times)*size[0]
-        image, depth = np.empty((frames, 3, *size), np.float32), np.empty((frames, 1, *size), np.float32)
-        rotations = np.ascontiguousarray(_turn(self.heading) @ np.broadcast_to(rotation.numpy(), (frames, 3, 3)))
-        origins = np.ascontiguousarray(_positions(self.path, times)[0][:, 0])
-        spreads = np.array(np.broadcast_to(spread, (frames,)), np.float64)
-        rest = (self.scene, self.sky, self.poses(times), origins, rotations, rays.contiguous().numpy(), times, spreads, supersample, image, depth)
-        edges = np.linspace(0, rows, min(rows, 4*_threads) + 1).astype(int)
-        with ThreadPoolExecutor(_threads) as pool: list(pool.map(lambda first, last: _render_rows(first, last, *rest), edges[:-1], edges[1:]))
-        image, depth = torch.from_numpy(image), torch.from_numpy(depth)
-        return (image, depth) if return_depth else image
-
+# %% ../nbs/06_worlds.ipynb #399319da
 _threads = numba.config.NUMBA_NUM_THREADS
 
-# %% ../nbs/06_worlds.ipynb #dd16cde7
+@patch
+def _render(self:World, times, rotation, rays, spread, size, supersample, return_depth):
+    "Trace rays (1 or T, H s, W s, 3) of a camera with rotations (3, 3) or (T, 3, 3) whose pixels are `spread` wide."
+    frames, rows = len(times), len(times)*size[0]
+    image, depth = np.empty((frames, 3, *size), np.float32), np.empty((frames, 1, *size), np.float32)
+    rotations = np.ascontiguousarray(_turn(self.heading) @ np.broadcast_to(rotation.numpy(), (frames, 3, 3)))
+    origins = np.ascontiguousarray(_positions(self.path, times)[0][:, 0])
+    spreads = np.array(np.broadcast_to(spread, (frames,)), np.float64)
+    rest = (self.bodies_at(times), self.opaque, self.materials, self.room, self.sky, origins, rotations, rays.contiguous().numpy(), times, spreads, supersample, image, depth)
+    edges = np.linspace(0, rows, min(rows, 4*_threads) + 1).astype(int)
+    with ThreadPoolExecutor(_threads) as pool: list(pool.map(lambda first, last: _render_rows(first, last, *rest), edges[:-1], edges[1:]))
+    image, depth = torch.from_numpy(image), torch.from_numpy(depth)
+    return (image, depth) if return_depth else image
+
+# %% ../nbs/06_worlds.ipynb #f401219b
+@lru_cache(maxsize=4)
+def _panorama_rays(height, width):
+    "The rays of a panorama (1, H, W, 3), kept because clip after clip asks for the same."
+    return panorama_rays(height, width)[None].contiguous()
+
+@patch
+def render_panorama(self:World,
+    times:Tensor|list[float],  # Seconds; (T,)
+    size:tuple[int,int],       # Height and width of the panorama
+    supersample:int=1,         # Rays along each side of a pixel; 2 is smooth
+    return_depth:bool=False,   # Whether to return the distance along the rays too
+)->Tensor|tuple[Tensor,Tensor]: # Panorama in [0, 1] (T, 3, H, W), and distances in metres (T, 1, H, W) when asked
+    "The whole sphere at some times, levelled and unrotated."
+    times, (height, width) = _as_times(times), _as_size(size, supersample)
+    rays, rotation = _panorama_rays(height*supersample, width*supersample), torch.eye(3, dtype=torch.float64)
+    return self._render(times, rotation, rays, math.pi/height/supersample, (height, width), supersample, return_depth)
+
+# %% ../nbs/06_worlds.ipynb #12faaad8
+@patch
+def render_perspective(self:World,
+    times:Tensor|list[float],     # Seconds; (T,)
+    world_from_camera:Tensor,     # Rotation of the camera in the panorama's axes; (3, 3) or (T, 3, 3)
+    fov_x:float|Tensor,           # Horizontal field of view in radians; scalar or (T,)
+    size:tuple[int,int],          # Height and width of the frames
+    fov_y:float|Tensor|None=None, # Vertical one; None for square pixels
+    supersample:int=1,            # Rays along each side of a pixel; 2 is smooth
+    return_depth:bool=False,      # Whether to return the distance along the rays too
+)->Tensor|tuple[Tensor,Tensor]:   # Frames in [0, 1] (T, 3, h, w), and distances in metres (T, 1, h, w) when asked
+    "What an ordinary camera films on the same path."
+    times, (height, width) = _as_times(times), _as_size(size, supersample)
+    rotation, fov_x, fov_y = (a if a is None else torch.as_tensor(a, dtype=torch.float64).detach().cpu() for a in (world_from_camera, fov_x, fov_y))
+    check_shape('world_from_camera', rotation, '... 3 3')
+    for name, given, plain in (('world_from_camera', rotation, 2), ('fov_x', fov_x, 0), ('fov_y', fov_y, 0)):
+        fits = given is None or given.ndim == plain or (given.ndim == plain + 1 and len(given) == len(times))
+        check(fits, f'{name} must be one for all or one for each of {len(times)} times, got shape {() if given is None else tuple(given.shape)}')
+    rays = perspective_rays(height*supersample, width*supersample, fov_x, fov_y)
+    spread = 1/focal_length(width*supersample, fov_x)
+    return self._render(times, rotation, rays if rays.ndim == 4 else rays[None], spread, (height, width), supersample, return_depth)
+
+# %% ../nbs/06_worlds.ipynb #6d92d6c7
 def _colour(hue, saturation, value):
     "Linear light of a colour given as hue, saturation and display value in [0, 1]; greens and magentas muted, as they are in things."
     hue = hue % 1
@@ -656,6 +672,14 @@ def _colour(hue, saturation, value):
     return np.array(colorsys.hsv_to_rgb(hue, min(1, max(0, saturation)), min(1, max(0, value))))**2.2
 
 STILL = (0, 1, 0)  # a swing or hop of no size
+
+def _sky(**parts):
+    "A sky of arrays as one of plain tuples, which compiled code passes around without counting references."
+    return Sky(**{name: float(part) if np.ndim(part) == 0 else tuple(np.asarray(part, float).tolist()) for name, part in parts.items()})
+
+def _movement(rows):
+    "Rows of (start, velocity, period, swing, hop, spin) as arrays."
+    return Movement(*(np.array(a, float) for a in zip(*rows)))
 
 class _Builder:
     "Collects bodies, materials and movements while a world is made."
@@ -681,15 +705,11 @@ class _Builder:
     def world(self, kind, seed, sky, room, path, heading):
         "All that was collected, as a world."
         shape, centre, half, yaw, material, move, casts = (np.array(a) for a in zip(*self.bodies))
-        half = half.astype(float)
-        radius = np.where(shape == ELLIPSOID, half.max(-1), np.sqrt((half**2).sum(-1)))
-        scene = Scene(shape, half, radius, material, np.flatnonzero(casts), np.array(self.materials, float), np.array(room, float))
-        return World(kind, seed, scene, sky, centre.astype(float), yaw.astype(float), move, _movement(self.movements), path, float(heading))
+        radius = np.where(shape == ELLIPSOID, half.max(-1), np.linalg.norm(half, axis=-1))
+        bodies = np.column_stack([centre, np.cos(yaw), np.sin(yaw), half, radius, shape, material]).astype(float)
+        return World(kind, seed, bodies, np.flatnonzero(casts), np.array(self.materials, float), tuple(map(float, room)), sky, move, _movement(self.movements), path, float(heading))
 
-def _movement(rows):
-    "Rows of (start, velocity, period, swing, hop, spin) as arrays."
-    return Movement(*(np.array(a, float) for a in zip(*rows)))
-
+# %% ../nbs/06_worlds.ipynb #0642c295
 def _walk(rng, position, direction, speed, reach, stepping):
     "A camera path: to and fro along a direction at a walker's pace, with the sway of hand and steps."
     x, height, z = position
@@ -704,7 +724,7 @@ def _to_and_fro(rng, direction, reach, speed):
     omega, phase = speed/max(reach, .3), rng.uniform(0, 2*math.pi)
     return (reach*math.sin(direction), omega, phase), STILL, (reach*math.cos(direction), omega, phase)
 
-# %% ../nbs/06_worlds.ipynb #6e482afe
+# %% ../nbs/06_worlds.ipynb #34d31f2a
 def _cloth(rng):
     "A colour that clothes, cushions and curtains have: mostly muted."
     muted, tinted, strong = (rng.uniform(.02, .15), .8), (rng.uniform(.15, .35), .75), (rng.uniform(.35, .55), .6)
@@ -737,6 +757,7 @@ def _car(b, move, x=0., z=0.):
     for side in (-.96*width, .96*width):
         for along in (-.62*length, .62*length): b.body(ELLIPSOID, x + side, 0, z + along, (.12, .33, .33), tyre, move=move)
 
+# %% ../nbs/06_worlds.ipynb #c6ac34a8
 def _leaves(b, hue, saturation, value):
     "Two kindred foliage materials."
     return [b.material(MOTTLED, _colour(hue + d, saturation, value*.66), _colour(hue + d + .02, saturation*.9, value*1.15), su=s, mottle=.2)
@@ -760,7 +781,7 @@ def _tree(b, habit, x, z, size, bark, leaves):
         for _ in range(2): crown(ELLIPSOID, -.05, rng.uniform(.3, .5, 3), *rng.normal(0, .15, 2))
     else: trunk(.03, .48); crown(ELLIPSOID, .34, (.28, .27, .28)); crown(ELLIPSOID, .52, (.2, .2, .2), *rng.uniform(-.16, .16, 2))
 
-# %% ../nbs/06_worlds.ipynb #f401219b
+# %% ../nbs/06_worlds.ipynb #31e5cc28
 HOURS = {  # share; elevation of the sun in degrees; warmth of its light; strength; light from everywhere; exposure
     'noon':      (.27, (40, 68), .05, 2.0, 1.0, 1.00),
     'afternoon': (.27, (20, 42), .20, 1.9, .95, 1.05),
@@ -793,12 +814,12 @@ def _weather(b, ridge):
     cloud = .9*horizon if hour == 'overcast' else rng.uniform(.9, 1.15)*(.5*horizon + .5*light)*(.6 if hour == 'dusk' else 1)
     ambient = level*(.35*zenith + .35*horizon + .3*horizon.mean())
     haze = rng.choice([rng.uniform(60, 140), rng.uniform(150, 500), rng.uniform(500, 1500)], p=[.15, .4, .45])
-    return hour, Sky(zenith=zenith, horizon=horizon, sun=sun, glow=light*{'overcast': .1, 'dusk': .6}.get(hour, 1.), light=np.append(sun, 0.),
+    return hour, _sky(zenith=zenith, horizon=horizon, sun=sun, glow=light*{'overcast': .1, 'dusk': .6}.get(hour, 1.), light=np.append(sun, 0.),
         direct=light*strength, ambient=ambient, bounce=ambient*np.array([.6, .56, .5]), fill=np.array([-sun[0], -.3, -sun[2], .25]),
-        cloud=np.array([*cloud, cover, rng.uniform(.5, 1.3), rng.integers(1 << 20)]), ridge=np.array(ridge, float),
-        haze=float(haze), exposure=float(rng.uniform(.52, .66)*exposure), wind=float(rng.uniform(0, .03)))
+        cloud=np.array([*cloud, cover, rng.uniform(.5, 1.3), rng.integers(1 << 20)]), ridge=ridge,
+        haze=haze, exposure=rng.uniform(.52, .66)*exposure, wind=rng.uniform(0, .03))
 
-# %% ../nbs/06_worlds.ipynb #355439c1
+# %% ../nbs/06_worlds.ipynb #753e1464
 GROUNDS = {  # share; hue, saturation and value of two tones and of spots; hues of leaves; habits of trees
     'meadow': (.24, (.21, .5, .48), (.25, .45, .36), (.15, .42, .56), (.2, .3), ('round', 'round', 'poplar', 'conifer', 'bush')),
     'autumn': (.14, (.12, .45, .5), (.18, .42, .38), (.07, .5, .48), (.03, .15), ('round', 'round', 'poplar', 'bush')),
@@ -840,6 +861,7 @@ def _landscape(b, seed):
     path = _walk(rng, (0, rng.uniform(1.3, 1.8), 0), (math.sin(direction), math.cos(direction)), rng.choice([.1, rng.uniform(.3, 1.2)]), 2.5, rng.integers(2))
     return b.world('landscape', seed, sky, (0, 0, 0), path, rng.uniform(-math.pi, math.pi))
 
+# %% ../nbs/06_worlds.ipynb #59f943a3
 def _lake(b, sea):
     "Water beside the camera; returns its centre and radius."
     rng = b.rng
@@ -872,6 +894,7 @@ def _hut(b, angle, distance):
     b.body(BOX, x, 0, z, (w, h, l), wall, roof, yaw)
     for k in range(5): b.body(BOX, x, 2*h + .35*k, z, ((w + .3)*(1 - .2*k), .175, l + .3), roof, yaw=yaw)
 
+# %% ../nbs/06_worlds.ipynb #4529d5b7
 def _wanderer(b):
     "Something that moves through the open: a person, an animal, a ball or a balloon."
     rng = b.rng
@@ -901,7 +924,7 @@ def _ball(b, x, z, radius, swing):
     move = b.move((x, 0, z), swing=swing, hop=(rng.uniform(.3, 1.2), rng.uniform(2.5, 4.5), rng.uniform(0, 3)), spin=(0, rng.uniform(-2, 2)))
     b.body(ELLIPSOID, 0, 0, 0, (radius,)*3, b.material(STRIPES, _colour(hue, .6, .7), _colour(hue + .4, .1, .85), su=radius), move=move)
 
-# %% ../nbs/06_worlds.ipynb #0642c295
+# %% ../nbs/06_worlds.ipynb #96aeac1a
 def _street(b, seed):
     "A road between two rows of houses of one palette, with trees, lamps, cars and people."
     rng = b.rng
@@ -946,6 +969,7 @@ def _houses(b, line, hue, saturation, value, night):
                 if rng.uniform() < .35: b.body(BOX, side*(line + setback - .5), 2.7, z + length, (.6, .08, .7*length), b.material(STRIPES, _cloth(rng), _colour(.1, .05, .85), su=.6))
             z += 2*length + rng.choice([0, 0, 0, rng.uniform(.5, 3)])
 
+# %% ../nbs/06_worlds.ipynb #9d3fb838
 def _avenue(b, width, night):
     "Trees and lamps at even distances on both sides."
     rng = b.rng
@@ -976,7 +1000,7 @@ def _traffic(b, width, walk, camera_x, car_free):
         if abs(x - camera_x) < .8: x = -x
         _person(b, b.move((x, 0, 0), (0, 0, speed), (80/abs(speed), rng.uniform(-14, 14)), hop=(.04, 6, rng.uniform(0, 3)), spin=(0 if speed > 0 else math.pi, 0)))
 
-# %% ../nbs/06_worlds.ipynb #245cf6a0
+# %% ../nbs/06_worlds.ipynb #c6e07a8d
 def _wall_tone(rng):
     "Wall colours as in real rooms: mostly light and near neutral, sometimes tinted, rarely strong."
     kind = rng.choice(['light', 'tint', 'strong', 'grey'], p=[.42, .3, .16, .12])
@@ -1028,10 +1052,11 @@ def _room_light(b, X, H, Z, wall):
         b.body(ELLIPSOID, 0, H - .75, 0, (.22, .2, .22), lamp, casts=False)
         b.body(CYLINDER, 0, H - .4, 0, (.012, .2, .012), b.material(PLAIN, warm*.1), casts=False)
     side, ambient = rng.uniform(-math.pi, math.pi), (.75*warm + .25*wall/wall.max())*rng.uniform(.55, .8)
-    return Sky(zenith=ambient, horizon=ambient, sun=np.array([0., -1, 0]), glow=np.zeros(3), light=np.array([0., .45 - H, 0, 1.]), direct=warm*rng.uniform(.9, 1.4),
+    return _sky(zenith=ambient, horizon=ambient, sun=np.array([0., -1, 0]), glow=np.zeros(3), light=np.array([0., .45 - H, 0, 1.]), direct=warm*rng.uniform(.9, 1.4),
         ambient=ambient, bounce=ambient*.75, fill=np.array([math.sin(side), -.2, math.cos(side), rng.uniform(.3, .9)]), cloud=np.zeros(6), ridge=np.zeros(8),
-        haze=1e9, exposure=float(rng.uniform(.55, .75)), wind=0.)
+        haze=1e9, exposure=rng.uniform(.55, .75), wind=0.)
 
+# %% ../nbs/06_worlds.ipynb #ae234604
 def _wall(b, turn, reach, length, glazed, style):
     "Divide one wall into slots and put something into each; a glazed wall has windows, except often in its corners."
     rng, (c, s) = b.rng, (math.cos(turn*math.pi/2), math.sin(turn*math.pi/2))
@@ -1060,6 +1085,7 @@ def _put_window(b, put, along, wide, style):
         cloth = b.material(STRIPES, style['cloth'], style['cloth']*.75, su=.16)
         for side in (-1, 1): put(BOX, along + side*(width + .12), .05, 0, (.14, .5*H - .12, .05), cloth, casts=False)
 
+# %% ../nbs/06_worlds.ipynb #f8c416c8
 def _put_picture(b, put, along, wide, style, low=1.1, high=1.4):
     "A picture at eye level."
     rng = b.rng
@@ -1099,6 +1125,7 @@ def _put_plant(b, put, along, wide, style):
 FURNITURE = dict(window=_put_window, picture=_put_picture, shelf=_put_shelf, door=_put_door, cabinet=_put_cabinet,
                  sofa=_put_sofa, plant=_put_plant, nothing=lambda *_: None)
 
+# %% ../nbs/06_worlds.ipynb #57a53817
 def _inside_room(b, X, Z, H, camera, style):
     "Rug, table and what moves; nothing within reach of the camera."
     rng, cloth = b.rng, style['cloth']
