@@ -8,6 +8,7 @@ __all__ = ['world_clip', 'panorama_clip', 'Pair', 'frame_size', 'training_pair',
 
 # %% ../nbs/13_data.ipynb #e4a9f3c0
 import hashlib, json, math
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 import torch
@@ -21,6 +22,8 @@ from .motion import simulate_motion
 from .projection import panorama_to_perspective, rotate_panorama
 from .runtime import check, check_shape, make_generator, save_json, write_beside
 from .worlds import load_panorama, panorama_names, random_world
+from diffusers import AutoencoderKLTemporalDecoder
+from transformers import CLIPVisionModelWithProjection
 
 # %% ../nbs/13_data.ipynb #d457ee32
 def world_clip(
@@ -116,8 +119,8 @@ def noise_condition(
 # %% ../nbs/13_data.ipynb #14933186
 def cache_example(
     pair:Pair,                 # One example in pixels
-    vae,                       # Autoencoder
-    image_encoder,             # Image encoder
+    vae:AutoencoderKLTemporalDecoder,            # Autoencoder
+    image_encoder:CLIPVisionModelWithProjection, # Image encoder
     generator:torch.Generator, # Randomness of the noise on the condition
 )->dict[str,Tensor]:           # 'target' and 'condition' (T, 4, h, w), not scaled, 'embeddings' (T, D), 'noise' ()
     "Latents and embeddings of one example."
@@ -129,14 +132,15 @@ def cache_example(
 
 def build_cache(
     folder:str|Path,           # Where the shards go
-    vae, image_encoder,        # Frozen networks
+    vae:AutoencoderKLTemporalDecoder|None,            # Autoencoder; None if all shards are there
+    image_encoder:CLIPVisionModelWithProjection|None, # Image encoder; likewise
     examples:int,              # Number of clips
     num_frames:int,            # Frames in a clip
     cameras:int=1,             # Cameras in each clip
     first:int=0,               # Number of the first clip
     size:tuple[int,int]=(128, 256), # Height and width that the model works at
     shard:int=50,              # Clips in a file
-    progress=None,             # Called with each finished clip's number
+    progress:Callable|None=None, # Called with each finished clip's number
 )->dict[str,Tensor]:           # All examples stacked, cameras x clips first
     "Compute (or continue, or just read) the latent cache; returns it whole: it is small."
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)

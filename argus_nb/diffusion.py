@@ -33,7 +33,7 @@ def precondition(
 
 # %% ../nbs/10_diffusion.ipynb #a95b844e
 def denoise(
-    unet,               # UNetSpatioTemporalConditionModel, or anything called like it
+    unet:Callable,      # UNetSpatioTemporalConditionModel, or anything called like it
     noised:Tensor,      # y + sigma n; (B, T, 4, h, w)
     sigma:Tensor,       # Noise level of each clip; (B,)
     condition:Tensor,   # Condition latents, not scaled; (B, T, 4, h, w)
@@ -59,7 +59,7 @@ STAGES = ((5_000, 0.), (10_000, .5), (math.inf, 1.))  # until which step, mean o
 
 def noise_mean(
     step:int,           # Training step
-    stages=STAGES,      # Pairs (until step, mean)
+    stages:tuple=STAGES,# Pairs (until step, mean)
 )->float:               # Mean of ln(sigma) at that step
     "The staged mean of the log-normal noise distribution."
     return next(mean for until, mean in stages if step < until)
@@ -98,7 +98,7 @@ def euler_step(
     return x + (x - estimate)/sigma*(sigma_next - sigma)
 
 def guided_denoise(
-    unet,                # As for `denoise`
+    unet:Callable,       # As for `denoise`
     noised:Tensor,       # (1, T, 4, h, w)
     sigma:Tensor,        # (1,)
     condition:Tensor,    # (1, T, 4, h, w)

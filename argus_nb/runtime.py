@@ -8,6 +8,7 @@ __all__ = ['repair_torchvision', 'InputError', 'check', 'check_shape', 'pick_dev
 
 # %% ../nbs/00_runtime.ipynb #3511baeb
 import contextlib, datetime, json, os, platform, sys, tempfile
+from collections.abc import Iterator, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 import torch
@@ -85,7 +86,7 @@ def make_generator(
 @contextlib.contextmanager
 def write_beside(
     path:str|Path,  # The final name
-):
+)->Iterator[Path]:  # The temporary path, inside a `with` block
     "Yield a temporary path beside `path`; rename it to `path` when the block ends well, remove it otherwise."
     path = Path(path)
     handle, name = tempfile.mkstemp(prefix=f'.{path.stem[:40]}-', suffix=path.suffix, dir=path.parent)
@@ -124,7 +125,7 @@ def _as_image(image):
     return image.float().clamp(0, 1).numpy()
 
 def show_images(
-    images,                       # Images in [0, 1] or uint8; each (3, H, W), (1, H, W) or (H, W)
+    images:Sequence,              # Images in [0, 1] or uint8; each (3, H, W), (1, H, W) or (H, W)
     titles:list|None=None,        # A title for each
     columns:int|None=None,        # Images in a row; all in one row by default
     width:float=6.,               # Width of the figure in inches
