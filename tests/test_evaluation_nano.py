@@ -1,0 +1,187 @@
+"The script that judges nano: its fills, regions and distances on cases known by hand, one run from end to end, and the file it left."
+import json, sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import numpy as np, pytest, torch
+from torch.testing import assert_close
+from argus_nb.models import build_models, embed_frames, locate_model, save_models
+from argus_nb.pipeline import ArgusPipeline
+from argus_nb.runtime import InputError
+from argus_nb.sphere import panorama_rays
+from argus_nb.worlds import load_panorama, panorama_names
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT/'results'/'nano.json'
+
+
+@pytest.fixture(scope='module')
+def judging():
+    "The script as a module."
+    spec = spec_from_file_location('evaluate_nano', ROOT/'scripts'/'evaluate_nano.py')
+    sys.modules['evaluate_nano'] = module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    "A folder with a model of random weights."
+    torch.manual_seed(0)
+    save_models(build_models('tiny'), folder := tmp_path_factory.mktemp('tiny'))
+    return folder
+
+
+def smooth(height=32, width=64):
+    "A panorama that is a smooth function of the direction, in [0, 1]; (3, H, W)."
+    return (panorama_rays(height, width)/2 + .5).movedim(-1, 0).float()
+
+
+def front(height=32, width=64): return panorama_rays(height, width)[..., 2] > 0
+
+
+# --- What is judged ------------------------------------------------------------------------------------------------
+
+def test_clips_are_held_out(judging):
+    clips = judging.held_out_clips(9, 8)
+    worlds, panoramas = [c for c in clips if c.group == 'worlds'], [c for c in clips if c.group == 'panoramas']
+    assert [c.kind for c in worlds] == ['room', 'street', 'landscape']*3
+    assert all(judging.random_world(2*c.index + 1).kind == c.kind and c.name.endswith(f'_{2*c.index + 1}') for c in worlds)
+    assert sorted(c.name for c in panoramas) == sorted(panorama_names('test'))
+    for c in panoramas: assert_close(judging.panorama_clip(c.index, 1, (256, 512), held_out=True)[0], load_panorama(c.name))
+    assert len({c.name for c in clips}) == 17 and len({seed for c in clips for seed in c.seeds(8)}) == 17*8
+
+
+def test_regions_are_what_was_seen_by_each_frame_by_any_and_by_none(judging):
+    mask = torch.zeros(2, 1, 1, 4, dtype=torch.bool); mask[0, ..., 0] = mask[1, ..., 1] = True
+    where, target = judging.regions(mask), torch.zeros(2, 3, 1, 4)
+    image = torch.tensor([[.1, .2, .3, .3], [.2, .1, .3, .3]])[:, None, None].expand(2, 3, 1, 4)
+    assert judging.psnr(image, target, where['frames']) == pytest.approx(20, abs=1e-5)
+    assert judging.psnr(image, target, where['union']) == pytest.approx(-10*np.log10((.01 + .04)/2), abs=1e-5)
+    assert judging.psnr(image, target, where['never']) == pytest.approx(-20*np.log10(.3), abs=1e-5)
+    assert judging.psnr(image, target, where['whole']) == pytest.approx(-10*np.log10((.01 + .04 + .09*2)/4), abs=1e-5)
+    assert np.isnan(judging.psnr(image, target, torch.zeros_like(mask)))
+
+
+def test_everything_seen_averages_over_the_frames_that_saw_it(judging):
+    mask = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0]], dtype=torch.bool)[:, None, None]
+    condition = torch.tensor([[.2, .2, 0, 0], [0, .4, .6, 0]])[:, None, None].expand(2, 3, 1, 4)
+    image, seen = judging.everything_seen(condition, mask)
+    assert seen.tolist() == [[True, True, True, False]]
+    assert_close(image[0, 0], torch.tensor([.2, .3, .6, 0]))
+
+
+# --- Fills ---------------------------------------------------------------------------------------------------------
+
+def test_every_fill_keeps_what_was_seen_and_fills_the_rest(judging):
+    image, seen = smooth(), front()
+    made = judging.fills(torch.where(seen, image, torch.nan), seen, torch.full((3, 32, 64), .5) + .1*smooth())
+    assert tuple(made) == judging.FILLS
+    for name, filled in made.items():
+        assert_close(filled[:, seen], image[:, seen], msg=name)
+        assert filled.isfinite().all() and filled.min() >= 0 and filled.max() <= 1, name
+
+
+def test_a_plain_colour_is_continued_as_it_is(judging):
+    image, seen = torch.full((3, 32, 64), .4), front()
+    made = judging.fills(image, seen, smooth())
+    for name in judging.FILLS[:5]: assert_close(made[name], image, atol=.02 if 'Telea' in name else .003, rtol=0, msg=name)
+
+
+def test_edge_and_mirror_on_half_a_sphere(judging):
+    rays, image, seen = panorama_rays(32, 64), smooth(), front()
+    mirrored = judging.fill_mirrored(image, seen)
+    assert_close(mirrored, (rays*torch.tensor([1, 1, -1.]).sign().where(~seen[..., None], torch.ones(3))/2 + .5).movedim(-1, 0).float(), atol=.11, rtol=0)
+    edge = judging.fill_edge(image, seen)
+    away = (~seen) & (rays[..., 2] > -.9)  # nearest on the great circle between front and back, where z = 0
+    expected = torch.nn.functional.normalize(rays*torch.tensor([1, 1, 0.]), dim=-1)/2 + .5
+    assert_close(edge[:, away], expected[away].T.float(), atol=.11, rtol=0)
+    assert (mirrored - edge)[:, ~seen].abs().max() > .3
+
+
+def test_the_mirror_folds_again_beyond_a_narrow_view(judging):
+    longitude = torch.atan2(panorama_rays(64, 128)[..., 0], panorama_rays(64, 128)[..., 2])
+    seen = (longitude.abs() < .5) & (panorama_rays(64, 128)[..., 1].abs() < .5)
+    filled = judging.fill_mirrored(longitude.expand(3, -1, -1).float(), seen)[0, 32]  # along the equator
+    t = longitude[32]
+    expected = 2/torch.pi*.5*torch.asin(torch.sin(t/.5*torch.pi/2))  # a triangle wave of slope 1 through the view
+    assert (filled - expected)[t.abs() < 2.4].abs().max() < .3 and (filled - expected)[t.abs() < 1.4].abs().max() < .15
+
+
+def test_colours_of_the_mean_panorama_are_matched_where_something_was_seen(judging):
+    mean, seen, image = .3 + .4*smooth(), front(), .2 + .5*smooth().flip(-1)
+    for match in ('mean', 'deviation', 'regression'):
+        matched = judging.fill_matched(torch.zeros_like(image).where(~seen, image), seen, mean, match)
+        assert_close(matched[:, seen], image[:, seen])
+    related = .2 + .5*mean
+    for match in ('deviation', 'regression'): assert_close(judging.fill_matched(related, seen, mean, match), related)
+    shifted = judging.fill_matched(related, seen, mean, 'mean')[:, ~seen] - mean[:, ~seen]
+    assert_close(shifted, shifted[:, :1].expand_as(shifted))
+
+
+# --- Distances -----------------------------------------------------------------------------------------------------
+
+def test_perceptual_distance_is_that_of_its_package(judging):
+    a, b = torch.rand(2, 2, 3, 32, 64, generator=torch.Generator().manual_seed(0))
+    distance = judging.PerceptualDistance()
+    with torch.no_grad(): expected = distance.network(a, b, normalize=True).mean().item()  # normalize: from [0, 1] to [-1, 1]
+    assert distance(a, distance.features(b)) == pytest.approx(expected, rel=1e-5) and expected > 0
+    assert distance(a, distance.features(a)) == 0
+
+
+def test_bootstrap(judging):
+    assert judging.bootstrap([2., 2., float('nan')]) == dict(mean=2, low=2, high=2, clips=2)
+    values = np.random.default_rng(1).normal(size=400).tolist()
+    found = judging.bootstrap(values)
+    assert found == judging.bootstrap(values) and found['mean'] == pytest.approx(np.mean(values), abs=1e-4)
+    assert found['high'] - found['low'] == pytest.approx(2*1.96*np.std(values)/20, rel=.1)
+
+
+# --- The whole -----------------------------------------------------------------------------------------------------
+
+def test_the_image_encoder_can_be_silenced(judging, tiny):
+    pipeline, frames = ArgusPipeline.from_pretrained(tiny, device='cpu'), smooth()[None]
+    before = embed_frames(pipeline.image_encoder, frames)
+    with judging.without_embeddings(pipeline): assert not embed_frames(pipeline.image_encoder, frames).any()
+    assert_close(embed_frames(pipeline.image_encoder, frames), before)
+    assert before.abs().max() > 0
+
+
+def test_from_end_to_end_and_again(judging, tiny, tmp_path, monkeypatch, capsys):
+    def run(*more):
+        return judging.main([*map(str, ('--model', tiny, '--work', tmp_path/'work', '--output', tmp_path/'out.json', '--pictures', tmp_path)),
+                             *'--worlds 1 --panoramas 1 --samples 2 --steps 1 --judged 1 --examples 1'.split(), *more])
+    run()
+    record = json.loads((tmp_path/'out.json').read_text())
+    rows = record['clips']
+    assert [row['group'] for row in rows] == ['worlds', 'panoramas'] and set(record['summary']) == {'worlds', 'panoramas', 'all'}
+    assert record['summary'] == judging.summaries(rows)
+    assert record['summary']['all']['psnr']['one sample']['union']['mean'] == pytest.approx(np.mean([r['psnr']['one sample']['union'] for r in rows]), abs=1e-4)
+    assert record['weights'] == judging.weights_of(str(tiny)) and record['sampling']['num_inference_steps'] == 1
+    assert sorted(p.name for p in tmp_path.glob('*.jpg')) == ['nano_panorama.jpg', 'nano_room.jpg', 'nano_worst.jpg']
+    monkeypatch.setattr(judging, 'judge', lambda *args: pytest.fail('judged again'))
+    run()
+    assert json.loads((tmp_path/'out.json').read_text()) == record
+    with pytest.raises(pytest.fail.Exception): run('--guidance', '2')  # other settings: what is kept does not count
+
+
+def test_a_model_without_weights_is_named(judging, tmp_path):
+    (tmp_path/'vae').mkdir(); (tmp_path/'vae'/'config.json').write_text('{}')
+    with pytest.raises(InputError, match='vae must hold one'): judging.weights_of(str(tmp_path))
+
+
+# --- The file it left ----------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def recorded():
+    if not RESULTS.exists(): pytest.skip('not judged yet')
+    return json.loads(RESULTS.read_text())
+
+
+def test_results_belong_to_the_weights_in_the_package(judging, recorded):
+    assert recorded['weights'] == judging.weights_of(locate_model('nano')), 'nano was judged with other weights: run scripts/evaluate_nano.py'
+
+
+def test_results_say_what_their_clips_say(judging, recorded):
+    assert judging.summaries(recorded['clips']) == recorded['summary']
+    assert all(seed % 2 for seed in recorded['held_out']['worlds']) and set(recorded['held_out']['panoramas']) <= set(panorama_names('test'))
