@@ -13,7 +13,6 @@ __all__ = ['RELEASE', 'ENCODING', 'full_precision', 'condition_latents', 'in_pre
 import contextlib, math, time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 import cv2
 import torch
