@@ -91,15 +91,14 @@ def fov_y_for(self:CameraTrack,
 # %% ../nbs/04_cameras.ipynb #5ff3df76
 @patch
 def __getitem__(self:CameraTrack,
-    index,          # A slice, an integer (a track of one frame), or a list or tensor of indices
+    index,          # A slice, an integer (a track of one frame), or a list, tensor or mask of indices
 )->CameraTrack:     # The chosen frames
     "Some frames of the track, always as a track. A slice with a step lowers the frame rate."
     if isinstance(index, int):
         check(-len(self) <= index < len(self), f'frame {index} is not in a track of {len(self)} frames')  # also what ends a for loop
         index = [index]
     fps = self.fps/abs(index.step) if isinstance(index, slice) and index.step and self.fps else self.fps
-    if isinstance(index, slice): index = range(len(self))[index]
-    index = torch.as_tensor(index, dtype=torch.long)
+    index = torch.from_numpy(np.arange(len(self))[index].copy())  # NumPy also walks backwards
     pick = lambda value: None if value is None else value[index]
     return replace(self, world_from_camera=self.world_from_camera[index], fov_x=self.fov_x[index], fov_y=pick(self.fov_y),
                    principal_point=pick(self.principal_point), fps=fps, confidence=pick(self.confidence))
