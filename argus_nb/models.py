@@ -36,6 +36,8 @@ PRESETS = {
     'size':                  dict(tiny=(32, 64), nano=(128, 256),    svd=(512, 1024)),
     'frames':                dict(tiny=4,        nano=16,            svd=25),
     'overlap':               dict(tiny=1,        nano=4,             svd=5),
+    'steps':                 dict(tiny=25,       nano=15,            svd=25),    # of the sampler, by default
+    'guidance':              dict(tiny=3.,       nano=1.,            svd=3.),    # exaggeration of the condition, by default
 }
 
 def preset(

@@ -120,10 +120,10 @@ RELEASE = dict(num_inference_steps=25, guidance_scale=3., window=25, overlap=5, 
 def model_settings(
     unet:UNetSpatioTemporalConditionModel,  # The denoiser of a model
 )->dict:                                    # Its row in the table of `12_models`
-    "Size, window and overlap of a model, found by the channels of its UNet; those of 'svd' for one that is in no table."
+    "Size, window, overlap, steps and guidance of a model, found by the channels of its UNet; those of 'svd' for one that is in no table."
     channels = tuple(unet.config.block_out_channels)
     name = next((name for name, known in PRESETS['unet_channels'].items() if tuple(known) == channels), 'svd')
-    return {setting: PRESETS[setting][name] for setting in ('size', 'frames', 'overlap')}
+    return {setting: PRESETS[setting][name] for setting in ('size', 'frames', 'overlap', 'steps', 'guidance')}
 
 def sampling_for(
     unet:UNetSpatioTemporalConditionModel,  # The denoiser of a model
@@ -133,7 +133,7 @@ def sampling_for(
     "What was asked for, over the preset, over what the model was trained for."
     check(preset in (None, 'release'), f"preset must be 'release' or None, got {preset!r}")
     own = model_settings(unet)
-    return Sampling(**(dict(window=own['frames'], overlap=own['overlap']) | (RELEASE if preset else {}) | given))
+    return Sampling(**(dict(window=own['frames'], overlap=own['overlap'], num_inference_steps=own['steps'], guidance_scale=own['guidance']) | (RELEASE if preset else {}) | given))
 
 # %% ../nbs/16_pipeline.ipynb #d6907ee9
 def window_starts(
