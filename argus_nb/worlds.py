@@ -48,9 +48,9 @@ def _noise(x, y, seed):
 # %% ../nbs/06_worlds.ipynb #d41adaf2
 @_compiled
 def _contrast(period, pixel):
-    "How much of a pattern's contrast is left: 1 when pixels are small, 0 from two pixels a period on."
-    s = min(1., 2*pixel/period)
-    return 1 - s*s*(3 - 2*s)
+    "How much of a pattern's contrast is left when a pixel averages it: sinc(pixel/period) up to its first zero, within 0.01."
+    square = min(1., pixel/period)**2
+    return (1 - square)*(1 - square*(.6 - .15*square))
 
 @_compiled
 def _coverage(distance, pixel):
@@ -119,7 +119,7 @@ def _facade(a, b, c, su, sv, share, seed, u, v, eu, ev, pixel):
     du, dv = share*su - abs(u - (fi + .5)*su), .9*share*sv - abs(v - (fj + .5)*sv)
     pane, frame = _coverage(min(du, dv), pixel), _coverage(min(du, dv) + .13, pixel)
     sill = _coverage(.06 - abs(v - (fj + .5 - .9*share)*sv + .1), pixel)*_coverage(du + .25, pixel)
-    left, random = _contrast(min(su, sv), .8*pixel), _hash(int(fi), int(fj), seed)
+    left, random = _contrast(min(su, sv), pixel), _hash(int(fi), int(fj), seed)
     lit = max(0., random - .7)/.3
     bright = (.5*a[0] + .3, .5*a[1] + .3, .5*a[2] + .3)
     wall = _mix(a, bright, left*max(frame - pane, sill)*.75)
@@ -447,7 +447,7 @@ def _shade(t, hit, bodies, materials, room, sky, casters, count, o, d, time, spr
     if hit < 0: normal, u, v, eu, ev, m = _shell_surface(room, -1 - hit, p, d)
     else: normal, u, v, eu, ev, m = _body_surface(hit, bodies, p)
     slant = abs(normal[0]*d[0] + normal[1]*d[1] + normal[2]*d[2])
-    material, pixel = materials[m], t*spread/max(.08, slant)
+    material, pixel = materials[m], t*spread/math.sqrt(max(.01, slant))
     if int(material[KIND]) == WATER:
         wave = .03*(_mottle(p[0]*.6 + .4*time, p[2]*2, 5, 2*pixel) - .5)
         up, own = (d[0], -abs(d[1]) - wave - .01, d[2]), (material[A]*sky.ambient[0], material[A + 1]*sky.ambient[1], material[A + 2]*sky.ambient[2])
