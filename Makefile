@@ -7,6 +7,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.stamp
 HERE   := $(CURDIR)/$(VENV)
 
+# PyTorch's threads spin while they wait, which is ruinous when something else runs too: let them sleep.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo lab test test-all export readme clean-notebooks clean
 

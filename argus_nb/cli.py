@@ -337,7 +337,6 @@ def add_train(
     p.set_defaults(run=train)
     p.add_argument('FOLDER', type=Path, help='everything goes here; the finished model is FOLDER/model')
     p.add_argument('--effort', type=effort, default=1., metavar='X', help='X times the steps and examples of the recipe (default: 1)')
-    p.add_argument('--preset', choices=['nano', 'tiny'], default='nano', help='size of the networks (default: nano; tiny is for trying things out)')
     p.add_argument('--seed', type=seed_number, default=0, metavar='N', help='of all randomness (default: 0)')
 
 def settled(
@@ -352,7 +351,7 @@ def settled(
         if not file.exists(): file.write_text(json.dumps(settings, indent=1) + '\n')
     except OSError as error: raise Mistake(f'{folder} cannot be written: {error.strerror}') from error
     found = json.loads(file.read_text())
-    others = [f'{name} {value}' for name, value in found.items() if name in ('effort', 'preset', 'seed') and value != settings.get(name)]
+    others = [f'{name} {value}' for name, value in found.items() if name in ('effort', 'seed') and value != settings.get(name)]
     if others: raise Mistake(f"{folder} holds a run with {', '.join(others)}: go on with that, or name another folder")
     if found != settings: raise Mistake(f'{folder} holds a run with another recipe: name another folder')
 
@@ -362,9 +361,9 @@ def train(
     "Run `argus train`."
     from argus_nb.training import RECIPE, train_nano
     recipe = scaled_recipe(RECIPE, args.effort)
-    settled(args.FOLDER, dict(effort=args.effort, preset=args.preset, seed=args.seed, recipe=recipe))
+    settled(args.FOLDER, dict(effort=args.effort, seed=args.seed, recipe=recipe))
     print(f'training in {args.FOLDER}; Ctrl-C stops, the same command goes on', file=sys.stderr)
-    train_nano(args.FOLDER, args.preset, recipe, args.seed)
+    train_nano(args.FOLDER, recipe=recipe, seed=args.seed)
     show({'model': args.FOLDER/'model', 'use it': f"argus generate INPUT OUTPUT --model {args.FOLDER/'model'}"})
 
 # %% ../nbs/39_cli.ipynb #95f1d76d
@@ -391,7 +390,7 @@ def main(
 )->int:                        # The exit code
     "Run one command: 0 when done, 2 for what cannot be used, 1 for a failure, 130 when interrupted."
     args = build_parser().parse_args(argv)
-    if not args.debug: _quiet_libraries()
+    _settle_libraries(quiet=not args.debug)
     try:
         with _requests_to_end_as_interrupts(): args.run(args)
     except KeyboardInterrupt: return _complain('interrupted', 130)
@@ -418,8 +417,10 @@ def _complain(message, code):
     print('argus:', ' '.join(message.split()), file=sys.stderr)
     return code
 
-def _quiet_libraries():
-    "Keep the warnings that libraries write for programmers off the terminal."
+def _settle_libraries(quiet):
+    "What libraries must be told before they are imported."
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    if not quiet: return
     import warnings
     warnings.simplefilter('ignore')
     for name in ('TRANSFORMERS_VERBOSITY', 'DIFFUSERS_VERBOSITY'): os.environ.setdefault(name, 'error')
