@@ -191,7 +191,9 @@ class Source:
 
     def __len__(self): return len(self.frames)
 
-    def read(self, index):
+    def read(self,
+        index:list[int],  # Frame numbers
+    )->tuple[Tensor,Tensor,Tensor]: # Frames (n, 3, h, w), panorama (n, 3, H, W) and mask (n, 1, H, W)
         "Frames in [0, 1], aligned panorama and mask of the frames with these numbers."
         frames = torch.as_tensor(self.frames[index])
         frames = frames.float()/255 if frames.dtype == torch.uint8 else frames.float()

@@ -9,6 +9,7 @@ __all__ = ['RECIPE', 'step_generator', 'learning_rate', 'save_checkpoint', 'fit'
 
 # %% ../nbs/14_training.ipynb #6ac41e70
 import json, math, time
+from collections.abc import Callable
 from pathlib import Path
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from .projection import panorama_to_perspective
 from .runtime import make_generator, run_record, save_json, write_beside
 from .sphere import rotation_from_euler
 from .worlds import panorama_names
+from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
+from transformers import CLIPVisionModelWithProjection
 
 # %% ../nbs/14_training.ipynb #eb36f4d7
 def step_generator(
@@ -54,7 +57,7 @@ def save_checkpoint(
 
 def fit(
     module:torch.nn.Module,  # What is trained
-    loss_of,                 # (step, generator) -> loss to minimise, dictionary of numbers to log
+    loss_of:Callable,        # (step, generator) -> loss to minimise, dictionary of numbers to log
     steps:int,               # Length of the run
     folder:str|Path,         # Where the checkpoint lives; a run found there is resumed
     lr:float=1e-3,           # Learning rate
@@ -77,9 +80,9 @@ def fit(
         module.load_state_dict(state['module']); average = state['average']; optimizer.load_state_dict(state['optimizer'])
         first, log, spent = state['step'], state['log'], state['seconds']
     began = saved = time.monotonic()
-    bar = tqdm(range(first, steps), initial=first, total=steps, disable=not progress)
     def keep(step):
         save_checkpoint(path, dict(module=module.state_dict(), average=average, optimizer=optimizer.state_dict(), step=step, log=log, seconds=spent + time.monotonic() - began))
+    bar = tqdm(range(first, steps), initial=first, total=steps, disable=not progress)
     for step in bar:
         for group in optimizer.param_groups: group['lr'] = learning_rate(step, steps, lr, decay=decay)
         with torch.autocast(next(module.parameters()).device.type, torch.bfloat16, enabled=precision == 'bf16'): loss, numbers = loss_of(step, step_generator(seed, step))
@@ -136,13 +139,16 @@ def draw_crops(
 class Surroundings(torch.nn.Module):
     "An image encoder with a head that guesses, from its embedding alone, the frame, what surrounds it, and its field of view."
     def __init__(self,
-        image_encoder,  # CLIPVisionModelWithProjection
+        image_encoder:CLIPVisionModelWithProjection, # The encoder
     ):
         super().__init__()
         self.image_encoder = image_encoder
         self.head = torch.nn.Linear(image_encoder.config.projection_dim, 3*4*4 + 3*4*8 + 2)
 
-    def forward(self, frames):
+    def forward(self,
+        frames:Tensor,  # Views in [0, 1]; (B, 3, h, w)
+    )->Tensor:          # Guess; (B, 146)
+        "What an embedding tells about its frame."
         return self.head(self.image_encoder(clip_input(frames, self.image_encoder.config.image_size)).image_embeds)
 
 def ask_surroundings(
@@ -163,8 +169,8 @@ def ask_surroundings(
 class AutoencoderStage(torch.nn.Module):
     "The two networks that are trained first and then frozen."
     def __init__(self,
-        vae,            # AutoencoderKLTemporalDecoder
-        image_encoder,  # CLIPVisionModelWithProjection
+        vae:AutoencoderKLTemporalDecoder,            # Autoencoder
+        image_encoder:CLIPVisionModelWithProjection, # Image encoder
     ):
         super().__init__()
         self.vae, self.surroundings = vae, Surroundings(image_encoder)
@@ -216,7 +222,7 @@ def train_autoencoder(
 
 # %% ../nbs/14_training.ipynb #a38191b4
 def denoiser_loss(
-    unet,                       # Denoiser
+    unet:UNetSpatioTemporalConditionModel, # Denoiser
     cache:dict[str,Tensor],     # Latent cache
     scaling_factor:float,       # Of the autoencoder
     generator:torch.Generator,  # Randomness of this step
@@ -237,7 +243,7 @@ def denoiser_loss(
     return edm_loss(estimate, b.target, sigma, kind, normalise=True, frames=b.learned), dict(sigma=sigma.mean().item())
 
 def train_denoiser(
-    unet,                        # Denoiser, changed in place
+    unet:UNetSpatioTemporalConditionModel, # Denoiser, changed in place
     cache:dict[str,Tensor],      # Latent cache
     scaling_factor:float,        # Of the autoencoder
     folder:str|Path,             # Where checkpoint and log go; a run found there is resumed
@@ -271,8 +277,8 @@ def stage_record(
 RECIPE = dict(
     autoencoder=[dict(steps=1400, worlds=300, lr=1e-3),
                  dict(steps=580, worlds=300, lr=6e-4, decay=.9, photographs=.25)],
-    pictures=dict(examples=400, frames=2, cameras=2, batch=8, steps=900, lr=1e-3, decay=.2),
-    videos=dict(examples=40, frames=16, cameras=1, batch=1, steps=200, lr=4e-4, decay=.6),
+    pictures=dict(examples=400, frames=2, cameras=2, batch=8, steps=650, lr=1e-3, decay=.2),
+    videos=dict(examples=40, frames=16, cameras=1, batch=1, steps=250, lr=4e-4, decay=.6),
 )
 
 def train_nano(
