@@ -23,7 +23,7 @@ def iter_aligned(
     frames:Tensor|Sequence,        # Perspective frames, uint8 or float in [0, 1]; tensor (T, 3, h, w) or lazy video frames
     cameras:CameraTrack,           # Where they looked; T frames
     size:tuple[int,int],           # Height and width of the panorama
-    chunk:int=8,                   # Frames at a time
+    chunk:int=4,                   # Frames at a time; as float32, one of 4K is 100 MB
     antialias:bool=True,           # Average where the panorama is coarser than the frames
 )->Iterator[tuple[Tensor,Tensor]]: # Panorama in [0, 1], 0 where unseen (chunk, 3, H, W), and mask (chunk, 1, H, W), bool
     "View-based frame alignment (paper, section 3), a few frames at a time: memory does not grow with the video."
