@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import OpenEXR
 from PIL import Image
-from scipy.ndimage import binary_dilation, maximum_filter
+from scipy.ndimage import binary_dilation, maximum_filter, median_filter
 
 # Name, place, split. The split goes by place: pictures of one place are on one side. blender_sunrise and
 # pmndrs_sunrise are one photograph, the two studios one room with other lamps, the three Venetian ones one waterfront.
@@ -47,11 +47,19 @@ def read_exr(path):
         return np.array(channels['RGB' if 'RGB' in channels else 'RGBA'].pixels, np.float64)[..., :3]
 
 def repaired(linear):
-    "Clipped suns ring between channels when packed as half floats: such pixels become as white as their brightest neighbour."
+    """Undo what packing as half floats did around clipped suns and stars.
+
+    There the channels ring: some are huge, some negative or nothing at all. Such pixels become as white as their
+    brightest neighbour. Dark rings around stars become like their surroundings.
+    """
     brightest, darkest = linear.max(-1), linear.min(-1)
-    broken = ~np.isfinite(linear).all(-1) | (darkest < -.5) | ((brightest > 20) & (darkest < .02*brightest))
-    around = binary_dilation(broken, iterations=1)
-    linear = np.nan_to_num(linear, nan=0., posinf=1e4, neginf=0.).clip(0, 1e4)
+    broken = ~np.isfinite(linear).all(-1) | (darkest < -.5) | ((brightest > 1) & (darkest < 1e-3*brightest))
+    around = binary_dilation(broken, iterations=1) & (brightest > 5) | broken
+    linear = np.nan_to_num(linear, nan=0., posinf=1e4, neginf=0.).clip(-1, 1e4)
+    median = median_filter(linear, (5, 5, 1))
+    share, bright = linear.mean(-1)/np.maximum(median.mean(-1), 1e-6), median.mean(-1) > 2
+    ring = ((linear.min(-1) < 0) & (share < .5)) | (bright & (share < .4))
+    linear = np.where(ring[..., None], median, linear).clip(0)
     return np.where(around[..., None], maximum_filter(linear.max(-1), 7)[..., None], linear)
 
 def halved(linear):
@@ -59,12 +67,12 @@ def halved(linear):
     while linear.shape[1] > 512: linear = (linear[::2, ::2] + linear[1::2, ::2] + linear[::2, 1::2] + linear[1::2, 1::2])/4
     return linear
 
-def displayed(linear):
+def displayed(linear, exposure=1.):
     "Expose (log average to a mid grey, unless that would burn out more than a twentieth), filmic curve, sRGB gamma."
     area = np.cos((np.arange(len(linear)) + .5 - len(linear)/2)/len(linear)*np.pi)[:, None]
     luminance = linear @ [.2126, .7152, .0722]
     middle = np.exp((np.log(luminance + 1e-3)*area).mean()/area.mean())
-    x = linear*min(.19/middle, 1.6/np.percentile(luminance, 95) + .04/middle)
+    x = exposure*linear*min(.19/middle, 1.6/np.percentile(luminance, 95) + .04/middle)
     x = (x*(2.51*x + .03)/(x*(2.43*x + .59) + .14)).clip(0, 1)
     return np.where(x < .0031308, 12.92*x, 1.055*x**(1/2.4) - .055)
 
@@ -73,7 +81,7 @@ def main(source, target):
     entries = []
     for name, place, split in PLACES:
         path = target/f'{name}.jpg'
-        picture = displayed(halved(repaired(read_exr(source/f'{name}.exr'))))
+        picture = displayed(halved(repaired(read_exr(source/f'{name}.exr'))), .4 if 'night' in name else 1.)  # a night is darker than a day
         Image.fromarray((picture*255).round().astype(np.uint8)).save(path, quality=94, subsampling=0, optimize=True)
         package, original = name.split('_')
         entries.append(dict(name=name, file=path.name, source=f'{original}.exr', packaging=PACKAGING[package], place=place, split=split,
