@@ -11,7 +11,7 @@ HERE   := $(CURDIR)/$(VENV)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test test-all export readme clean-notebooks clean
+.PHONY: help setup demo lab results test test-all export readme clean-notebooks clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -45,6 +45,10 @@ demo: $(STAMP)  ## Film a small world with a simulated hand and turn the clip in
 
 lab: $(STAMP)  ## Open the notebooks
 	$(BIN)/jupyter lab nbs
+
+results: $(STAMP)  ## Measure again what the results say: how good nano is, how long the commands take (hours)
+	$(BIN)/python scripts/evaluate_nano.py
+	$(BIN)/python tests/benchmarks/commands.py
 
 # --- Testing ------------------------------------------------------------------------------------------------------
 

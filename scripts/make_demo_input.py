@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 """Film a small ray-traced world with a simulated hand: a clip as it might come out of a phone.
 
-    python scripts/make_demo_input.py demo/input.mp4 [--seed 19]
+    python scripts/make_demo_input.py demo/input.mp4 [--seed 19] [--seconds 4] [--size 640x360]
 
-Four seconds of 640x360 at 30 frames per second, with sound: the steps of somebody walking and a soft chord.
+Thirty frames per second, with sound: the steps of somebody walking and a soft chord.
 """
 import argparse, math, sys, tempfile, wave
 from pathlib import Path
 
 import numpy as np
 
-SECONDS, FPS, SIZE, FOV = 4, 30, (360, 640), 70
-MIN_DRIFT = 6  # degrees per second: at least 24 degrees over the clip
+FPS, FOV = 30, 70
+MIN_DRIFT = 6  # degrees per second: at least 24 degrees in four seconds
 
 
 def footsteps_and_chord(seconds: float, rate: int = 44100) -> np.ndarray:
@@ -30,31 +30,33 @@ def write_wav(path: Path, samples: np.ndarray, rate: int = 44100) -> None:
         file.writeframes((samples.clip(-1, 1)*32767).astype('<i2').tobytes())
 
 
-def film(path: Path, seed: int) -> str:
+def film(path: Path, seed: int, seconds: float, size: tuple[int, int]) -> str:
     "Film the world of this seed and write the clip; returns one line that says what was filmed."
     from argus_nb.motion import simulate_motion
     from argus_nb.runtime import make_generator
     from argus_nb.video import write_video
     from argus_nb.worlds import random_world
-    hand = simulate_motion(SECONDS*FPS, FPS, make_generator(seed), fov_x=math.radians(FOV), level=True, min_drift=MIN_DRIFT)
-    times = np.arange(SECONDS*FPS)/FPS
-    world = random_world(seed)
-    chunks = (world.render_perspective(times[i:i+FPS], hand.world_from_camera[i:i+FPS], hand.fov_x[i:i+FPS], SIZE) for i in range(0, len(times), FPS))
+    world, times = random_world(seed), np.arange(round(seconds*FPS))/FPS
+    hand = simulate_motion(len(times), FPS, make_generator(seed), fov_x=math.radians(FOV), level=True, min_drift=MIN_DRIFT)
+    chunks = (world.render_perspective(times[i:i+FPS], hand.world_from_camera[i:i+FPS], hand.fov_x[i:i+FPS], size) for i in range(0, len(times), FPS))
     with tempfile.TemporaryDirectory() as folder:
         sound = Path(folder)/'sound.wav'
-        write_wav(sound, footsteps_and_chord(SECONDS))
+        write_wav(sound, footsteps_and_chord(seconds))
         write_video(path, chunks, FPS, spherical=False, audio_from=sound)
     yaw = hand.euler()[0].rad2deg()
-    return f'{path}: {SECONDS} s of a world, {SIZE[1]}x{SIZE[0]} at {FPS} fps, filmed by a hand that turns by {abs(yaw[-1] - yaw[0]):.0f} degrees'
+    return f'{path}: {seconds:g} s of a world, {size[1]}x{size[0]} at {FPS} fps, filmed by a hand that turns by {abs(yaw[-1] - yaw[0]):.0f} degrees'
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('OUTPUT', type=Path)
     parser.add_argument('--seed', type=int, default=19, help='another number, another world and another hand; training never sees odd ones')
+    parser.add_argument('--seconds', type=float, default=4., help='length of the clip')
+    parser.add_argument('--size', default='640x360', help='WIDTHxHEIGHT, both even')
     args = parser.parse_args()
     args.OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    print(film(args.OUTPUT, args.seed))
+    width, height = map(int, args.size.split('x'))
+    print(film(args.OUTPUT, args.seed, args.seconds, (height, width)))
 
 
 if __name__ == '__main__': sys.exit(main())
