@@ -41,14 +41,16 @@ def find_corners(
     grey:np.ndarray,      # A grey frame; uint8 (h, w)
     known:np.ndarray,     # Corners that are there already: x, y; (N, 2)
     cell:int=20,          # Side of a cell in pixels
-    weakest:float=2e-4,   # Smallest eigenvalue that counts as a corner, in OpenCV's units
+    roundness:float=.1,   # Smallest ratio of the two eigenvalues
 )->np.ndarray:            # New corners: x, y; float32 (M, 2)
     "The best Shi-Tomasi corner of every cell that has none."
-    strength = cv2.cornerMinEigenVal(grey, 5)
-    strength[strength < cv2.dilate(strength, np.ones((5, 5), np.uint8))] = 0  # peaks only
+    pair = cv2.cornerEigenValsAndVecs(grey, 5, 3)[..., :2]
+    strength, larger = pair.min(-1), pair.max(-1)
+    strength[(strength < cv2.dilate(strength, np.ones((5, 5), np.uint8))) | (strength < roundness*larger)] = 0  # round peaks only
     strength[:8] = strength[-8:] = 0; strength[:, :8] = strength[:, -8:] = 0
     rows, columns = grey.shape[0]//cell, grey.shape[1]//cell
     cells = strength[:rows*cell, :columns*cell].reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows, columns, -1)
+    weakest = np.clip(3*np.quantile(cells.max(-1, initial=0), .1), 1e-5, 2e-4) if cells.size else 0  # in OpenCV's units
     taken = np.zeros((rows, columns), bool)
     j, i = (np.asarray(known).reshape(-1, 2)//cell).astype(int).T
     inside = (i >= 0) & (i < rows) & (j >= 0) & (j < columns)
@@ -162,10 +164,13 @@ class _Tracker:
         "Follow the corners into a new frame; False when most are lost or go different ways."
         if not len(self.points): return False
         points, good = follow_points(self.grey, grey, self.points)
-        if good.sum() < max(8, .25*len(good)): return False
+        if good.sum() < max(8, .15*len(good)): return False
         _, agree = cv2.findHomography(self.points[good], points[good], cv2.RANSAC, 4., maxIters=200)
         if agree is None or agree.mean() < .4: return False
         self.corner, self.points = self.corner[good], points[good]
+        if self.keyframes[-1] == len(self.shot) - 1:  # what did not live for a single frame was none
+            lives = np.isin(self.key_corner, self.corner)
+            self.key_corner, self.key_points = self.key_corner[lives], self.key_points[lives]
         return True
 
     def is_key_due(self, time, width):
@@ -297,7 +302,7 @@ class Solution(NamedTuple):
 
 def star_matches(
     tracks:Tracks,  # Sightings
-    most:int=30,    # How many to keep for each pair of keyframes; long-lived corners go first
+    most:int=6000,  # How many to keep in all, roughly, but 30 or more for each pair of keyframes; long-lived corners go first
 )->Matches:         # Each corner's first keyframe paired with every later one
     "All that the tracks say about the keyframes."
     key_of = np.full(len(tracks.shot), -1); key_of[tracks.keyframes] = np.arange(len(tracks.keyframes))
@@ -309,7 +314,7 @@ def star_matches(
     order = order[anchor[order] != order]
     pair = key[anchor[order]]*len(tracks.keyframes) + key[order]
     rank = np.arange(len(order)) - np.searchsorted(pair, pair)
-    order = order[rank < most]
+    order = order[rank < max(30, most//max(1, len(np.unique(pair))))]
     return Matches(key[anchor[order]], key[order], corner[order], xy[anchor[order]], xy[order])
 
 def _look(solution, matches):
@@ -576,16 +581,20 @@ def solve_travel(
     tracks:Tracks,          # Sightings, from `link_keyframes`
     links:list[Link],       # How the keyframes hang together
     matches:Matches,        # All matches
+    turning:Solution,       # The best explanation without travel
     focal:float|None=None,  # Focal length in pixels; None solves for it
-)->tuple[Solution,float]:   # The solution, and the relative uncertainty of its focal length
+)->tuple[Solution,float,float]: # The solution, the relative uncertainty of its focal length, and by how many degrees solutions differ that are about as good
     "Cameras that turn and travel; the best of several starts."
     believed, model = focal or _default_focal(tracks), Model(travels=True, is_focal_known=focal is not None)
-    guesses = [focal] if focal else tracks.size[1]/2/np.tan(np.radians([50, 70, 90])/2)
     few = matches.corner % (1 + len(matches.first)//8000) == 0  # a part is enough to tell good starts from bad ones
     fewer = Matches(*(part[few] for part in matches))
-    results = [solve_cameras(fewer, _start(links, matches, guess, travels=True), believed, model)[0] for guess in guesses]
-    best = min(results, key=lambda solution: _cost(solution, fewer, 1., believed))
-    return solve_cameras(matches, best, believed, model, (8, 4, 2))
+    starts = [_start(links, matches, guess, travels=True) for guess in ([focal] if focal else tracks.size[1]/2/np.tan(np.radians([50, 70, 90])/2))]
+    starts.append(turning._replace(focal=np.full(len(links), focal or np.median(turning.focal))))
+    results = [solve_cameras(fewer, start, believed, model)[0] for start in starts]
+    costs = np.array([_cost(solution, fewer, 1., believed) for solution in results])
+    best = results[costs.argmin()]
+    apart = [np.degrees(Rotation.from_matrix(best.rotation.swapaxes(1, 2) @ results[n].rotation).magnitude()).max() for n in np.nonzero(costs < 1.5*costs.min())[0]]
+    return *solve_cameras(matches, best, believed, model, (8, 4, 2)), float(max(apart))
 
 def _default_focal(tracks): return tracks.size[1]/2/math.tan(DEFAULT_FOV/2)
 
@@ -611,9 +620,8 @@ def solve_keyframes(
         zooming = model._replace(zooms=True)
         zoomed = solve_cameras(matches, solution, believed, zooming, (128, 32, 8, 2))
         if misfit(zoomed[0], matches) < fit/2: (solution, uncertainty), model, fit = zoomed, zooming, misfit(zoomed[0], matches)
-    if fit > GOOD_FIT:
-        travelled = solve_travel(tracks, links, matches, focal)
-        if misfit(travelled[0], matches) < fit/3: (solution, uncertainty), model = travelled, Model(True, False, focal is not None)
+        travelled, doubt, ambiguity = solve_travel(tracks, links, matches, solution, focal)
+        if misfit(travelled, matches) < fit/3 and ambiguity < .5: solution, uncertainty, model = travelled, doubt, Model(True, False, focal is not None)
     if focal is None and uncertainty > .05:
         assumed = solution._replace(focal=solution.focal*believed/solution.focal[0])
         return solve_cameras(matches, assumed, believed, model._replace(is_focal_known=True), (4, 2))[0], matches, model, False
