@@ -123,11 +123,11 @@ def _facade(a, b, c, su, sv, share, seed, u, v, eu, ev, pixel):
     lit = max(0., random - .7)/.3
     bright = (.5*a[0] + .3, .5*a[1] + .3, .5*a[2] + .3)
     wall = _mix(a, bright, left*max(frame - pane, sill)*.75)
-    glass = _mix(_dim(b, .7 + left*.6*(_hash(int(fi), int(fj), seed + 1) - .5) + .3*left*_coverage(dv - .5*sv*share, pixel)), c, left*min(1., 2*lit) + (1 - left)*.2)
+    shine = .7 + left*(.6*(_hash(int(fi), int(fj), seed + 1) - .5) + .3*_coverage(dv - .5*sv*share, pixel))
+    glass = _mix(_dim(b, shine), c, left*min(1., 2*lit) + (1 - left)*.2)
     pane = 3.6*share*share + left*(pane - 3.6*share*share)
     return _mix(wall, glass, pane), pane*lit*left
 
-# %% ../nbs/06_worlds.ipynb #e21ada39
 @_compiled
 def _window(a, b, c, seed, u, v, eu, ev, pixel):
     "A window with glazing bars, outside it sky over something green; returns colour, and glow of the glass."
@@ -305,9 +305,10 @@ def _body_surface(n, bodies, p):
 def _shell_distance(room, o, d):
     "Distance to the ground, or to the room from inside, and the axis of the face that is hit: 0 x, 1 y, 2 z."
     if room[0] == 0: return (min(-o[1]/d[1], FAR) if d[1] > 1e-6 else FAR), 1
-    tx = (math.copysign(room[0], d[0]) - o[0])/_nonzero(d[0])
-    ty = ((0. if d[1] > 0 else -room[1]) - o[1])/_nonzero(d[1])
-    tz = (math.copysign(room[2], d[2]) - o[2])/_nonzero(d[2])
+    x, y, z = _nonzero(d[0]), _nonzero(d[1]), _nonzero(d[2])
+    tx = (math.copysign(room[0], x) - o[0])/x
+    ty = ((0. if y > 0 else -room[1]) - o[1])/y
+    tz = (math.copysign(room[2], z) - o[2])/z
     return min(tx, ty, tz), (1 if ty < min(tx, tz) else 0 if tx < tz else 2)
 
 @_compiled
@@ -365,8 +366,9 @@ def _ridge_top(ridge, layer, x, z, pixel):
     "Height, as a tangent, of the far silhouette towards the horizontal direction (x, z): mountains or roofs."
     base, amplitude, frequency, seed = ridge[3], ridge[4], ridge[5], int(ridge[6])
     if ridge[7] > 0:
-        position = (math.atan2(x, z)/(2*math.pi) + .5)*math.floor(frequency*(8 + 5*layer))
-        return (base + amplitude*_hash(int(position), layer, seed))*(1 + .3*layer)
+        count = int(frequency*(8 + 5*layer))
+        roof = int((math.atan2(x, z)/(2*math.pi) + .5)*count) % count
+        return (base + amplitude*_hash(roof, layer, seed))*(1 + .3*layer)
     frequency *= 1.7 - .7*layer
     return base*(1 + .5*layer) + amplitude*(.6 + .6*layer)*(_mottle(x*frequency, z*frequency, seed + 31*layer, frequency*pixel) - .3)
 
@@ -572,7 +574,8 @@ class World:
 def _as_times(times):
     "Times in seconds as a float64 vector."
     times = np.asarray(times.detach().cpu() if isinstance(times, Tensor) else times, np.float64)
-    check(times.ndim == 1 and times.size > 0 and bool(np.isfinite(times).all()), f'times must be a vector of finite seconds, got {times.tolist() if times.size < 9 else times.shape}')
+    usable = times.ndim == 1 and times.size > 0 and bool(np.isfinite(times).all())
+    check(usable, f'times must be a vector of finite seconds, got {times.tolist() if times.size < 9 else times.shape}')
     return times
 
 def _as_size(size, supersample):
@@ -607,7 +610,7 @@ def bodies_at(self:World,
     bodies[..., COS], bodies[..., SIN] = np.cos(yaw), np.sin(yaw)
     return bodies
 
-# %% ../nbs/06_worlds.ipynb #399319da
+# %% ../nbs/06_worlds.ipynb #176ca934
 _threads = numba.config.NUMBA_NUM_THREADS
 
 @patch
@@ -618,7 +621,8 @@ def _render(self:World, times, rotation, rays, spread, size, supersample, return
     rotations = np.ascontiguousarray(_turn(self.heading) @ np.broadcast_to(rotation.numpy(), (frames, 3, 3)))
     origins = np.ascontiguousarray(_positions(self.path, times)[0][:, 0])
     spreads = np.array(np.broadcast_to(spread, (frames,)), np.float64)
-    rest = (self.bodies_at(times), self.opaque, self.materials, self.room, self.sky, origins, rotations, rays.contiguous().numpy(), times, spreads, supersample, image, depth)
+    scene = self.bodies_at(times), self.opaque, self.materials, self.room, self.sky
+    rest = *scene, origins, rotations, rays.contiguous().numpy(), times, spreads, supersample, image, depth
     edges = np.linspace(0, rows, min(rows, 4*_threads) + 1).astype(int)
     with ThreadPoolExecutor(_threads) as pool: list(pool.map(lambda first, last: _render_rows(first, last, *rest), edges[:-1], edges[1:]))
     image, depth = torch.from_numpy(image), torch.from_numpy(depth)
@@ -664,7 +668,7 @@ def render_perspective(self:World,
     spread = 1/focal_length(width*supersample, fov_x)
     return self._render(times, rotation, rays if rays.ndim == 4 else rays[None], spread, (height, width), supersample, return_depth)
 
-# %% ../nbs/06_worlds.ipynb #6d92d6c7
+# %% ../nbs/06_worlds.ipynb #c3fb85b6
 def _colour(hue, saturation, value):
     "Linear light of a colour given as hue, saturation and display value in [0, 1]; greens and magentas muted, as they are in things."
     hue = hue % 1
@@ -707,7 +711,8 @@ class _Builder:
         shape, centre, half, yaw, material, move, casts = (np.array(a) for a in zip(*self.bodies))
         radius = np.where(shape == ELLIPSOID, half.max(-1), np.linalg.norm(half, axis=-1))
         bodies = np.column_stack([centre, np.cos(yaw), np.sin(yaw), half, radius, shape, material]).astype(float)
-        return World(kind, seed, bodies, np.flatnonzero(casts), np.array(self.materials, float), tuple(map(float, room)), sky, move, _movement(self.movements), path, float(heading))
+        materials, room = np.array(self.materials, float), tuple(map(float, room))
+        return World(kind, seed, bodies, np.flatnonzero(casts), materials, room, sky, move, _movement(self.movements), path, float(heading))
 
 # %% ../nbs/06_worlds.ipynb #0642c295
 def _walk(rng, position, direction, speed, reach, stepping):
@@ -748,7 +753,8 @@ def _car(b, move, x=0., z=0.):
     "Body, cabin and wheels; its length lies along z."
     rng = b.rng
     length, width, van = rng.uniform(1.9, 2.4), rng.uniform(.82, .93), rng.uniform() < .2
-    tone = _colour(.6, .03, rng.choice([.12, .35, .6, .85])) if rng.uniform() < .6 else _colour(rng.choice([.0, .02, .1, .35, .6, .62]), rng.uniform(.4, .7), rng.uniform(.3, .65))
+    if rng.uniform() < .6: tone = _colour(.6, .03, rng.choice([.12, .35, .6, .85]))  # most cars are black, grey or white
+    else: tone = _colour(rng.choice([.0, .02, .1, .35, .6, .62]), rng.uniform(.4, .7), rng.uniform(.3, .65))
     paint, glass = b.material(PLAIN, tone, mottle=0, c=tone*.3, trim=.08), b.material(PLAIN, _colour(.58, .12, .22), mottle=.3)
     b.body(BOX, x, .28, z, (width, .45 if van else .33, length), paint, move=move)
     if van: b.body(BOX, x, 1.18, z - .2, (width*.96, .42, length*.86), glass, paint, move=move)
@@ -837,31 +843,37 @@ def _landscape(b, seed):
     name = rng.choice(list(GROUNDS), p=[g[0] for g in GROUNDS.values()])
     _, *tones, (low, high), habits = GROUNDS[name]
     tones = [_colour(h + rng.uniform(-.02, .02), s*rng.uniform(.75, 1.1), v*rng.uniform(.88, 1.08)) for h, s, v in tones]
-    ground = b.material(GROUND, *tones, su=rng.uniform(.8, 2.2), sv=rng.uniform(2., 6.), mottle=.25, share=rng.uniform(.5, 1.4) if rng.uniform() < .4 else 0.)
+    patches, spots, track = rng.uniform(.8, 2.2), rng.uniform(2., 6.), rng.uniform(.5, 1.4) if name != 'moor' and rng.uniform() < .45 else 0.
+    ground = b.material(GROUND, *tones, su=patches, sv=spots, mottle=.25, share=track)
     distant = .5*tones[1] + .5*_colour(rng.uniform(low, high), .35, .35)
-    ridge = [*(distant*rng.uniform(.5, .8)), rng.uniform(0, .05), rng.choice([rng.uniform(.03, .08), rng.uniform(.1, .3)]), rng.uniform(1.2, 4), rng.integers(1 << 20), 0]
-    hour, sky = _weather(b, ridge)
+    distant, base, rise = distant*rng.uniform(.5, .8), rng.uniform(0, .05), rng.choice([rng.uniform(.03, .08), rng.uniform(.1, .3)])
+    hour, sky = _weather(b, [*distant, base, rise, rng.uniform(1.2, 4), rng.integers(1 << 20), 0])
     hill = b.material(GROUND, *tones, su=rng.uniform(2, 5), sv=rng.uniform(6, 14), mottle=.25)
     for _ in range(rng.integers(0, 8)):
-        angle, distance, size = rng.uniform(-math.pi, math.pi), rng.uniform(70, 220), rng.uniform(30, 70)
+        (x, z), size = _somewhere(rng, 70, 220), rng.uniform(30, 70)
         h = rng.uniform(.1, .4)*size
-        b.body(ELLIPSOID, distance*math.sin(angle), -h, distance*math.cos(angle), (size*rng.uniform(.8, 1.6), h, size), hill, yaw=rng.uniform(0, 3), casts=False)
+        b.body(ELLIPSOID, x, -h, z, (size*rng.uniform(.8, 1.6), h, size), hill, yaw=rng.uniform(0, 3), casts=False)
     lake = _lake(b, name == 'beach') if rng.uniform() < (.85 if name == 'beach' else .2) else (0, 0, 0)
     bark = b.material(MOTTLED, _colour(.07, .35, .25), _colour(.08, .3, .45), su=.2)
     leaves = _leaves(b, rng.uniform(low, high), rng.uniform(.3, .52), rng.uniform(.35, .55)*(1.2 if name == 'autumn' else 1))
     _plant(b, rng.choice(habits), rng.integers(30, 60) if name == 'wood' else rng.integers(6, 36), lake, bark, leaves)
     stone = b.material(MOTTLED, _colour(.08, .1, .35), _colour(.1, .08, .62), su=.4, mottle=.25)
     for _ in range(rng.integers(0, 9)):
-        angle, distance, r = rng.uniform(-math.pi, math.pi), rng.uniform(3.5, 20), rng.uniform(.2, .9)
-        b.body(ELLIPSOID, distance*math.sin(angle), -.3*r, distance*math.cos(angle), (r, r*rng.uniform(.5, .8), r*rng.uniform(.7, 1.2)), stone, yaw=rng.uniform(0, 3))
+        (x, z), r = _somewhere(rng, 3.5, 20), rng.uniform(.2, .9)
+        b.body(ELLIPSOID, x, -.3*r, z, (r, r*rng.uniform(.5, .8), r*rng.uniform(.7, 1.2)), stone, yaw=rng.uniform(0, 3))
     if rng.uniform() < .3: _fence(b, bark)
-    for _ in range(rng.choice([0, 1, 2], p=[.6, .3, .1])): _hut(b, rng.uniform(-math.pi, math.pi), rng.uniform(14, 32))
+    for _ in range(rng.choice([0, 1, 2], p=[.6, .3, .1])): _hut(b, *_somewhere(rng, 14, 32))
     for _ in range(rng.integers(1, 5)): _wanderer(b)
     direction = rng.uniform(-math.pi, math.pi)
     path = _walk(rng, (0, rng.uniform(1.3, 1.8), 0), (math.sin(direction), math.cos(direction)), rng.choice([.1, rng.uniform(.3, 1.2)]), 2.5, rng.integers(2))
     return b.world('landscape', seed, sky, (0, 0, 0), path, rng.uniform(-math.pi, math.pi))
 
 # %% ../nbs/06_worlds.ipynb #59f943a3
+def _somewhere(rng, low, high):
+    "A place (x, z) in any direction at some distance."
+    angle, distance = rng.uniform(-math.pi, math.pi), rng.uniform(low, high)
+    return distance*math.sin(angle), distance*math.cos(angle)
+
 def _lake(b, sea):
     "Water beside the camera; returns its centre and radius."
     rng = b.rng
@@ -885,11 +897,12 @@ def _fence(b, wood):
     for k in range(-7, 8): b.body(BOX, x + 2.4*k*along[0], 0, z + 2.4*k*along[1], (.06, .6, .06), wood, yaw=angle)
     for height in (.5, .95): b.body(BOX, x, height, z, (17.5, .05, .03), wood, yaw=angle)
 
-def _hut(b, angle, distance):
+def _hut(b, x, z):
     "A house with a stepped roof."
     rng = b.rng
-    x, z, yaw, (w, h, l) = distance*math.sin(angle), distance*math.cos(angle), rng.uniform(-3, 3), rng.uniform((2.5, 1.5, 3), (4.5, 2.6, 6))
-    wall = b.material(FACADE, _colour(rng.uniform(.03, .14), rng.uniform(.05, .4), rng.uniform(.55, .88)), _colour(.6, .15, .25), _colour(.12, .25, .7), su=2.2, sv=2.8, share=.25)
+    yaw, (w, h, l) = rng.uniform(-3, 3), rng.uniform((2.5, 1.5, 3), (4.5, 2.6, 6))
+    plaster, glass, lit = _colour(rng.uniform(.03, .14), rng.uniform(.05, .4), rng.uniform(.55, .88)), _colour(.6, .15, .25), _colour(.12, .25, .7)
+    wall = b.material(FACADE, plaster, glass, lit, su=2.2, sv=2.8, share=.25)
     roof = b.material(BRICKS, _colour(.03, .4, .42), _colour(.04, .4, .32), _colour(.03, .35, .22), su=.5, sv=.3)
     b.body(BOX, x, 0, z, (w, h, l), wall, roof, yaw)
     for k in range(5): b.body(BOX, x, 2*h + .35*k, z, ((w + .3)*(1 - .2*k), .175, l + .3), roof, yaw=yaw)
@@ -900,7 +913,8 @@ def _wanderer(b):
     rng = b.rng
     angle, distance = rng.uniform(-math.pi, math.pi), rng.uniform(4.5, 12)
     x, z, across = distance*math.sin(angle), distance*math.cos(angle), angle + math.pi/2 + rng.uniform(-.3, .3)
-    swing, kind, hue = _to_and_fro(rng, across, rng.uniform(3, 6), rng.uniform(.5, 1.6)), rng.choice(['person', 'person', 'animal', 'ball', 'balloon']), rng.uniform()
+    swing = _to_and_fro(rng, across, rng.uniform(3, 6), rng.uniform(.5, 1.6))
+    kind, hue = rng.choice(['person', 'person', 'animal', 'ball', 'balloon']), rng.uniform()
     if kind == 'person': _person(b, b.move((x, 0, z), swing=swing, hop=(.04, 6, 0), spin=(across, 0)))
     elif kind == 'animal': _animal(b, b.move((x, 0, z), swing=swing, hop=(.03, 7, 0), spin=(across, 0)), rng.uniform(.6, 1.3))
     elif kind == 'ball': _ball(b, x, z, rng.uniform(.2, .5), swing)
@@ -947,13 +961,15 @@ def _street(b, seed):
 def _houses(b, line, hue, saturation, value, night):
     "Two rows of houses along z at x = ± line; colours, storeys and windows are kindred."
     rng = b.rng
-    glass, lit = _colour(rng.uniform(.55, .62), rng.uniform(.08, .25), rng.uniform(.2, .42)), _colour(.11, .35, .95) if night else _colour(.58, .1, rng.uniform(.5, .78))
+    glass = _colour(rng.uniform(.55, .62), rng.uniform(.08, .25), rng.uniform(.2, .42))
+    lit = _colour(.11, .35, .95) if night else _colour(.58, .1, rng.uniform(.5, .78))
     su, sv, storeys, share, styles = rng.uniform(1.8, 3.2), rng.uniform(2.8, 3.6), rng.integers(2, 8), rng.uniform(.25, .36), []
     for _ in range(rng.integers(3, 6)):
         wall = _colour(hue + rng.normal(0, .02), saturation*rng.uniform(.6, 1.4), value*rng.uniform(.8, 1.1))
         base = _colour(hue + rng.normal(0, .03), saturation*rng.uniform(.4, 1.2), value*rng.uniform(.55, .95))
         upper = b.material(FACADE, wall, glass, lit, su=su*rng.uniform(.85, 1.2), sv=sv, mottle=.2, glow=1.6 if night else 0., share=share*rng.uniform(.9, 1.1))
-        shop = b.material(FACADE, base, glass*.8, _colour(.1, rng.uniform(.1, .4), .85), su=rng.uniform(1.5, 3.2), sv=3.2, mottle=.2, glow=1.6 if night else .15, share=rng.uniform(.36, .43))
+        shop = b.material(FACADE, base, glass*.8, _colour(.1, rng.uniform(.1, .4), .85), su=rng.uniform(1.5, 3.2), sv=3.2,
+                          mottle=.2, glow=1.6 if night else .15, share=rng.uniform(.36, .43))
         styles.append((upper, shop))
     roof = b.material(MOTTLED, _colour(hue, saturation*.6, .3), _colour(hue, saturation*.5, .42))
     for side in (-1, 1):
@@ -966,14 +982,17 @@ def _houses(b, line, hue, saturation, value, night):
                 b.body(BOX, x, 3.2, z + length, (depth, height, length), upper, roof)
                 b.body(BOX, x, 0, z + length, (depth - .12, 1.6, length), shop, roof)
                 b.body(BOX, x, 3.2 + 2*height, z + length, (depth + .25, .15, length), roof)
-                if rng.uniform() < .35: b.body(BOX, side*(line + setback - .5), 2.7, z + length, (.6, .08, .7*length), b.material(STRIPES, _cloth(rng), _colour(.1, .05, .85), su=.6))
+                if rng.uniform() < .35:
+                    awning = b.material(STRIPES, _cloth(rng), _colour(.1, .05, .85), su=.6)
+                    b.body(BOX, side*(line + setback - .5), 2.7, z + length, (.6, .08, .7*length), awning)
             z += 2*length + rng.choice([0, 0, 0, rng.uniform(.5, 3)])
 
 # %% ../nbs/06_worlds.ipynb #9d3fb838
 def _avenue(b, width, night):
     "Trees and lamps at even distances on both sides."
     rng = b.rng
-    bark, metal, lamp = b.material(PLAIN, _colour(.07, .3, .28)), b.material(PLAIN, _colour(.6, .06, rng.uniform(.15, .4))), b.material(PLAIN, _colour(.12, .2, .95), glow=2.5 if night else .3)
+    bark, metal = b.material(PLAIN, _colour(.07, .3, .28)), b.material(PLAIN, _colour(.6, .06, rng.uniform(.15, .4)))
+    lamp = b.material(PLAIN, _colour(.12, .2, .95), glow=2.5 if night else .3)
     leaves, habit = _leaves(b, rng.uniform(.15, .29), rng.uniform(.3, .48), rng.uniform(.36, .55)), rng.choice(['round', 'round', 'poplar'])
     gap, shift, size, trees, lamps = rng.uniform(8, 15), rng.uniform(0, 8), rng.uniform(5.5, 8), rng.uniform() < .65, rng.uniform() < .7
     for k in range(-5, 6):
@@ -998,7 +1017,8 @@ def _traffic(b, width, walk, camera_x, car_free):
     for _ in range(rng.integers(1, 6)):
         x, speed = rng.choice([-1, 1])*(rng.uniform(1.8, width) if car_free else width + walk*rng.uniform(.35, .92)), rng.uniform(.6, 1.6)*rng.choice([-1, 1])
         if abs(x - camera_x) < .8: x = -x
-        _person(b, b.move((x, 0, 0), (0, 0, speed), (80/abs(speed), rng.uniform(-14, 14)), hop=(.04, 6, rng.uniform(0, 3)), spin=(0 if speed > 0 else math.pi, 0)))
+        forth = 0 if speed > 0 else math.pi
+        _person(b, b.move((x, 0, 0), (0, 0, speed), (80/abs(speed), rng.uniform(-14, 14)), hop=(.04, 6, rng.uniform(0, 3)), spin=(forth, 0)))
 
 # %% ../nbs/06_worlds.ipynb #c6e07a8d
 def _wall_tone(rng):
@@ -1014,7 +1034,8 @@ def _room(b, seed):
     rng = b.rng
     X, H, Z = rng.uniform(2., 4.5), rng.uniform(2.4, 3.6), rng.uniform(2.4, 6.)
     hue, saturation, value = _wall_tone(rng)
-    style = dict(hue=hue, height=H, day=rng.uniform() < .75, cloth=_cloth(rng), trim=_colour(.1, rng.uniform(.02, .3), rng.choice([rng.uniform(.2, .5), rng.uniform(.8, .94)])))
+    style = dict(hue=hue, height=H, day=rng.uniform() < .75, cloth=_cloth(rng))
+    style['trim'] = _colour(.1, rng.uniform(.02, .3), rng.choice([rng.uniform(.2, .5), rng.uniform(.8, .94)]))
     wall = _colour(hue, saturation, value)
     style['wood'] = _surfaces(b, wall, _colour(hue + rng.uniform(-.03, .03), saturation*1.2, value*rng.uniform(.84, .95)), style)
     glazed = rng.integers(4) + np.arange(rng.choice([0, 1, 2, 3], p=[.1, .4, .35, .15]))
@@ -1030,12 +1051,16 @@ def _surfaces(b, wall, second, style):
     rng = b.rng
     hue, value = rng.uniform(.055, .1), rng.uniform(.32, .74)
     saturation = rng.uniform(.25, .5)
-    light, dark, tone = _colour(hue, saturation, value), _colour(hue - .01, saturation*1.1, value*.78), _colour(rng.uniform(.05, .65), rng.uniform(.02, .15), rng.uniform(.45, .85))
+    light, dark = _colour(hue, saturation, value), _colour(hue - .01, saturation*1.1, value*.78)
+    tone = _colour(rng.uniform(.05, .65), rng.uniform(.02, .15), rng.uniform(.45, .85))
     floor = rng.choice([PLANKS, TILES, MOTTLED], p=[.55, .25, .2])
     if floor == PLANKS: b.material(PLANKS, light, dark, dark*.4, su=rng.uniform(.12, .3), sv=rng.uniform(1., 2.2))
     elif floor == TILES: b.material(TILES, tone, tone*rng.choice([.92, rng.uniform(.45, .8)]), tone*.55, su=rng.uniform(.35, .8))
-    else: b.material(MOTTLED, _colour(style['hue'] + .45, rng.uniform(.05, .25), .52), _colour(style['hue'] + .47, rng.uniform(.05, .25), .42), su=rng.uniform(.2, .6))
-    b.material(rng.choice([PLAIN, PLANKS], p=[.75, .25]), _colour(.12, .03, rng.uniform(.82, .95)), _colour(.1, .06, .82), _colour(.1, .1, .6), su=.5, sv=3., mottle=.08)
+    else:
+        carpet = _colour(style['hue'] + .45, rng.uniform(.05, .25), .52), _colour(style['hue'] + .47, rng.uniform(.05, .25), .42)
+        b.material(MOTTLED, *carpet, su=rng.uniform(.2, .6))
+    ceiling = rng.choice([PLAIN, PLANKS], p=[.75, .25])
+    b.material(ceiling, _colour(.12, .03, rng.uniform(.82, .95)), _colour(.1, .06, .82), _colour(.1, .1, .6), su=.5, sv=3., mottle=.08)
     kind, trim = rng.choice([PLAIN, STRIPES, BRICKS, MOTTLED], p=[.5, .2, .15, .15]), rng.uniform(.08, .16)
     size = {STRIPES: rng.uniform(.25, .8), BRICKS: rng.uniform(.3, .5), MOTTLED: 1.2}.get(kind, 1.)
     for _ in range(2): b.material(kind, wall, second, style['trim'], su=size, sv=.5*size if kind == BRICKS else size, mottle=.12, trim=trim)
@@ -1052,9 +1077,9 @@ def _room_light(b, X, H, Z, wall):
         b.body(ELLIPSOID, 0, H - .75, 0, (.22, .2, .22), lamp, casts=False)
         b.body(CYLINDER, 0, H - .4, 0, (.012, .2, .012), b.material(PLAIN, warm*.1), casts=False)
     side, ambient = rng.uniform(-math.pi, math.pi), (.75*warm + .25*wall/wall.max())*rng.uniform(.55, .8)
-    return _sky(zenith=ambient, horizon=ambient, sun=np.array([0., -1, 0]), glow=np.zeros(3), light=np.array([0., .45 - H, 0, 1.]), direct=warm*rng.uniform(.9, 1.4),
-        ambient=ambient, bounce=ambient*.75, fill=np.array([math.sin(side), -.2, math.cos(side), rng.uniform(.3, .9)]), cloud=np.zeros(6), ridge=np.zeros(8),
-        haze=1e9, exposure=rng.uniform(.55, .75), wind=0.)
+    return _sky(zenith=ambient, horizon=ambient, sun=(0, -1, 0), glow=(0, 0, 0), light=(0, .45 - H, 0, 1), direct=warm*rng.uniform(.9, 1.4),
+        ambient=ambient, bounce=ambient*.75, fill=(math.sin(side), -.2, math.cos(side), rng.uniform(.3, .9)),
+        cloud=[0]*6, ridge=[0]*8, haze=1e9, exposure=rng.uniform(.55, .75), wind=0)
 
 # %% ../nbs/06_worlds.ipynb #ae234604
 def _wall(b, turn, reach, length, glazed, style):
@@ -1095,13 +1120,15 @@ def _put_picture(b, put, along, wide, style, low=1.1, high=1.4):
 def _put_shelf(b, put, along, wide, style):
     "A bookshelf."
     rng = b.rng
-    books = b.material(BOOKS, _tone(rng, style, .35, .9), _tone(rng, style, .25, .8), b.materials[style['wood']][A:A + 3], su=rng.uniform(.06, .14), sv=rng.uniform(.3, .42), mottle=0)
+    spines = _tone(rng, style, .35, .9), _tone(rng, style, .25, .8)
+    books = b.material(BOOKS, *spines, b.materials[style['wood']][A:A + 3], su=rng.uniform(.06, .14), sv=rng.uniform(.3, .42), mottle=0)
     put(BOX, along, 0, 0, (wide*.85, .5*rng.uniform(1., style['height'] - .35), .17), books, style['wood'])
 
 def _put_door(b, put, along, wide, style):
     "A door, painted like the trim or of wood."
-    leaf = style['trim'] if b.rng.uniform() < .5 else b.materials[style['wood']][A:A + 3]
-    put(BOX, along, 0, 0, (min(.48, wide*.9), .5*min(style['height'] - .2, 2.1), .03), b.material(DOOR, np.array(leaf), np.array(leaf)*.82, style['trim']*.9, mottle=.05), casts=False)
+    leaf = style['trim'] if b.rng.uniform() < .5 else np.array(b.materials[style['wood']][A:A + 3])
+    door = b.material(DOOR, leaf, leaf*.82, style['trim']*.9, mottle=.05)
+    put(BOX, along, 0, 0, (min(.48, wide*.9), .5*min(style['height'] - .2, 2.1), .03), door, casts=False)
 
 def _put_cabinet(b, put, along, wide, style):
     "A low cabinet, often with a picture above."
