@@ -1,0 +1,294 @@
+"Worlds: truth of geometry, promises of seeds, faults, and the panoramas that ship."
+import hashlib, json, math, multiprocessing
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from argus_nb import worlds
+from argus_nb.runtime import InputError
+from argus_nb.sphere import panorama_rays, perspective_rays, rotation_from_euler
+from argus_nb.worlds import FAR, load_panorama, panorama_names, random_world
+
+KINDS = 'room', 'street', 'landscape'
+
+
+def look_up(panorama, rays):
+    "Read a panorama (C, H, W) bilinearly along rays (..., 3): a plain implementation of its own."
+    _, height, width = panorama.shape
+    x, y, z = rays.double().unbind(-1)
+    u = (torch.atan2(x, z)/(2*math.pi) + .5)*width - .5
+    v = ((torch.asin(y.clamp(-1, 1))/math.pi + .5)*height - .5).clamp(0, height - 1)
+    i, j = v.floor().long().clamp(max=height - 2), u.floor().long()
+    a, b = (v - i).float(), (u - j).float()
+    read = lambda i, j: panorama[:, i, j % width]
+    return (read(i, j)*(1 - b) + read(i, j + 1)*b)*(1 - a) + (read(i + 1, j)*(1 - b) + read(i + 1, j + 1)*b)*a
+
+
+# ---- geometry
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_view_equals_cut_of_finer_panorama(kind):
+    "With textures smoothed for the same pixel, only interpolation is left, and it shrinks with the panorama's pixels."
+    world, times, fov, size = random_world(11, kind), np.array([1.3]), math.radians(75), (32, 44)
+    rotation = rotation_from_euler(2.5, -.3, -.2)
+    view, depth = world.render_perspective(times, rotation, fov, size, fov_y=.9, return_depth=True)
+    spread = math.tan(fov/2)/(size[1]/2)
+    rays, solid = perspective_rays(*size, fov, .9) @ rotation.T, depth[0] < FAR
+    errors = []
+    for height in (64, 512):
+        fine = world._render(times, torch.eye(3, dtype=torch.float64), panorama_rays(height, 2*height)[None], spread, (height, 2*height), 1, True)
+        colour, far = (look_up(part[0], rays) for part in fine)
+        errors.append(((colour - view[0]).abs().mean().item(), ((far - depth[0]).abs()/depth[0])[solid].median().item()))
+    (coarse, coarse_depth), (colour_error, depth_error) = errors
+    assert colour_error < .012 and colour_error < .3*coarse      # measured: .0007 to .006
+    assert depth_error < 2e-4 and depth_error < .1*coarse_depth  # measured: 1e-5 to 5e-5
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_depth_and_path_predict_where_things_are_seen_next(kind):
+    "Parallax is exact: points measured at one time are found at the right distance from another camera position."
+    world = next(w for w in (random_world(s, kind) for s in range(20, 60)) if np.ptp(w.camera_position([0., 3.]).numpy(), axis=0).max() > .25)
+    times, rays = [0., 3.], panorama_rays(48, 96)
+    here, there = world.camera_position(times)
+    depth = world.render_panorama(times[:1], (48, 96), return_depth=True)[1][0, 0]
+    later = world.render_panorama(times[1:], (384, 768), return_depth=True)[1][0]
+    offset = rays*depth[..., None] + here - there
+    expected = offset.norm(dim=-1)
+    found = look_up(later, offset/expected[..., None])[0]
+    unmoved = look_up(later, rays)[0]
+    near = depth < 30
+    error = lambda seen, wanted: ((seen - wanted).abs()/wanted)[near].median()
+    assert error(found, expected) < 2e-4  # measured: 1e-5 to 4e-5
+    assert error(unmoved, depth) > 4e-3   # measured: .006 to .03, so without parallax it would not fit
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_supersampling_is_the_average_of_a_finer_picture(kind):
+    world = random_world(5, kind)
+    fine, fine_depth = world.render_panorama([.7], (32, 64), return_depth=True)
+    smooth, depth = world.render_panorama([.7], (16, 32), supersample=2, return_depth=True)
+    assert_close(torch.nn.functional.avg_pool2d(fine, 2), smooth, atol=1e-5, rtol=0)
+    assert_close(torch.nn.functional.avg_pool2d(fine_depth, 2), depth, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_panorama_closes(kind):
+    "The first and the last column are as alike as any two neighbours."
+    panorama = torch.cat([random_world(s, kind).render_panorama([0.], (32, 64), supersample=2) for s in range(6)])
+    step = (panorama - panorama.roll(1, -1)).abs().mean((0, 1, 2))
+    assert step[0] < 2.5*step.median()
+
+
+def test_distances_are_those_of_the_room():
+    world = random_world(3, 'room')
+    depth = world.render_panorama([0.], (32, 64), return_depth=True)[1]
+    diagonal = 2*math.hypot(world.room[0], world.room[1]/2, world.room[2])
+    assert .2 < depth.min() and depth.max() < diagonal
+    assert_close(depth[0, 0, -1].mean().item(), -world.camera_position([0.])[0, 1].item(), atol=.05, rtol=0)  # a rug may lie there
+    outdoors = random_world(3, 'landscape').render_panorama([0.], (32, 64), return_depth=True)[1]
+    assert outdoors.max() == FAR and outdoors[0, 0, 0].min() == FAR
+
+
+def test_rays_along_the_axes_stay_inside():
+    "An odd picture that looks straight ahead has rays with exact zeros."
+    from dataclasses import replace
+    world = replace(random_world(3, 'room'), heading=0.)
+    depth = world.render_perspective([0.], torch.eye(3), 1., (9, 9), return_depth=True)[1]
+    assert depth.min() > .2 and depth.max() < 2*math.hypot(*world.room)
+
+
+@pytest.mark.parametrize('shape,inside', [
+    (worlds.BOX, lambda p: np.abs(p).max(-1) <= 1),
+    (worlds.ELLIPSOID, lambda p: (p**2).sum(-1) <= 1),
+    (worlds.CYLINDER, lambda p: (np.abs(p[..., 1]) <= 1) & (p[..., 0]**2 + p[..., 2]**2 <= 1)),
+    (worlds.CONE, lambda p: (np.abs(p[..., 1]) <= 1) & (p[..., 0]**2 + p[..., 2]**2 <= (.5*(p[..., 1] + 1))**2)),
+], ids=['box', 'ellipsoid', 'cylinder', 'cone'])
+def test_shapes_are_met_where_marching_finds_them(shape, inside):
+    "Against small steps along the ray, with the shape's definition alone."
+    rng = np.random.default_rng(shape)
+    half, centre, yaw = np.array([1.3, 1.1, .9]), np.array([.3, -.4, 6.]), .6
+    body = np.array([[*centre, math.cos(yaw), math.sin(yaw), *half, 2.2, shape, 0., 0.]])
+    rays = rng.normal(0, .25, (150, 3)) + [0, -.13, 1]
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    steps = np.arange(3., 9., .002)
+    points = rays[:, None]*steps[:, None] - centre
+    c, s = math.cos(yaw), math.sin(yaw)
+    local = np.stack([c*points[..., 0] - s*points[..., 2], points[..., 1], s*points[..., 0] + c*points[..., 2]], -1)/half
+    hit = inside(local)
+    marched = np.where(hit.any(1), steps[hit.argmax(1)], FAR)
+    met = np.array([worlds._distance(0, body, (0., 0., 0.), tuple(map(float, r))) for r in rays])
+    grazing = (marched == FAR) & (met < FAR)  # marching may step over a sliver
+    assert grazing.sum() <= 3 and 20 < (met < FAR).sum() < 150
+    assert_close(met[~grazing], marched[~grazing], atol=.003, rtol=0)
+
+
+# ---- movement
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_things_move_rigidly_and_smoothly(kind):
+    for seed in range(4):
+        world = random_world(seed, kind)
+        times = np.arange(0, 2, .05)
+        bodies = world.bodies_at(times)
+        assert_close(bodies[:, world.movement_of == 0], bodies[:1, world.movement_of == 0].repeat(len(times), 0))
+        for move in set(world.movement_of) - {0}:
+            group = bodies[:, world.movement_of == move]
+            (x, y, z), (c, s) = (group[..., :3] - group[:, :1, :3]).transpose(2, 0, 1), group[:, :1, 3:5].transpose(2, 0, 1)
+            as_first_sees = np.stack([c*x - s*z, y, s*x + c*z, c*group[..., 3] + s*group[..., 4], c*group[..., 4] - s*group[..., 3]], -1)
+            assert_close(as_first_sees, as_first_sees[:1].repeat(len(times), 0), atol=1e-6, rtol=0)
+            assert np.linalg.norm(np.diff(group[..., :3], axis=0), axis=-1).max() < 12*.05  # nothing jumps: at most 12 m/s
+
+
+def test_most_worlds_have_something_that_moves():
+    moving = [np.ptp(random_world(s).bodies_at([0., 2.])[..., :3], axis=0).max() > .1 for s in range(30)]
+    assert sum(moving) >= 24
+
+
+def test_camera_walks_like_a_person():
+    times = np.arange(0, 20, .1)
+    for seed in range(60):
+        place = random_world(seed).camera_position(times)
+        height, speed = -place[:, 1], place.diff(dim=0).norm(dim=-1)/.1
+        assert 1. < height.min() and height.max() < 2. and speed.max() < 2.5
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_nothing_runs_into_the_camera(kind):
+    for seed in range(12):
+        depth = random_world(seed, kind).render_panorama(np.arange(0, 12, 1.5), (12, 24), return_depth=True)[1]
+        assert depth.min() > .15, f'{kind} {seed}'
+
+
+# ---- seeds
+
+def test_same_seed_same_pixels_other_seed_others():
+    worlds_twice = [[random_world(s).render_panorama([.5], (16, 32)) for s in range(12)] for _ in range(2)]
+    for first, again in zip(*worlds_twice): assert torch.equal(first, again)
+    for n, first in enumerate(worlds_twice[0]):
+        assert all((first - other).abs().mean() > .02 for other in worlds_twice[0][:n])
+
+
+def test_times_in_any_order_and_any_number():
+    world, rotation = random_world(4, 'street'), rotation_from_euler(*torch.linspace(-1, 1, 12).double().view(3, 4))
+    times, fov = [0., 5., -3., .25], torch.tensor([.5, 1., 1.5, 2.])
+    frames = world.render_perspective(times, rotation, fov, (12, 20), fov_y=fov/2)
+    for n, t in enumerate(times):
+        alone = world.render_perspective(torch.tensor([t]), rotation[n], float(fov[n]), (12, 20), fov_y=float(fov[n]/2))
+        assert_close(alone[0], frames[n], atol=1e-6, rtol=0)
+
+
+def test_the_number_of_threads_does_not_matter(monkeypatch):
+    world = random_world(8)
+    expected = world.render_panorama([0., 1.], (15, 30))
+    for threads in (1, 3, 7):
+        monkeypatch.setattr(worlds, '_threads', threads)
+        assert torch.equal(world.render_panorama([0., 1.], (15, 30)), expected)
+
+
+def _render_in_child(queue):
+    queue.put(random_world(8).render_panorama([0.], (8, 16)).numpy())
+
+
+def test_a_forked_worker_can_render():
+    "Data loaders fork after the parent has rendered."
+    expected = random_world(8).render_panorama([0.], (8, 16)).numpy()
+    context = multiprocessing.get_context('fork')
+    queue = context.Queue()
+    child = context.Process(target=_render_in_child, args=(queue,))
+    child.start()
+    np.testing.assert_array_equal(queue.get(timeout=60), expected)
+    child.join(10)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_pixels_of_many_worlds_are_sound(kind):
+    means = []
+    for seed in range(40):
+        world = random_world(seed, kind)
+        assert world.kind == kind
+        image = world.render_panorama([0.], (16, 32))[0]
+        assert image.isfinite().all() and image.min() >= 0 and image.max() <= 1 and image.std() > .05
+        means.append(image.mean((1, 2)))
+    means = torch.stack(means)
+    assert .2 < means.mean() < .7 and means.std(0).min() > .04  # exposed like photographs, and varied
+
+
+def test_all_kinds_come_up():
+    assert {random_world(s).kind for s in range(20)} == set(KINDS)
+
+
+def test_sizes():
+    world = random_world(0)
+    for size in ((1, 1), (1, 2), (5, 3), (7, 40)):
+        assert world.render_panorama([0.], size).shape == (1, 3, *size)
+        image, depth = world.render_perspective([0., 1.], torch.eye(3), 1.2, size, supersample=3, return_depth=True)
+        assert image.shape == (2, 3, *size) and depth.shape == (2, 1, *size) and image.dtype == depth.dtype == torch.float32
+
+
+# ---- faults
+
+@pytest.mark.parametrize('call,message', [
+    (lambda w: random_world(-1), 'seed must be a whole number'),
+    (lambda w: random_world(.5), 'seed must be a whole number'),
+    (lambda w: random_world(0, 'sea'), "got 'sea'"),
+    (lambda w: w.render_panorama([], (8, 16)), 'times must be'),
+    (lambda w: w.render_panorama([math.nan], (8, 16)), 'times must be'),
+    (lambda w: w.render_panorama(torch.zeros(1, 2), (8, 16)), 'times must be'),
+    (lambda w: w.render_panorama([0.], (0, 16)), 'size must be'),
+    (lambda w: w.render_panorama([0.], (8, 16), supersample=0), 'supersample must be'),
+    (lambda w: w.render_panorama([0.], (8, 16), supersample=1.5), 'supersample must be'),
+    (lambda w: w.render_perspective([0.], torch.eye(4), 1., (8, 16)), 'world_from_camera must have shape'),
+    (lambda w: w.render_perspective([0.], torch.eye(3).expand(2, 3, 3), 1., (8, 16)), 'world_from_camera must be one'),
+    (lambda w: w.render_perspective([0.], torch.eye(3), torch.ones(3), (8, 16)), 'fov_x must be one'),
+    (lambda w: w.render_perspective([0.], torch.eye(3), 1., (8, 16), fov_y=torch.ones(3)), 'fov_y must be one'),
+    (lambda w: w.render_perspective([0.], torch.eye(3), math.pi, (8, 16)), 'fov must lie'),
+    (lambda w: w.render_perspective([0.], torch.eye(3), 1., (8, 16), fov_y=0.), 'fov must lie'),
+    (lambda w: panorama_names('validation'), "got 'validation'"),
+    (lambda w: load_panorama('../../setup'), 'there is no panorama'),
+])
+def test_faults_are_one_clear_line(call, message):
+    with pytest.raises(InputError, match=message) as error: call(random_world(0))
+    assert '\n' not in str(error.value)
+
+
+# ---- panoramas
+
+def test_panoramas_are_what_the_manifest_says():
+    folder = files('argus_nb')/'panoramas'
+    manifest = json.loads((folder/'manifest.json').read_text())
+    listed = {p['file']: p for p in manifest['panoramas']}
+    assert {p.name for p in folder.iterdir()} == set(listed) | {'manifest.json', 'LICENCE'}
+    assert 'CC0' in manifest['licence'] and 'CC0' in (folder/'LICENCE').read_text()
+    assert sum(len(p.read_bytes()) for p in folder.iterdir()) < 4*2**20
+    for name, entry in listed.items():
+        assert hashlib.sha256((folder/name).read_bytes()).hexdigest() == entry['sha256']
+        assert entry['source'] and entry['packaging'] and entry['place']
+
+
+def test_no_place_is_on_both_sides():
+    manifest = json.loads((files('argus_nb')/'panoramas'/'manifest.json').read_text())['panoramas']
+    sides = {}
+    for p in manifest: sides.setdefault(p['place'], set()).add(p['split'])
+    assert all(len(s) == 1 for s in sides.values())
+    assert len(panorama_names('test')) >= 8 and len(panorama_names()) == 26
+    assert sorted(panorama_names()) == sorted(panorama_names('train') + panorama_names('test'))
+
+
+def test_near_duplicates_are_on_one_side():
+    "No test panorama resembles a training one, at any turn: the known twins differ by .0016, these by at least .06."
+    small = {n: torch.nn.functional.avg_pool2d(load_panorama(n), 8) for n in panorama_names()}
+    gap = lambda a, b: min((small[a] - small[b].roll(k, -1)).abs().mean().item() for k in range(0, 64, 2))
+    assert gap('blender_sunrise', 'pmndrs_sunrise') < .005
+    assert min(gap(a, b) for a in panorama_names('test') for b in panorama_names('train')) > .03
+
+
+@pytest.mark.parametrize('name', panorama_names())
+def test_every_panorama_loads_and_closes(name):
+    panorama = load_panorama(name)
+    assert panorama.shape == (3, 256, 512) and panorama.dtype == torch.float32
+    assert panorama.min() >= 0 and panorama.max() <= 1 and .08 < panorama.mean() < .8
+    step = (panorama - panorama.roll(1, -1)).abs().mean((0, 1))
+    assert step[0] < 3*step.median()
