@@ -225,6 +225,14 @@ class PerceptualDistance:
             return sum(linear((a - b).square()).mean() for linear, a, b in layers).item()
 
 
+COLOURS = {'brightness': (1/3, 1/3, 1/3), 'red against green': (1, -1, 0), 'blue against yellow': (-.5, -.5, 1)}
+
+def colour_agreement(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    "Correlation of two pictures (3, H, W) along brightness and two directions of colour: what a PSNR does not tell apart."
+    def along(axis, picture): return np.tensordot(axis, picture.astype(float), 1).ravel()
+    return {name: float(np.corrcoef(along(axis, image), along(axis, truth))[0, 1]) for name, axis in COLOURS.items()}
+
+
 def bootstrap(values: list[float], draws: int = 10_000, seed: int = 0) -> dict[str, float]:
     "Mean over clips with the 95 % interval of the percentile bootstrap."
     values = np.asarray([v for v in values if math.isfinite(v)])
@@ -314,10 +322,12 @@ def judge(held: Held, other: Held, settings: Settings, pipeline: ArgusPipeline, 
     made = outputs(pipeline, pair, film(other, settings.frames, settings.size), seeds, settings)
     simple = fills(*everything_seen(pair.condition, pair.mask), mean)
     fov = [round(math.degrees(float(f[0])), 1) for f in (pair.cameras.fov_x, pair.cameras.fov_y)]
+    pictures = moment(made, simple, pair)
     row = dict(name=held.name, kind=held.kind, group=held.group, index=held.index, fov_x=fov[0], fov_y=fov[1], seeds=seeds, other=other.name,
                seen=round(regions(pair.mask)['union'].double().mean().item(), 4), psnr=psnr_rows(made, simple, pair),
-               stlpips=perceptual_rows(made, simple, pair, settings.judged, distance))
-    return rounded(row), moment(made, simple, pair)
+               stlpips=perceptual_rows(made, simple, pair, settings.judged, distance),
+               colour={name: colour_agreement(pictures[name], pictures['truth']) for name in ('autoencoder', 'first sample')})
+    return rounded(row), pictures
 
 
 # --- All clips -----------------------------------------------------------------------------------------------------
@@ -395,7 +405,7 @@ def differences(rows: list[dict], psnr_fill: str, stlpips_fill: str) -> dict[str
 def summary(rows: list[dict]) -> dict:
     "Means over clips with their intervals, the best fills, and the paired differences."
     means = {measure: {name: {region: bootstrap([row[measure][name][region] for row in rows]) for region in regions_of}
-                       for name, regions_of in rows[0][measure].items()} for measure in ('psnr', 'stlpips')}
+                       for name, regions_of in rows[0][measure].items()} for measure in ('psnr', 'stlpips', 'colour')}
     best = {measure: best_fill(rows, measure) for measure in ('psnr', 'stlpips')}
     seen = bootstrap([row['seen'] for row in rows])
     return dict(clips=len(rows), seen=seen, best_fill=best, **means, differences=differences(rows, best['psnr'], best['stlpips']))
@@ -407,7 +417,7 @@ def summaries(rows: list[dict]) -> dict[str, dict]:
     return {group: summary(members) for group, members in groups.items() if members}
 
 
-def sheet(pictures: dict, names: list[str], columns: int = 3, gap: int = 4) -> Image.Image:
+def sheet(pictures: dict, names: list[str], columns: int = 4, gap: int = 4) -> Image.Image:
     "Pictures side by side, the input fitted to the size of the others."
     height, width = pictures['truth'].shape[1:]
     page = Image.new('RGB', (columns*(width + gap) - gap, -(-len(names)//columns)*(height + gap) - gap), 'white')
@@ -418,13 +428,13 @@ def sheet(pictures: dict, names: list[str], columns: int = 3, gap: int = 4) -> I
     return page
 
 
-def save_pictures(rows: list[dict], work: Path, folder: Path, fill: str) -> dict[str, str]:
+def save_pictures(rows: list[dict], work: Path, folder: Path, best: dict[str, str]) -> dict[str, str]:
     "The first clip of each kind, and the one where the model did worst against the best fill; returns which clip each shows."
     shown = {kind: next((row['name'] for row in rows if row['kind'] == kind), None) for kind in (*KINDS, 'panorama')}
-    shown['worst'] = min(rows, key=lambda row: row['psnr']['mean of samples']['never'] - row['psnr'][fill]['never'])['name']
+    shown['worst'] = min(rows, key=lambda row: row['psnr']['mean of samples']['never'] - row['psnr'][best['psnr']]['never'])['name']
     shown = {title: name for title, name in shown.items() if name}
     for title, name in shown.items():
-        page = sheet(np.load(work/f'{name}.npz'), ['input', 'condition', 'truth', 'first sample', 'mean of samples', fill])
+        page = sheet(np.load(work/f'{name}.npz'), ['input', 'condition', 'truth', 'autoencoder', 'first sample', 'mean of samples', best['psnr'], best['stlpips']])
         with write_beside(folder/f'nano_{title}.jpg') as temporary: page.save(temporary, quality=85)
     return shown
 
@@ -462,7 +472,7 @@ def main(arguments: list[str]|None = None) -> dict:
     record = run_record(model=args.model, weights=weights, settings=asdict(settings), sampling=asdict(sampling_for(unet, **settings.told)),
                         held_out=dict(worlds=[2*c.index + 1 for c in clips if c.group == 'worlds'], panoramas=[c.name for c in clips if c.group == 'panoramas']),
                         summary=summaries(rows))
-    record['pictures'] = save_pictures(rows, args.work, args.pictures, record['summary']['all']['best_fill']['psnr'])
+    record['pictures'] = save_pictures(rows, args.work, args.pictures, record['summary']['all']['best_fill'])
     save_json(args.output, record | dict(clips=rows))
     print(f"wrote {args.output.name} and {len(record['pictures'])} pictures")
     return record

@@ -129,6 +129,13 @@ def test_perceptual_distance_is_that_of_its_package(judging):
     assert distance(a, distance.features(a)) == 0
 
 
+def test_colours_are_told_apart(judging):
+    truth = (smooth().numpy()*200).astype(np.uint8)
+    assert judging.colour_agreement(truth//2, truth) == pytest.approx(dict.fromkeys(judging.COLOURS, 1), abs=.01)
+    swapped = judging.colour_agreement(truth[[1, 0, 2]], truth)
+    assert swapped['red against green'] == pytest.approx(-1) and swapped['blue against yellow'] == pytest.approx(1) == pytest.approx(swapped['brightness'])
+
+
 def test_bootstrap(judging):
     assert judging.bootstrap([2., 2., float('nan')]) == dict(mean=2, low=2, high=2, clips=2)
     values = np.random.default_rng(1).normal(size=400).tolist()
