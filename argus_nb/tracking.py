@@ -619,7 +619,7 @@ def solve_keyframes(
     if fit > GOOD_FIT:
         zooming = model._replace(zooms=True)
         zoomed = solve_cameras(matches, solution, believed, zooming, (128, 32, 8, 2))
-        if misfit(zoomed[0], matches) < fit/2: (solution, uncertainty), model, fit = zoomed, zooming, misfit(zoomed[0], matches)
+        if misfit(zoomed[0], matches) < fit/2.5 and np.ptp(np.log(zoomed[0].focal)) > .1: (solution, uncertainty), model, fit = zoomed, zooming, misfit(zoomed[0], matches)
         travelled, doubt, ambiguity = solve_travel(tracks, links, matches, solution, focal)
         if misfit(travelled, matches) < fit/3 and ambiguity < .5: solution, uncertainty, model = travelled, doubt, Model(True, False, focal is not None)
     if focal is None and uncertainty > .05:

@@ -10,7 +10,6 @@ __all__ = ['open_media', 'video_stream', 'Display', 'frame_display', 'colour_mat
 
 # %% ../nbs/03_video.ipynb #7b8b0f84
 import errno, functools, itertools, math, os, stat, struct, tempfile, threading, uuid
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -106,10 +105,9 @@ def colour_matrix(
     if frame.colorspace == 10: return Colorspace.BT2020  # its constant-luminance form, which nobody films in
     return Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
 
-# %% ../nbs/03_video.ipynb #11e29e85
-def _planes(frame, display, kind, **options):
+def _planes(frame, display, kind, scaler=None):
     "The planes of a frame after scaling and conversion to a planar format: red, green, blue and alpha if it has one."
-    frame = VideoReformatter().reformat(frame, display.width, display.height, kind, src_colorspace=colour_matrix(frame), interpolation=_PRECISE, **options)
+    frame = (scaler or VideoReformatter()).reformat(frame, display.width, display.height, kind, src_colorspace=colour_matrix(frame), interpolation=_PRECISE)
     dtype = np.uint16 if '16' in kind else np.uint8
     green, blue, red, *alpha = (np.frombuffer(p, dtype).reshape(p.height, -1)[:, :frame.width] for p in frame.planes)
     return [red, green, blue, *alpha]
@@ -165,13 +163,14 @@ def deinterlace(
 
 # %% ../nbs/03_video.ipynb #f9490ff5
 def rgb_frame(
-    frame:av.VideoFrame, # A decoded frame of any size and format
-    display:Display,     # How to show it
-)->Tensor:               # Upright 8-bit RGB with square pixels; uint8 (3, H, W)
+    frame:av.VideoFrame,                # A decoded frame of any size and format
+    display:Display,                    # How to show it
+    scaler:VideoReformatter|None=None,  # A scaler to use again, which saves setting one up
+)->Tensor:                              # Upright 8-bit RGB with square pixels; uint8 (3, H, W)
     "Convert a decoded frame for showing."
     curve = None if frame.format.is_rgb else {16: 'pq', 18: 'hlg'}.get(frame.color_trc)
     has_alpha = any(component.is_alpha for component in frame.format.components)
-    red, green, blue, *alpha = _planes(frame, display, 'gbrp16le' if curve else 'gbrap' if has_alpha else 'gbrp')
+    red, green, blue, *alpha = _planes(frame, display, 'gbrp16le' if curve else 'gbrap' if has_alpha else 'gbrp', scaler)
     image = np.stack((red, green, blue))
     if curve: image = tone_map(image, curve)
     if alpha: image = ((image.astype(np.uint16)*alpha[0] + 127)//255).astype(np.uint8)
@@ -206,8 +205,11 @@ class _Reader:
         self.decoder = self.stream.codec_context
         with_alpha = {'vp8': 'libvpx', 'vp9': 'libvpx-vp9'}.get(self.decoder.name)
         if with_alpha and self.stream.metadata.get('alpha_mode') == '1': self.decoder = av.CodecContext.create(with_alpha, 'r')
-        self.rate = Fraction(self.stream.guessed_rate or self.stream.average_rate or 25)
+        self.has_audio = any(s.codec_context is not None for s in self.container.streams.audio)
+        self.claimed_rates = [Fraction(r) for r in (self.stream.average_rate, self.stream.guessed_rate) if r]
+        self.rate = (self.claimed_rates or [Fraction(25)])[-1]
         self.tick = 1/self.rate if self.counted else self.stream.time_base
+        self.can_jump = not self.counted and self.decoder.pix_fmt != 'pal8'  # a palette comes once, at the beginning
 
     def packets(self):
         "The packets of the video, and at the end an empty one that flushes the decoder."
@@ -228,7 +230,7 @@ class _Reader:
 
     def frames_from(self, stamp, places):
         "Frames from the first of `places` to jump to that leads to a frame at or before `stamp`; else from the beginning."
-        for place in () if self.counted else places:
+        for place in places if self.can_jump else ():
             try: self.container.seek(place, stream=self.stream)
             except av.FFmpegError: continue
             self.decoder.flush_buffers()
@@ -249,12 +251,11 @@ def constant_rate(
 )->Fraction|None:                    # Frames per second, or None where no constant rate fits
     "The first plausible rate that has a place of its own for every frame."
     near = lambda rate: sorted(_USUAL_RATES, key=lambda usual: abs(usual/rate - 1))[:2]
-    measured = Fraction((len(times) - 1)/times[-1]).limit_denominator(1001)
-    typical = Fraction(1/float(np.median(np.diff(times)))).limit_denominator(1001)
+    measured, typical = (Fraction(r).limit_denominator(1001) or Fraction(1, 1000) for r in ((len(times) - 1)/times[-1], 1/float(np.median(np.diff(times)))))
     for share_of_single_steps, slack in ((1, .5), (.9, .3)):
         for rate in [*claimed, *near(measured), measured, *near(typical)]:
             places = np.round(times*float(rate)); steps = np.diff(places)
-            if steps.min() < 1 or (steps == 1).mean() < share_of_single_steps: continue
+            if steps.min() < 1 or (steps == 1).mean() < share_of_single_steps or steps.max() > 100*len(times): continue
             if np.abs(times*float(rate) - places).max() < slack: return rate
     return None
 
@@ -274,11 +275,16 @@ def frames_shown(
 @dataclass(frozen=True)
 class _Part:
     "What going through a part of a file has shown."
-    display:Display; stamps:np.ndarray; zero:int; tick:float; counted:bool
-    tail:float      # How long the last frame is shown, in seconds; 0 where the file does not say
-    is_last:bool    # Whether the file ends here
-    promised:float  # When the video should end by the file's own account, in seconds; 0 where that is no later
-    log:_Log; claimed:list; has_audio:bool
+    display:Display     # How to show its frames
+    stamps:np.ndarray   # Of the usable frames, in ticks; (n,)
+    zero:int            # The stamp of the file's first frame
+    tick:float          # Seconds
+    counted:bool        # Whether stamps are counted
+    tail:float          # How long the last frame is shown, in seconds; 0 where the file does not say
+    log:_Log            # What the packets told
+    claimed:list        # Rates that the file claims
+    has_audio:bool      # Whether the file has sound
+    promised:float      # When the video should end by the file's own account, in seconds; 0 where that is no later
 
     @property
     def times(self): return (self.stamps - self.zero)*self.tick
@@ -307,41 +313,42 @@ def _packet_stamps(reader):
 def _promised_end(reader, zero, is_whole):
     "When the video ends by the file's own account, in seconds from `zero`; 0 where that is not clearly later than what was found."
     container, stream, log = reader.container, reader.stream, reader.log
-    container_end = ((container.duration or 0) + (container.start_time or 0))/1e6
-    stream_end = float((stream.duration + (stream.start_time or 0))*stream.time_base) if stream.duration else container_end
-    by_length = stream_end - zero if container_end > log.reached + .25 else 0.
-    promised = len(stream.index_entries) if 'mov' in container.format.name else stream.frames
-    by_count = promised/float(reader.rate) if is_whole and promised > log.packets + 1 else 0.
+    file_end = ((container.duration or 0) + (container.start_time or 0))/1e6
+    video_end = float((stream.duration + (stream.start_time or 0))*stream.time_base) if stream.duration else file_end
+    frames = len(stream.index_entries) if 'mov' in container.format.name else stream.frames
+    by_length = video_end - zero if file_end > log.reached + .25 else 0.
+    by_count = frames/float(reader.rate) if is_whole and frames > log.packets + 1 else 0.
     return max(by_length, by_count)
 
 # %% ../nbs/03_video.ipynb #0087cab7
 def _scan(path, start=0., seconds=None, counted=False, decode=True):
     "Go through a part of a file and keep the stamps of its usable frames; raises `InputError` when there is none."
     reader = _Reader(path, counted)
-    frames = reader.frames(); first = next(frames, None)
-    check(first is not None, f'{path}: none of its frames can be decoded')
-    zero, tick = first[0] or 0, float(reader.tick)
+    frames = reader.frames(); zero, frame = next(frames, (None, None))
+    check(frame is not None, f'{path}: none of its frames can be decoded')
+    if zero is None: return _scan(path, start, seconds, True, decode)
+    tick, display = float(reader.tick), frame_display(frame, reader.stream.sample_aspect_ratio)
     begin, end = zero + round(start/tick), None if seconds is None else zero + round((start + seconds)/tick)
-    display, stamp_is_good = frame_display(first[1], reader.stream.sample_aspect_ratio), first[0] is not None
-    frames = reader.frames_from(begin, [begin, begin - round(2/tick)]) if start else itertools.chain([first], frames)
+    frames = reader.frames_from(begin, [begin, begin - round(2/tick)]) if start else itertools.chain([(zero, frame)], frames)
     if decode: stamps, duration, is_last, seen = _usable_stamps(frames, reader.log, end)
-    else: stamps, duration, is_last, seen = _packet_stamps(reader), first[1].duration, True, 0
-    if not counted and not (stamp_is_good and len(stamps) + len(reader.log.patched) >= .9*seen): return _scan(path, start, seconds, True, decode)
-    promised = _promised_end(reader, zero*tick, is_whole=not start) if is_last else 0.
-    claimed = [Fraction(r) for r in ((reader.rate,) if counted else (reader.stream.average_rate, reader.stream.guessed_rate)) if r]
-    has_audio = any(s.codec_context is not None for s in reader.container.streams.audio)
+    else: stamps, duration, is_last, seen = _packet_stamps(reader), frame.duration, True, 0
+    if not counted and len(stamps) + len(reader.log.patched) < .9*seen: return _scan(path, start, seconds, True, decode)
+    tail, promised = 1/float(reader.rate) if counted else duration*tick, _promised_end(reader, zero*tick, is_whole=not start) if is_last else 0.
     reader.close()
-    return _Part(display, stamps, zero, tick, counted, float(duration*reader.stream.time_base if not counted else reader.tick), is_last, promised, reader.log, claimed, has_audio)
+    return _Part(display, stamps, zero, tick, counted, tail, reader.log, reader.claimed_rates, reader.has_audio, promised)
 
 # %% ../nbs/03_video.ipynb #2466c41c
 def _rate_and_length(part):
     "Frames per second, whether they are constant, and when the last frame ends."
-    times = part.times
+    times, count = part.times, len(part.times)
+    span = times[-1] - times[0]
+    tail = min(part.tail, max(span, 1))  # a last frame longer than all others together is a mistake of the file
     rate = constant_rate(times - times[0], part.claimed)
-    if rate is not None: return rate, True, times[-1] + max(part.tail, 1/float(rate))
-    length = times[-1] - times[0] + (part.tail or (times[-1] - times[0])/(len(times) - 1))
-    rate = next((r for r in part.claimed if abs(len(times)/r - length)*r < 1), None) or Fraction(len(times)/length).limit_denominator(1001)
-    return rate, False, times[0] + len(times)/float(rate)
+    if rate is not None: return rate, True, times[-1] + max(tail, 1/float(rate))
+    length = span + (tail or span/(count - 1))
+    average = Fraction(count/length).limit_denominator(1001) or Fraction(1, 1000)
+    rate = next((claim for claim in part.claimed if abs(count/claim - length)*claim < 1), average)
+    return rate, False, times[0] + count/float(rate)
 
 def _count_lost(part, rate, is_constant, start, end, length):
     "How many frames of the part were used, and how many the file has or promises that the decoder did not give."
@@ -350,9 +357,9 @@ def _count_lost(part, rate, is_constant, start, end, length):
     places = lambda stamps: {place(t) for t in (np.asarray(stamps, np.int64) - part.zero)*part.tick if start - half <= t < end - half}
     used = places(part.stamps)
     offered = used | places(part.log.patched) | (set() if part.counted else places(part.log.stamps))
-    if offered == used and not (part.promised or part.log.errors): return len(used), 0
+    if not offered or offered == used and not (part.promised or part.log.errors): return len(used), 0
     promised = round(min(part.promised, end)*float(rate))
-    expected = max(max(offered) + 1, promised) - min(used) if is_constant else len(offered) + max(promised - round(length*float(rate)), 0)
+    expected = max(max(offered) + 1, promised) - min(offered) if is_constant else len(offered) + max(promised - round(length*float(rate)), 0)
     return len(used), expected - len(used)
 
 # %% ../nbs/03_video.ipynb #224600c3
@@ -360,14 +367,13 @@ class _Cursor:
     "Fetches a file's frames by number, at its cheapest when the numbers grow."
     def __init__(self, path, stamps, keys, display, counted):
         self.path, self.stamps, self.keys, self.display, self.ahead = path, stamps, keys, display, None
-        self.reader = _Reader(path, counted, keep_log=False)
+        self.reader, self.scaler = _Reader(path, counted, keep_log=False), VideoReformatter()
 
     def is_far(self, stamp):
         "Whether a jump beats decoding on: backwards always, forwards over a key frame and more than 16 frames."
         if self.ahead is None or stamp < self.ahead[0]: return True
-        near = np.diff(np.searchsorted(self.stamps, (self.ahead[0], stamp)))[0] <= 16
-        key = bisect_right(self.keys, (stamp, math.inf))
-        return not near and key > 0 and self.ahead[0] < self.keys[key - 1][0]
+        frames_between, keys_between = (np.diff(np.searchsorted(stamps, (self.ahead[0], stamp), side='right'))[0] for stamps in (self.stamps, self.keys[:, 0]))
+        return frames_between > 16 and keys_between > 0
 
     def advance(self, stamp):
         "Decode until the frame with this stamp; whether it came."
@@ -384,12 +390,12 @@ class _Cursor:
     def image(self, number):
         stamp = int(self.stamps[number])
         if self.is_far(stamp):
-            key = bisect_right(self.keys, (stamp, math.inf))
-            self.jump(stamp, [dts for _, dts in self.keys[max(key - 2, 0):key]][::-1])
+            key = np.searchsorted(self.keys[:, 0], stamp, side='right')
+            self.jump(stamp, self.keys[max(key - 2, 0):key, 1][::-1].tolist())  # the key frame before it, else the one before that
         if not self.advance(stamp) and not self.reader.from_start:
             self.jump(stamp, ()); self.advance(stamp)
         check(self.ahead is not None, f'{self.path}: changed while it was being read')
-        return rgb_frame(self.ahead[1], self.display)
+        return rgb_frame(self.ahead[1], self.display, self.scaler)
 
     def close(self): self.reader.close()
 
@@ -399,7 +405,7 @@ class VideoFrames(Sequence):
     dtype = torch.uint8
 
     def __init__(self, path, stamps, picks, keys, display, counted):
-        self._source, self._picks, self._cursor, self._lock = (path, stamps, sorted(keys), display, counted), picks, None, threading.Lock()
+        self._source, self._picks, self._cursor, self._lock = (path, stamps, np.array(sorted(keys), np.int64).reshape(-1, 2), display, counted), picks, None, threading.Lock()
         self.display, self.shape = display, torch.Size((len(picks), 3, *display.size))
 
     def __len__(self): return len(self._picks)

@@ -205,12 +205,12 @@ def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
 
 def test_memory_does_not_grow(tmp_path):
     peak, marks = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024, []
-    for count in (80, 200):
+    for count in (80, 480):
         ffmpeg('-f', 'lavfi', '-i', f'testsrc2=size=320x192:rate=30:duration={count/30}', *H264, tmp_path/f'{count}.mp4')
         video = read_video(tmp_path/f'{count}.mp4')
         write_video(tmp_path/'copy.mp4', video.frames, video.rate, audio_from=video.path)
         marks.append(peak())
-    assert marks[1] - marks[0] < 8  # 120 frames are 22 MB
+    assert marks[1] - marks[0] < 30  # 400 frames are 74 MB; allocators and threads are worth a few
 
 def test_threads_share_a_video(clip):
     frames = read_video(clip).frames
