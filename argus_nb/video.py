@@ -219,7 +219,6 @@ class _Reader:
                 if self.keep_log: self.log.note(packet, is_ours)
                 if is_ours and (packet.size or packet.dts is None): yield packet
         except av.FFmpegError: self.log.errors += 1  # for us the file ends here
-        except IndexError: pass  # PyAV stumbles at the end of a file in which another stream began half-way
 
     def frames(self):
         "Pairs of stamp and frame in the order of showing; what cannot be decoded is counted in the log."
@@ -332,7 +331,7 @@ def _scan(path, start=0., seconds=None, counted=False, decode=True):
     begin, end = zero + round(start/tick), None if seconds is None else zero + round((start + seconds)/tick)
     frames = reader.frames_from(begin, [begin, begin - round(2/tick)]) if start else itertools.chain([(zero, frame)], frames)
     if decode: stamps, duration, is_last, seen = _usable_stamps(frames, reader.log, end)
-    else: stamps, duration, is_last, seen = _packet_stamps(reader), frame.duration, True, reader.log.packets
+    else: stamps, duration, is_last, seen = _packet_stamps(reader), frame.duration, True, 0
     if not counted and len(stamps) + len(reader.log.patched) < .9*seen: return _scan(path, start, seconds, True, decode)
     tail, promised = 1/float(reader.rate) if counted else duration*tick, _promised_end(reader, zero*tick, is_whole=not start) if is_last else 0.
     reader.close()
@@ -696,7 +695,7 @@ def _sound_packets(path, start, muxer):
         try:
             if start > 3: source.seek(round((origin - 2)/stream.time_base), stream=stream)
             yield from packets
-        except (av.FFmpegError, IndexError): return  # damaged from here on: silence
+        except av.FFmpegError: return  # damaged from here on: silence
 
 # %% ../nbs/03_video.ipynb #71170597
 def check_output(
