@@ -1,5 +1,5 @@
 "Worlds: truth of geometry, promises of seeds, faults, and the panoramas that ship."
-import hashlib, json, math, multiprocessing
+import base64, hashlib, json, math, multiprocessing
 from importlib.resources import files
 
 import numpy as np
@@ -228,6 +228,38 @@ def test_sizes():
         assert image.shape == (2, 3, *size) and depth.shape == (2, 1, *size) and image.dtype == depth.dtype == torch.float32
 
 
+LOOKED_AT = {f'world {s}': lambda s=s: random_world(s).render_panorama([2.], (64, 128))[0] for s in (0, 1, 2, 3, 7, 31)} | {
+    f'{k} 5': lambda k=k: random_world(5, k).render_panorama([2.], (64, 128))[0] for k in KINDS} | {n: lambda n=n: load_panorama(n) for n in ('pmndrs_hall', 'blender_city')}
+
+# ---- the look, pinned
+
+def fingerprint(panorama):
+    "Averages of a panorama (3, H, W) over 8 x 16 fields, in 255 steps; (3, 8, 16)."
+    return torch.nn.functional.adaptive_avg_pool2d(panorama, (8, 16))*255
+
+
+LOOKS = {  # base64 of rounded fingerprints at two seconds, of 64 x 128 panoramas; `python tests/test_worlds.py` prints them
+    'world 0': 'XmNhW1NNSUdGRkZGSEtQV4OwgEtNS01US0tMWlZiVmSRgzhBQks7TmZlYWZrc05gczoxTDk7KzxubVlSWFc6RXQ+MVI1MjJiU3Z3bV9IHTVraDkjICEaOmFoZ2VSLzphbGtqZ1tXXWxoiXpmZWVummVkZGVnaGhmZWaAiYWIiGycnp2al5STkpKSkpKSk5aZrMWYXlxecZWTk4hxXG1wlK6TR05OWElqnYRpbXJ5WGiCRz9TQkY3R4B4YFlfXENNdUM3VDk3OGZXdXZsXkwqQ2xpPSomJyA+Y2hoZlUzRGNtbGtoXFlfbGmJe2ZmZm+aZmRlZmdoaGdmZ4CJhYiIbcTExMPCwcDAwMDAwMDAwcLK1qpua2+KvsDArYBhdoK0xaFCWFtmSn/BmmFveH9TcIhHOlZKUTNLhm5UV2JePkt2SDxVPj89a1x0cmxgV0dfbmtCMi4vKENlamloWDpaZm9ubWpfXWJuaol7aGdocJloZmZnaWpqaWhpgYmGiIhu',
+    'world 1': 'bX6Mi2VJQ0JCQkNFSFJpbbW3q7FwS0lJUGxeWHKBiY2glaGJZ29ubGZlWjtwksm0qqmPlHadnJySmpuId6iurGRnYV9fVWBdVVtfYGVsbW5IQ0lPZGtwVFFaWFpTWF1QTktOUU5XYVpVWFJZWlFITU9PTUtNUFFQT1JUVllZV1Oco6qpmI2Li4uLi4yNkZucv8C5vJ6Ojo6RnJaUn6arrLWwtaqVn56dm5qNX5+w0MG0taSthrGwsaiwsJuMuLy4ZGhlYmBbYWFaXV1dZm5ubk9PU1hfXGBVWmBdXlpbXFBXVFdZVVRXV1laWV5eWE9VV1dVU1VXWFhXWFpcX19dWry+wMC7t7e3t7e3t7i5vLzIyMXGvLi4uLm8urq9wcTDxcPEwaS9vb28vKhVvsbWy7i7q7yCvb29sby9oo7Bxb1JRTxCRDpFRzxBSUhCQkJGNS4uMU5iZ0ExNDc5MT1HQi4uLzAwRlRGNjowMjUyMS4vLi4tLS4vLi8yMTAxMTAv',
+    'world 2': 'ycjJyszP0tXY2dfV0s/Myrq5ubzBx8/Z4+fh183FwLyoqK2zsrO6w8/mzMG4sa2qkqCwuLujiI6RpK2vopGUlm2JkpiThWx3b5Z6ipd+bXuQmqCjkJiPfo6pnaCjkoyKhZ6qq6ygjI2QkpiZjoN9e4eIiIqJi42Qj4+PjoyLionHx8fIys3Q1NbX1tPQzcrIuLe4ur/Fzdji5uDVy8O+u6enrrOysrjBzeXKwLavrKmYpbC6wKOGj5SpuremlZiZbJCSmZB6ZXhwnG6Hl4Bte46cpKeNlod3hqSanqONiIZ7lKSmpZWEh4mLjpCFfHd1gYGBgoOEhoiJiYmIhoSDgr+/v8HDxsnN0NHPzMnFw8Cvr6+xtr3G0t3h2s/Eu7aynZ6kqqmor7nG4cO3raain46aqLG3mn6Gip+vrZyLjY5ghoqQhG9gcGaRY3yNdF5ug5CYnIKMemR1mY6TmIF8emuKmpyciXFydnZ9gHJoZWJtbG1vbnBycXV2dXRzcW5r',
+    'world 3': 'bHiDhXhsYmJeVE9OUFNZYWytlYB4cYarvJqNeXttXFh8rWVibHB4use5sqywqapyi4FORVFhWIWeipiIc1uSlpp+W1JUXmFkiae0rZWZuLBfYmFcW19hXlyEwtLRxpBcWlpbYWFcX2FiZWdmZVhfX1tjZ2hnZGBbXmBeXFpaWlySmaChmZKMjIqEgYGChIeMkrqXgHp5krfCp5KKiYaAh5m2ZGBpbHO8yqqjn6Ocn5GTg1JJUWBdh6SHj4JwXouYnYNhWVtkaW2OprGrlJe2sGdraWVjZ2pmZInBz87Fk2RiYmNqaWRnaWptcG1sX2hoY2twcG9taWNnaWZkY2JiZMHDxsbDwb++vby7u7u8vb7AzKKLiIylyc27n6Wiqqu8vsRqZ3V1dsHPoZufpJaetpyETUZbaFSMqXOIhW9FipejjGxjZm90epemrqqXmLSydnl4c3F2eHRyksHNzMOZcnBwcXh3cnV4eXx/eXdtdnZxen9/fnt3cXV3dHJxcXBy',
+    'world 7': 'VFNTUlJSUlJSUlJSUlNTVG1lXFpZWVlZWVlZWVlaYGqqiWpYWm1wcHBwcHBwcX2bwKmUfXmRmZ2bl5qalpmasn6bkZGOlJWinZWdlJigpZaLjpyim5ial5GSj4+RkJKNh4qRlI+Mi4qIhomMi4mIiIqJiouMjIuLi4uLjIyMjIqdnZycnJycnJycnJycnJ2dpqOgn5+enp6enp6en5+hpcKxmH6BoqampqampqamrLnHuqeNiKWttLGsrrCrr62+doqAgHyDhY+IgYuGho6Thnd7hImBgIN/dnh6fH17fXZzdnx/enh3dnRxdHd3dXV0dXR1dnd3d3Z2dnZ3d3d3dr6+vr6+vr6+vr6+vr6+vr7CwL++vr6+vr6+vr6+vr/Bz8ariI26wMDAwMDAwMHDysrDrpCLrLTAvbO4u7W6t8RodWxrZGtvdG1pcnNucnhwX2RlZF9fZGBVWmJlZmJiW1xeZGVhYF9eXFtdX2BfXl5dXV1eX19eXl5eXl9fX19e',
+    'world 31': 'uru9v8C/vr69vLy8u7u6u72+wcHBwcHDwbq5uby/wb/Bv8K/v76QlreGvbq/vb/AepKEpKOOb1eqV7qFh6Onf01RW1ZaWFBOU1BSWVtUT1BISUlXT0ZFSElHR0ldSkJFU1ZbWVdKR0dIRD9KWVtVUl1dXl5fXllXVVVYXF5eXl29vsDCwsHBwcC/vr6+vr29wMDDxMPExMXEvby8v8LDwcTCxMHCwZuhvJbAvcLAwsKGkn6no5V9Z7BpvZKTqq6LSktTT1BOSUhNSktQU05LSz06OkhBPDo6Ojk7Pkw/OjxFRkpJRzw4Nzg2NT5IS0ZFS0xMTU1NSEVEREdLTE1NTMDBw8XFxMTEw8LBwsHBwMDDw8bHxsfHyMbAv7/CxcbEx8THxMXEkpm9icPAxcPFxXqMd6SijW5UrlW/homnrIA3OkM7PDw4Njo4Oj1BOzk5JiYmMSslJCUmJSUoNCgjJSwuMTEvJSMjIyIgJzAyLiwyMzMzNDMvLSwtLzIzMzMz',
+    'room 5': '4d7Z1M/LyMfHyMvO0tfc4OTVzMK6tbOwsLK1ub/I0t2wp6GYj5qZlZeCeHqGmayvXKCw0IpcbX9VVmpiYlZYWleEjYl2RkxUYEpIV1plPVVlY2NfWFt5Y1dVVFVXZmRhc3NvaGNpZWRnYmFnbXBxcHFwcG5taWhqa2ppbG5xcXDf3NfSzsrHxsbHyc3R1dre49PKwbm1srCwsbS4vsfQ3K+ppqGVnJuZmYqFiZGdrK9jrbnWm25+kF9kd3l3Z2NqV5OamIlUWmNPVFVsbWBCX1pYW1hQUWJVTU5TV1VXWVZmZmNdWF1aWVxXVltgY2RkZGRkYmFeXV5fX11gYmVlZNrW0crFwb28vL7AxMnO1NnfzMG3rqmmo6OlqK2zvcjWo5uVjYiNi4mJdWpseIyfokuorNScZXSNRkpeVFRHSE1Jg4GCf0hGUkQ/PkpNPzVKZ2RiXVhdTVRYVFBQVFpmY3V0cWlja2ZkaWJhaW9ydHJzcnJwbmpoamxraW1wdHNy',
+    'street 5': 'ODg4ODg4ODg4ODg4Pzo4OENDRF1PQ0NDQ0NQYlpeZUpsblpLWGNdWGlpcVpWP3Ncd2diPWSii0+EdT86TzA1UDotOTM9SEU+Nzs6NTMyNjUnKCYmJiksKjErLSwrKiYlJyYyJyYmKUEtJygpKCcnJyknKzs5OjspJygoKCgoKChFRUVFRUVFRUVFRURHQkRFSUlEUEpJSUhJSUhPR0tTQ1pcRThHWU9CWVZcSEYwYUhaTU0tToNxOmdYLy1CJSg+LCIsJCsyMS4oLColJCMmJh4fHh0eICMhJiIjIyEgHR0eHiYeHh4gMCIfICAfHx8fIB8iLCssLCAfICAgICAgIIeHh4eHh4eHh4eHhIB9hoeJiXRgcImJhomJZE1FSVJjc3hGPF2NcUd+b1ZHRjZaRlxOSjJYlHU+alozMEArLT0zKDEoLzY1My4xLiopKSoqJiclJSUoKykpKiwrJyYkJCYmJyUmJSYqJicoKScnJycoJyYpKSkpJicoKCgoKCgo',
+    'landscape 5': 'wcHBwcLCwsPDwsC/v7/Awb/AwsLCw8PCw8O+v7zAwsDBwsPEwcLBv8LDv7/Bw8PEv7+9wcHAvcG3s73Aqb3Bu2RhXlZdZGFgX2RmaGRnY2BbXF1cUE1SVlhiYFtbWVxcUktMUFBTUlBOVVdXWlVVVUhHR0hISEdGQ0REREVGSEnGxcbGxsfGx8fHxcTEw8TFw8TGx8fIx8fHx8LDwcTGxcbGyMjGx8XEx8jDw8bHyMjEwsDFxcW/xrizwcSowMa9WlpZUFBeWVhTXmBhWmBaU0A/REZISU9SU1xaVVVRUU1NQ0FFTVBPTkxRVFNVUFBQRkVFRkdHRkVDQ0NDRERGRsnJycnKysrKy8rIx8fHx8jHyMnKysvKysvKxcbEx8rIycnLzMnKyMfKy8fGycrLzMfDv8jIyMDJta3Cx6HBybw0MzMwMTY2MzI2NjYzNjQyJSUmJyQkJicnKysoKCcoJyUhISMkJSUlJCcoJyglJSUhICAhISEhISAgIB8gICAh',
+    'pmndrs_hall': 'IyY9PjAkJy9ARS4kOSM4Iio3qahRIB87o786NBwaGBo5K5w2IEtKOTeOQT5Lclldn5arg6uMmpeGopGeo0lBi8G7ybSqkbWwv8/L0MainKS2vMvHvry9xMvNx7u3r621tb3MwsG7wry9w768t7amtby9wb6/w72wrLGyur7BwMAkKD4/MSUnMEFGMCU5IzcjKzmrqVIgHzykwDw1HBoYGjktnTkiTEs6OY9CPktzWV6dlKmBpoiYk4WhjpujVU6Lt7HAqJ2DqqO1x8PIu5eQmKatv7etrq62vcC5rKefnaekqsGwsqu0qq+3raumpo6kr7C1sLO3r56WmJunr7SztCQoPj8yJScwQUcwJTgjNSMrOq2rVCAfPqTBPjQcGRcZOSyeOiRNTTw5kEI8SnNZXZqRpn+lhZaQhJ+LmKFWUIqrpbabkHafl6i+ub2vioOLlJuypZuen6Wtsamalo2Ml5KWtJ6imaSUoKmZmJSTd5KgoqejpqmhjoKBgpGcpaWl',
+    'blender_city': '1dXV19rd4OTn6efk4N7a18K/x8zT3OXt8vf17+Xd08lrarzKvaDj0Mfq2OLgzMa1UmOciW0/0q87gVCPhnNahFpXd2JOQWBbU2NYW1dUWlqPb3pjVlZ2WnF0ZW1XWIRcrX+ac1JUjYGGnnmTVVircbmzu66Dibm7sri5vKWsu7nZ2Nnb3eDi5ujq6ebi4N3aycbN0Nfe5u7z+Pbw5t/XznJxwc3CpeTQx+vY4+HNybtZaZqIckXTsDuBS46Hc12GWFVyX01AXVlRYFRaVlNXVodqdGBUVG9Wa25gaFZXflmieJFtUFKFen2Sc4lSVaBsrKavo32Cra+mrK2wm6CureHh4eLk5efq7e7t6ufl5OLX1Nnc4OTq8vb6+PPq5ODac3PL1cuv6NHH69nl5dHSxVVnj354TdWvOYBIjIZvX4hPSmBWSDxTT0lXR1FRTUtKYlpdVE9OVkpTVVFVUVNfUGdYZFRKTF9XV19UXUlKaFRsaXJtX2Byc2xvcXFpaG1v',
+}
+
+
+@pytest.mark.parametrize('name', LOOKS)
+def test_nobody_changes_the_look_unnoticed(name):
+    "Weights were trained on these worlds: a change of a few bodies, of light or of the random stream must be meant."
+    wanted = np.frombuffer(base64.b64decode(LOOKS[name]), np.uint8).reshape(3, 8, 16)
+    assert_close(fingerprint(LOOKED_AT[name]()).numpy(), wanted.astype(np.float32), atol=1., rtol=0)
+
+
 # ---- faults
 
 @pytest.mark.parametrize('call,message', [
@@ -292,3 +324,7 @@ def test_every_panorama_loads_and_closes(name):
     assert panorama.min() >= 0 and panorama.max() <= 1 and .08 < panorama.mean() < .8
     step = (panorama - panorama.roll(1, -1)).abs().mean((0, 1))
     assert step[0] < 3*step.median()
+
+
+if __name__ == '__main__':  # what to put into LOOKS when a change of look is meant
+    for name, make in LOOKED_AT.items(): print(f"    {name!r}: '{base64.b64encode(fingerprint(make()).round().byte().numpy().tobytes()).decode()}',")
