@@ -321,7 +321,7 @@ def scaled_recipe(
     effort:float,      # 1 leaves it as it is
 )->dict|list:          # The same with other lengths
     "A recipe with every number of steps, worlds and examples multiplied, each at least 2."
-    if isinstance(recipe, list): return [scaled_recipe(part, effort) for part in recipe]
+    if isinstance(recipe, list): return [scaled_recipe(part, effort) if isinstance(part, dict) else part for part in recipe]
     def scaled(name, value):
         if isinstance(value, (dict, list)): return scaled_recipe(value, effort)
         return max(2, round(value*effort)) if name in ('steps', 'worlds', 'examples') else value

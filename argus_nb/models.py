@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'CLIP_MEAN', 'CLIP_STD', 'PACKAGED', 'HUB', 'PARTS', 'preset', 'build_vae', 'build_unet',
-           'build_image_encoder', 'build_scheduler', 'Models', 'build_models', 'count_parameters', 'encode_frames',
-           'clip_input', 'embed_frames', 'save_models', 'locate_model', 'load_part', 'load_models']
+           'build_image_encoder', 'build_scheduler', 'Models', 'build_models', 'count_parameters', 'circular_width',
+           'encode_frames', 'clip_input', 'embed_frames', 'save_models', 'locate_model', 'stored_shapes',
+           'wanted_shapes', 'check_fit', 'load_part', 'load_models']
 
 # %% ../nbs/12_models.ipynb #a9d4d797
-import json
+import contextlib, json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from .runtime import InputError, check, check_shape
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
@@ -21,7 +23,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 # %% ../nbs/12_models.ipynb #9bbc33ee
 PRESETS = {
     #                              tiny           nano                svd
-    'vae_channels':          dict(tiny=(32, 32, 32, 32), nano=(32, 64, 96, 96),  svd=(128, 256, 512, 512)),
+    'vae_channels':          dict(tiny=(32, 32, 32, 32), nano=(64, 64, 128, 128), svd=(128, 256, 512, 512)),
     'vae_layers':            dict(tiny=1,        nano=1,             svd=2),
     'unet_channels':         dict(tiny=(32, 32), nano=(64, 96, 128), svd=(320, 640, 1280, 1280)),
     'unet_layers':           dict(tiny=1,        nano=1,             svd=2),
@@ -36,6 +38,7 @@ PRESETS = {
     'size':                  dict(tiny=(32, 64), nano=(128, 256),    svd=(512, 1024)),
     'frames':                dict(tiny=4,        nano=16,            svd=25),
     'overlap':               dict(tiny=1,        nano=4,             svd=5),
+    'circular':              dict(tiny=False,    nano=True,          svd=False), # whether panoramas are encoded with `circular_width`
     'steps':                 dict(tiny=25,       nano=15,            svd=25),    # of the sampler, by default
     'guidance':              dict(tiny=3.,       nano=1.,            svd=3.),    # exaggeration of the condition, by default
 }
@@ -112,6 +115,30 @@ def count_parameters(
     "How many parameters a network has."
     return sum(p.numel() for p in module.parameters())
 
+# %% ../nbs/12_models.ipynb #7a284324
+def _pad_around(
+    convolution:torch.nn.Conv2d, # Convolution whose padding is zero along the width
+    inputs:tuple,                # Its arguments; one tensor (B, C, h, w)
+)->Tensor:                       # The same, continued around the seam
+    "A forward hook: give a convolution the columns from the other end."
+    x, = inputs
+    if convolution.stride[1] == 2: return torch.cat([x[..., :-1], x[..., :1]], -1)  # its caller appended a column of zeros
+    margin = convolution.kernel_size[1]//2
+    return torch.cat([x[..., -margin:], x, x[..., :margin]], -1)
+
+@contextlib.contextmanager
+def circular_width(
+    network:torch.nn.Module, # An encoder or decoder of diffusers' autoencoder, or any network of two-dimensional convolutions
+)->Iterator[None]:           # Circular inside the block
+    "Let every convolution continue its input around the panorama's seam."
+    wide = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size[1] > 1]
+    kept = [m.padding for m in wide]
+    hooks = [m.register_forward_pre_hook(_pad_around) for m in wide]
+    for m in wide: m.padding = (m.padding[0], 0)
+    try: yield
+    finally:
+        for m, padding, hook in zip(wide, kept, hooks): m.padding = padding; hook.remove()
+
 # %% ../nbs/12_models.ipynb #9cdcfd6b
 @torch.no_grad()
 def encode_frames(
@@ -120,19 +147,17 @@ def encode_frames(
     sample:bool=False,                    # Draw from the posterior instead of taking its mode
     generator:torch.Generator|None=None,  # For the draw
     chunk:int=8,                          # Frames encoded at a time
-    wrap:int=0,                           # Latent columns to continue around the seam on each side while encoding
+    circular:bool=False,                  # Continue every convolution around the seam, see `circular_width`
 )->Tensor:                                # Latents, not multiplied by the scaling factor; (T, 4, H/8, W/8)
     "Encode frames into latents."
     check_shape('frames', frames, 'T 3 H W')
     stride = 2**(len(vae.config.block_out_channels) - 1)
     check(frames.shape[-1] % stride == 0 and frames.shape[-2] % stride == 0, f'frames must be multiples of {stride} high and wide, got {tuple(frames.shape[-2:])}')
     parts = []
-    for part in frames.split(chunk):
-        part = part.to(vae.device, vae.dtype)*2 - 1
-        if wrap: part = torch.cat([part[..., -wrap*stride:], part, part[..., :wrap*stride]], -1)
-        posterior = vae.encode(part).latent_dist
-        latents = posterior.sample(generator) if sample else posterior.mode()
-        parts.append(latents[..., wrap:latents.shape[-1] - wrap])
+    with circular_width(vae.encoder) if circular else contextlib.nullcontext():
+        for part in frames.split(chunk):
+            posterior = vae.encode(part.to(vae.device, vae.dtype)*2 - 1).latent_dist
+            parts.append(posterior.sample(generator) if sample else posterior.mode())
     return torch.cat(parts)
 
 # %% ../nbs/12_models.ipynb #7718037b
@@ -193,6 +218,36 @@ def locate_model(
     check((Path(found)/'vae'/'config.json').exists(), f'model folder {found} has no vae/config.json: a folder in the diffusers layout (vae, unet, image_encoder, scheduler) is wanted')
     return found
 
+def stored_shapes(
+    folder:Path,              # Folder with safetensors, in one file or in shards
+)->dict[str,tuple[int,...]]:  # Name of each parameter -> its shape
+    "What the files of a network hold; only their headers are read."
+    shapes = {}
+    for path in sorted(p for p in folder.glob('*.safetensors') if '.fp16.' not in p.name):
+        with safe_open(path, 'pt') as file: shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    return shapes
+
+def wanted_shapes(
+    part:str,                 # 'vae', 'unet' or 'image_encoder'
+    folder:Path,              # Folder with its config.json
+)->dict[str,tuple[int,...]]:  # Name of each parameter -> its shape
+    "What a network built from its configuration wants to be given, found without memory for it."
+    with torch.device('meta'):
+        if part == 'image_encoder': network = PARTS[part](CLIPVisionConfig.from_pretrained(folder))
+        else: network = PARTS[part].from_config(PARTS[part].load_config(folder))
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+def check_fit(
+    stored:dict[str,tuple[int,...]],        # Shapes in the files
+    wanted:dict[str,tuple[int,...]],        # Shapes in the network
+)->None:
+    "Raise `InputError` naming the first parameter that differs, and both shapes."
+    for name, shape in wanted.items():
+        check(name in stored, f'parameter {name} of shape {shape} is missing in the file')
+        check(stored[name] == shape, f'parameter {name} has shape {stored[name]} in the file, but the network wants {shape}')
+    for name in stored.keys() - wanted.keys():
+        check(name.endswith('position_ids'), f'the file holds parameter {name} of shape {stored[name]}, which the network does not have')
+
 def load_part(
     part:str,                           # 'vae', 'unet' or 'image_encoder'
     source:str,                         # Folder or hub name
@@ -200,7 +255,9 @@ def load_part(
 )->torch.nn.Module:                     # The network in evaluation mode
     "Load one network from safetensors; raises `InputError` naming the part and what was wrong."
     inside = (Path(source)/part).is_dir() or not Path(source).is_dir()
+    folder = Path(source)/part if inside else Path(source)
     try:
+        if (folder/'config.json').is_file() and (stored := stored_shapes(folder)): check_fit(stored, wanted_shapes(part, folder))
         return PARTS[part].from_pretrained(source, subfolder=part if inside else '', torch_dtype=dtype, use_safetensors=True).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()

@@ -51,12 +51,13 @@ def condition_latents(
     mask:Tensor,                          # Where it was seen; (T, 1, H, W)
     strength:float=.02,                   # Standard deviation of the noise in [-1, 1]; 0 draws none
     generator:torch.Generator|None=None,  # Where the noise comes from
+    circular:bool=False,                  # Encode with convolutions that continue around the seam
 )->Tensor:                                # Mode of the posterior, not multiplied by the scaling factor; (1, T, 4, h, w)
     "Latents of the aligned panorama with a little noise where it was seen."
     if strength:
         noise = torch.randn(panorama.shape, generator=generator, device=generator.device if generator else panorama.device)
         panorama = panorama + strength/2*noise.to(panorama.device)*mask  # [-1, 1] is twice as wide as [0, 1]
-    with full_precision(vae): return encode_frames(vae, panorama)[None]
+    with full_precision(vae): return encode_frames(vae, panorama, circular=circular)[None]
 
 # %% ../nbs/16_pipeline.ipynb #4125a0ae
 def in_precision_of(
@@ -107,6 +108,7 @@ class Sampling:
     chunk:int=10                     # Frames decoded together
     ratio:int=16                     # For 'ramp': a ramp is about 1/ratio of the width
     roll:bool=True                   # Roll by a quarter of the width after each step but the last
+    circular:bool=False              # Encode with convolutions that continue around the seam; False is how SVD's encoder learned
 
     def __post_init__(self):
         check_seam(self.seam)
@@ -115,15 +117,15 @@ class Sampling:
         check(self.overlap < self.window, f'overlap must be smaller than the window of {self.window} frames, got {self.overlap}')
         check(self.fps > 0, f'fps must be positive, got {self.fps}')
 
-RELEASE = dict(num_inference_steps=25, guidance_scale=3., window=25, overlap=5, seam='ramp', ratio=16, chunk=10, noise_aug_strength=.02, roll=True)
+RELEASE = dict(num_inference_steps=25, guidance_scale=3., window=25, overlap=5, seam='ramp', ratio=16, chunk=10, noise_aug_strength=.02, roll=True, circular=False)
 
 def model_settings(
     unet:UNetSpatioTemporalConditionModel,  # The denoiser of a model
 )->dict:                                    # Its row in the table of `12_models`
-    "Size, window, overlap, steps and guidance of a model, found by the channels of its UNet; those of 'svd' for one that is in no table."
+    "Size, window, overlap, steps, guidance and encoding of a model, found by the channels of its UNet; those of 'svd' for one that is in no table."
     channels = tuple(unet.config.block_out_channels)
     name = next((name for name, known in PRESETS['unet_channels'].items() if tuple(known) == channels), 'svd')
-    return {setting: PRESETS[setting][name] for setting in ('size', 'frames', 'overlap', 'steps', 'guidance')}
+    return {setting: PRESETS[setting][name] for setting in ('size', 'frames', 'overlap', 'steps', 'guidance', 'circular')}
 
 def sampling_for(
     unet:UNetSpatioTemporalConditionModel,  # The denoiser of a model
@@ -133,7 +135,7 @@ def sampling_for(
     "What was asked for, over the preset, over what the model was trained for."
     check(preset in (None, 'release'), f"preset must be 'release' or None, got {preset!r}")
     own = model_settings(unet)
-    return Sampling(**(dict(window=own['frames'], overlap=own['overlap'], num_inference_steps=own['steps'], guidance_scale=own['guidance']) | (RELEASE if preset else {}) | given))
+    return Sampling(**(dict(window=own['frames'], overlap=own['overlap'], num_inference_steps=own['steps'], guidance_scale=own['guidance'], circular=own['circular']) | (RELEASE if preset else {}) | given))
 
 # %% ../nbs/16_pipeline.ipynb #d6907ee9
 def window_starts(
@@ -285,7 +287,7 @@ def stream_latents(self:ArgusPipeline,
         index = window_frames(start, len(source), s.window)
         frames, panorama, mask = source.read(index)
         known = 0 if before is None else s.overlap
-        condition = condition_latents(self.vae, panorama[known:], mask[known:], strength, generator)
+        condition = condition_latents(self.vae, panorama[known:], mask[known:], strength, generator, s.circular)
         given = condition[:, :0].float() if latents is None else latents[:, start + known:start + len(index)].to(condition.device)
         fresh = draw_normal((1, len(index) - known - given.shape[1], *condition.shape[2:]), generator if latents is None else make_generator(0)).to(condition.device)
         noise = torch.cat(([noise[:, -known:]] if known else []) + [given, fresh], 1)

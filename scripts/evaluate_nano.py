@@ -267,7 +267,7 @@ def generated(pipeline: ArgusPipeline, pair: Pair, seed: int, settings: Settings
 
 def reconstruction(pipeline: ArgusPipeline, pair: Pair, settings: Settings) -> Tensor:
     "The target through the autoencoder and back, encoded as in training: the bound; (T, 3, H, W)."
-    return decoded(pipeline, encode_frames(pipeline.vae, pair.target, wrap=2)*pipeline.vae.config.scaling_factor, settings)
+    return decoded(pipeline, encode_frames(pipeline.vae, pair.target, circular=True)*pipeline.vae.config.scaling_factor, settings)
 
 
 def outputs(pipeline: ArgusPipeline, pair: Pair, other: Pair, seeds: list[int], settings: Settings) -> dict[str, Tensor]:

@@ -3,7 +3,8 @@ import json
 from pathlib import Path
 import pytest, torch
 from torch.testing import assert_close
-from argus_nb.models import build_models, build_scheduler, build_unet, clip_input, encode_frames, load_models, save_models
+from safetensors.torch import load_file, save_file
+from argus_nb.models import PARTS, build_image_encoder, build_models, build_scheduler, build_unet, build_vae, clip_input, encode_frames, load_models, save_models
 from argus_nb.runtime import InputError
 
 @pytest.fixture(scope='module')
@@ -34,6 +35,34 @@ def test_truncated_weights_are_one_line(folder, tmp_path, part):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match=f'{part} of model') as error: load_models(broken)
     assert '\n' not in str(error.value)
+
+def published_shapes():
+    "Names and shapes of the parameters of Stable Video Diffusion, as tests/svd_parameters.txt lists them."
+    lines = (Path(__file__).parent/'svd_parameters.txt').read_text().splitlines()
+    rows = [line.split() for line in lines if not line.startswith('#')]
+    return {part: {name: tuple(map(int, shape.split('x'))) if shape != '-' else () for p, name, shape in rows if p == part} for part in PARTS}
+
+@pytest.mark.parametrize('part, build', [('vae', build_vae), ('unet', build_unet), ('image_encoder', build_image_encoder)])
+def test_svd_has_the_published_parameters(part, build):
+    "Built without memory, the full-size networks have the names and shapes of the published files, whatever the libraries' defaults become."
+    with torch.device('meta'): network = build('svd')
+    found, published = {name: tuple(p.shape) for name, p in network.named_parameters()}, published_shapes()[part]
+    assert found == published
+    totals = dict(vae=97_742_847, unet=1_524_623_082, image_encoder=632_076_800)
+    assert sum(p.numel() for p in network.parameters()) == totals[part]
+
+@pytest.mark.parametrize('part, name', [('vae', 'decoder.conv_in.weight'), ('unet', 'conv_out.bias'), ('image_encoder', 'visual_projection.weight')])
+def test_a_parameter_that_does_not_fit_is_named_with_both_shapes(folder, tmp_path, part, name):
+    broken = copied(folder, tmp_path/'broken')
+    path = next((broken/part).glob('*.safetensors'))
+    weights = load_file(path)
+    save_file(weights | {name: weights[name][:1].contiguous()}, path, metadata=dict(format='pt'))
+    shapes = [str(tuple(w.shape)).replace('(', r'\(').replace(')', r'\)') for w in (weights[name][:1], weights[name])]
+    with pytest.raises(InputError, match=f'{part} of model .* parameter {name} has shape {shapes[0]} in the file, but the network wants {shapes[1]}'): load_models(broken)
+    save_file({n.replace(name, name + '_old'): w for n, w in weights.items()}, path, metadata=dict(format='pt'))
+    with pytest.raises(InputError, match=f'parameter {name} of shape {shapes[1]} is missing'): load_models(broken)
+    save_file(weights | dict(surplus=torch.zeros(2)), path, metadata=dict(format='pt'))
+    with pytest.raises(InputError, match=r'holds parameter surplus of shape \(2,\)'): load_models(broken)
 
 def test_missing_weights_and_missing_folder(folder, tmp_path):
     broken = copied(folder, tmp_path/'broken')

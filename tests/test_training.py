@@ -1,8 +1,9 @@
 "Runs that are killed, and what they leave behind."
-import os, signal, subprocess, sys, time
+import json, os, signal, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
 from torch.testing import assert_close
+from argus_nb.runtime import InputError
 from argus_nb.training import fit, learning_rate, save_checkpoint
 
 RUN = '''
@@ -44,6 +45,64 @@ def test_killed_run_ends_bit_identical(tmp_path):
     assert code == 0 and int(printed.split()[0]) >= 8, 'the last run started over instead of resuming'
     one, two = (torch.load(f/'final.pt', weights_only=True) for f in (whole, broken))
     for name in one: assert_close(one[name], two[name], rtol=0, atol=0)
+
+SHARED = '''
+import json, sys, torch
+from argus_nb.models import build_unet
+from argus_nb.runtime import InputError
+from argus_nb.training import fit, train_denoiser
+torch.set_num_threads(1); torch.manual_seed(0)
+generator = torch.Generator().manual_seed(1)
+cache = {n: torch.randn(6, 3, *s, generator=generator) for n, s in dict(target=(4, 4, 8), condition=(4, 4, 8), embeddings=(32,)).items()} | dict(noise=torch.full((6,), .05))
+unet = build_unet('tiny')
+train_denoiser(unet, cache, .5, sys.argv[1], steps=31, batch=4, lr=3e-3, context=.5, known=1, progress=False)
+'''
+
+def test_two_processes_learn_what_one_learns(tmp_path):
+    "The same batches shared by two processes: the same losses, the same gradients, the same number of files."
+    (tmp_path/'shared.py').write_text(SHARED)
+    environment = os.environ | dict(OMP_NUM_THREADS='1', ACCELERATE_USE_CPU='true')
+    subprocess.run([sys.executable, tmp_path/'shared.py', tmp_path/'one'], check=True, env=environment)
+    subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', tmp_path/'shared.py', tmp_path/'two'], check=True, env=environment, capture_output=True)
+    one, two = (json.loads((tmp_path/n/'log.json').read_text())['log'] for n in ('one', 'two'))
+    assert [e['step'] for e in one] == [e['step'] for e in two] == [0, 10, 20, 30]
+    for a, b in zip(one, two): assert b['loss'] == pytest.approx(a['loss'], rel=1e-4) and b['norm'] == pytest.approx(a['norm'], rel=1e-3)
+    assert sorted(p.name for p in (tmp_path/'one').iterdir()) == sorted(p.name for p in (tmp_path/'two').iterdir())
+
+def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
+    from types import SimpleNamespace
+    from argus_nb import training
+    monkeypatch.setattr(training, 'PartialState', lambda: SimpleNamespace(process_index=1, num_processes=2))
+    assert training.my_share(torch.arange(4)).tolist() == [1, 3]
+    with pytest.raises(InputError, match='a batch of 3 cannot be shared evenly by 2 processes'): training.my_share(torch.arange(3))
+
+def test_diary_holds_what_was_logged(tmp_path):
+    "TensorBoard's files have the loss of every tenth step and the pictures, also over an interruption."
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    module = torch.nn.Linear(1, 1)
+    def loss_of(step, generator):
+        if step == stop: raise KeyboardInterrupt
+        return module.weight.square().sum(), {}
+    options = dict(diary=True, pictures=lambda: dict(sample=torch.rand(3, 4, 8)), picture_every=20, save_every=0, progress=False)
+    for stop in (25, None):
+        try: log = fit(module, loss_of, 41, tmp_path, **options)
+        except KeyboardInterrupt: pass
+    book = EventAccumulator(str(tmp_path/'tensorboard')).Reload()
+    assert [(e.step, pytest.approx(e.value)) for e in book.Scalars('loss')] == [(e['step'], e['loss']) for e in log]
+    assert [e.step for e in book.Images('sample')] == [19, 39]
+
+def test_checkpointing_changes_memory_only():
+    "Gradients are the same whether activations are kept or computed again."
+    from argus_nb.models import build_unet
+    from argus_nb.training import denoiser_loss
+    cache = {n: torch.randn(2, 2, *s) for n, s in dict(target=(4, 4, 8), condition=(4, 4, 8), embeddings=(32,)).items()} | dict(noise=torch.full((2,), .05))
+    gradients = []
+    for again in (False, True):
+        torch.manual_seed(0); unet = build_unet('tiny').train()
+        if again: unet.enable_gradient_checkpointing()
+        denoiser_loss(unet, cache, .5, torch.Generator().manual_seed(3), batch=2)[0].backward()
+        gradients.append([p.grad for p in unet.parameters() if p.grad is not None])
+    for a, b in zip(*gradients): assert_close(a, b)
 
 def test_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     path = tmp_path/'checkpoint.pt'
