@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from .data import Batch, build_cache, draw_batch, example_clip, panorama_clip, world_clip
 from .diffusion import added_time_ids, append_axes, denoise, sample_sigma
 from .loss import edm_loss, feature_distance
-from .models import Models, build_image_encoder, build_scheduler, build_unet, build_vae, clip_input, encode_frames, preset as preset_of, save_models
+from .models import Models, build_image_encoder, build_scheduler, build_unet, build_vae, clip_input, encode_frames, preset as preset_of, save_models, start_as_thumbnail
 from .motion import random_fov
 from .projection import panorama_to_perspective, rotate_panorama
 from .runtime import check, make_generator, run_record, save_json, write_beside
@@ -285,7 +285,11 @@ def train_autoencoder(
     "Train autoencoder and image encoder; resumable; the scaling factor is measured at the end so that latents have unit variance."
     torch.manual_seed(seed)
     folder, size = Path(folder), preset_of(preset)['size']
-    stage = (stage or AutoencoderStage(build_vae(preset), build_image_encoder(preset))).train().requires_grad_(True)
+    if stage is None:
+        vae = build_vae(preset)
+        if min(vae.config.block_out_channels[0], vae.config.block_out_channels[-1]) >= 96: start_as_thumbnail(vae)
+        stage = AutoencoderStage(vae, build_image_encoder(preset))
+    stage.train().requires_grad_(True)
     pool_file = Path(pool_file or folder/'pool.pt'); folder.mkdir(parents=True, exist_ok=True)
     if not pool_file.exists(): save_checkpoint(pool_file, frame_pool(worlds, size=size, progress=progress))
     pool = torch.load(pool_file, weights_only=True)
@@ -358,10 +362,9 @@ def stage_record(
     return dict(steps=record['steps'], minutes=round(minutes, 1), settings=settings, log=record['log'])
 
 RECIPE = dict(
-    autoencoder=[dict(steps=900, worlds=400, lr=1e-3, perceptual=.005),
-                 dict(steps=600, worlds=400, lr=1e-3, decay=.8, perceptual=.01, crop=[128, 128], frames=4, lengths=[1, 2, 4])],
-    pictures=dict(examples=2000, frames=1, cameras=2, batch=16, steps=1500, lr=1e-3),
-    videos=dict(examples=160, frames=16, cameras=2, batch=1, steps=700, lr=6e-4, decay=.7),
+    autoencoder=[dict(steps=480, worlds=400, lr=7e-4, decay=.7, perceptual=.01, crop=[128, 128], frames=4, lengths=[1, 2, 4])],
+    pictures=dict(examples=1500, frames=1, cameras=2, batch=16, steps=1000, lr=1e-3, decay=.3),
+    videos=dict(examples=80, frames=16, cameras=1, batch=1, steps=400, lr=6e-4, decay=.7),
 )
 
 def train_nano(
