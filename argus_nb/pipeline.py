@@ -104,7 +104,7 @@ class Sampling:
     noise_aug:bool=True              # Whether that noise is really added
     window:int=16                    # Frames sampled together
     overlap:int=4                    # Frames of one window that the next is given as full panoramas
-    seam:str='blended'               # 'none', 'blended', 'ramp' or 'circular'
+    seam:str='blended'               # see `decode`
     chunk:int=10                     # Frames decoded together
     ratio:int=16                     # For 'ramp': a ramp is about 1/ratio of the width
     roll:bool=True                   # Roll by a quarter of the width after each step but the last

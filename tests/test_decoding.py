@@ -76,7 +76,7 @@ def test_the_seam_measure_sees_the_seam_alone():
     assert seam_discontinuity(scene.expand(4, 3, 16, 128)) == pytest.approx(seam_discontinuity(scene))
 
 @pytest.mark.parametrize('call, message', [
-    (lambda vae: decode(vae, noise(2, 4, 4, 8), 'Blended'), "seam must be one of none, blended, ramp, circular, got 'Blended'"),
+    (lambda vae: decode(vae, noise(2, 4, 4, 8), 'Blended'), "seam must be one of none, blended, ramp, circular, convolutions, got 'Blended'"),
     (lambda vae: decode(vae, noise(2, 3, 4, 8)), r'latents must have shape \(T, 4, h, w\)'),
     (lambda vae: decode(vae, noise(2, 4, 4, 9), 'ramp'), 'even number of latent columns, got 9'),
     (lambda vae: decode(vae, noise(2, 4, 4, 8), chunk=0), 'chunk must be at least one frame, got 0'),
