@@ -4,15 +4,18 @@
 
 # %% auto #0
 __all__ = ['DEFAULT_FOV', 'FOCAL_SPREAD', 'STEP_SPREAD', 'ZOOM_SPREAD', 'NEARNESS_SPREAD', 'GOOD_FIT', 'grey_frame',
-           'find_corners', 'follow_points', 'reread_corners', 'describe', 'from_centre', 'match_features', 'Tracks',
-           'track_corners', 'bearings', 'fit_rotation', 'robust_rotation', 'shared_corners', 'wide_pairs',
-           'focal_signature', 'Matches', 'Solution', 'star_matches', 'residuals', 'Model', 'solve_cameras', 'Link',
-           'link_keyframes', 'chain_rotations', 'loop_pairs', 'add_matches', 'close_loops', 'misfit', 'solve_rotation',
-           'solve_travel', 'solve_keyframes', 'refine_frames', 'estimate_cameras']
+           'grey_frames', 'find_corners', 'follow_points', 'reread_corners', 'describe', 'from_centre',
+           'match_features', 'Tracks', 'track_corners', 'bearings', 'fit_rotation', 'robust_rotation', 'shared_corners',
+           'wide_pairs', 'focal_signature', 'Matches', 'Solution', 'star_matches', 'residuals', 'Model',
+           'solve_cameras', 'Link', 'link_keyframes', 'chain_rotations', 'loop_pairs', 'add_matches', 'close_loops',
+           'misfit', 'solve_rotation', 'solve_travel', 'solve_keyframes', 'refine_frames', 'colmap_model',
+           'colmap_cameras', 'estimate_cameras']
 
 # %% ../nbs/07_tracking.ipynb #55aa1c98
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 import cv2
 import numpy as np
@@ -21,8 +24,8 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
-from .cameras import CameraTrack
-from .runtime import check
+from .cameras import CameraTrack, load_cameras
+from .runtime import InputError, check
 
 # %% ../nbs/07_tracking.ipynb #18cf9c6b
 def grey_frame(
@@ -35,6 +38,22 @@ def grey_frame(
     scale = min(640, max(320, *grey.shape))/max(grey.shape)
     size = [max(16, round(side*scale)) for side in grey.shape[::-1]]
     return grey if scale == 1 else cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+def grey_frames(
+    frames:Sequence[Tensor],       # RGB frames, read one by one, uint8 or float; T of (3, h, w)
+    times:Sequence[int],           # Which of them, ascending
+    progress:Callable|None=None,   # Called with the frames done and the frames in all
+)->Iterator[tuple[int,np.ndarray]]: # Time and grey frame; uint8 (h', w')
+    "Frames of a video as the tracker sees them; raises `InputError` when one has another shape than the first."
+    shape = None
+    for time in times:
+        frame = frames[int(time)]
+        check(frame.ndim == 3 and len(frame) == 3, f'frames must be RGB, (3, h, w) each, frame {time} has shape {tuple(frame.shape)}')
+        grey = grey_frame(frame)
+        check(shape in (None, grey.shape), f'frames must all have one size, frame {time} differs from those before')
+        shape = grey.shape
+        yield int(time), grey
+        if progress: progress(int(time) + 1, len(frames))
+
 
 # %% ../nbs/07_tracking.ipynb #33f884b5
 def find_corners(
@@ -210,13 +229,7 @@ def track_corners(
 )->Tracks:                           # All sightings of all corners
     "Follow corners through a video; raises `InputError` when a frame has another shape than the first."
     tracker, num_frames = _Tracker(max(2, round(fps))), len(frames)
-    for time in range(num_frames):
-        frame = frames[time]
-        check(frame.ndim == 3 and len(frame) == 3, f'frames must be RGB, (3, h, w) each, frame {time} has shape {tuple(frame.shape)}')
-        grey = grey_frame(frame)
-        check(tracker.grey is None or grey.shape == tracker.grey.shape, f'frames must all have one size, frame {time} differs from those before')
-        tracker.add(grey, time == num_frames - 1)
-        if progress: progress(time + 1, num_frames)
+    for time, grey in grey_frames(frames, range(num_frames), progress): tracker.add(grey, time == num_frames - 1)
     frame, corner, xy = (np.concatenate(part) for part in zip(*tracker.sightings))
     return Tracks(frame, corner, xy, np.array(tracker.keyframes, int), np.array(tracker.shot), tracker.features, grey.shape)
 
@@ -702,17 +715,66 @@ def _interpolated(times, rotation, num_frames):
     if len(times) == 1: return np.repeat(rotation, num_frames, 0)
     return Slerp(times, Rotation.from_matrix(rotation))(np.arange(num_frames).clip(times[0], times[-1])).as_matrix()
 
+# %% ../nbs/07_tracking.ipynb #aa8f0201
+def colmap_model(
+    folder:Path,           # Scratch, with the pictures in images/
+    size:tuple[int,int],   # Their height and width
+    fov_x:float|None=None, # Horizontal field of view in radians; None lets COLMAP find it
+)->object:                 # The largest `pycolmap.Reconstruction` that was found, or None
+    "Structure from motion with COLMAP's incremental mapper; raises `InputError` where `pycolmap` is missing."
+    try: import pycolmap
+    except ImportError: raise InputError("method 'colmap' needs pycolmap: pip install pycolmap") from None
+    pycolmap.logging.minloglevel = 2
+    pycolmap.set_random_seed(0)
+    database, images, focal = folder/'database', folder/'images', size[1]/2/math.tan((fov_x or DEFAULT_FOV)/2)
+    lens = pycolmap.ImageReaderOptions(camera_model='SIMPLE_PINHOLE', camera_params=f'{focal},{size[1]/2},{size[0]/2}')
+    pycolmap.extract_features(database, images, camera_mode=pycolmap.CameraMode.SINGLE, reader_options=lens)
+    pycolmap.match_sequential(database, pairing_options=pycolmap.SequentialPairingOptions(overlap=8, quadratic_overlap=True))
+    options = pycolmap.IncrementalPipelineOptions(min_model_size=3, multiple_models=False, extract_colors=False, random_seed=0, ba_refine_focal_length=fov_x is None)
+    models = pycolmap.incremental_mapping(database, images, folder, options)
+    return max(models.values(), key=lambda model: model.num_reg_images(), default=None)
+
+
+# %% ../nbs/07_tracking.ipynb #2a43d532
+def colmap_cameras(
+    frames:Sequence[Tensor],      # RGB frames in order; T of (3, h, w)
+    fps:float,                    # Frames per second
+    fov_x:float|None=None,        # Horizontal field of view in radians; None lets COLMAP find it
+    progress:Callable|None=None,  # Called with the frames read and the frames in all
+    most:int=150,                 # Frames to show to COLMAP, evenly spaced
+)->CameraTrack:                   # Rotations relative to the first frame, field of view and confidence
+    "The camera of a wide walk, by `pycolmap`; raises `InputError` when it finds no scene."
+    num_frames = len(frames)
+    with TemporaryDirectory() as folder:
+        folder = Path(folder); (folder/'images').mkdir()
+        for time, grey in grey_frames(frames, np.unique(np.linspace(0, num_frames - 1, min(num_frames, most)).round().astype(int)), progress):
+            cv2.imwrite(str(folder/'images'/f'{time:06}.png'), grey)
+        model = colmap_model(folder, grey.shape, fov_x)
+    check(model is not None, "COLMAP found no scene in this video, it needs a camera that travels; use method 'rotation'")
+    placed = sorted((int(Path(image.name).stem), image.num_points3D) for image in model.images.values() if image.has_pose)
+    times, points = np.array(placed).T
+    track = load_cameras(model)
+    known = track if track.confidence is None else track[track.confidence > 0]  # without the frames between
+    rotation, confidence = _interpolated(times, known.world_from_camera.numpy(), num_frames), np.zeros(num_frames)
+    confidence[times] = np.minimum(1, points/30)
+    return CameraTrack(torch.from_numpy(rotation[0].T @ rotation), fov_x or float(known.fov_x.median()), fps=fps, confidence=torch.from_numpy(confidence),
+                       source=f'tracked by COLMAP, {len(times)} of {num_frames} frames placed')
+
+
 # %% ../nbs/07_tracking.ipynb #8fcdf349
 def estimate_cameras(
     frames:Sequence[Tensor],      # RGB frames in order, lazy or a tensor; uint8, or float in [0, 1]; T of (3, h, w)
     fps:float,                    # Frames per second
     fov_x:float|None=None,        # Horizontal field of view in radians; None finds it, square pixels assumed
     progress:Callable|None=None,  # Called with the frames done and the frames in all
+    method:str='rotation',        # 'rotation', or 'colmap' for wide travel, which needs pycolmap
 )->CameraTrack:                   # Rotations relative to the first frame, field of view and confidence
     "Where the camera looked, from pixels alone; raises `InputError` for what are no frames."
     check(hasattr(frames, '__len__') and hasattr(frames, '__getitem__') and len(frames) > 0, 'frames must be a sequence of at least one frame, (3, h, w) each')
     check(fps is not None and 0 < fps < math.inf, f'fps must be positive, got {fps}')
     check(fov_x is None or 0 < fov_x < math.pi, f'fov_x must lie between 0 and pi radians, got {fov_x}')
+    check(method in ('rotation', 'colmap'), f"method must be 'rotation' or 'colmap', got {method!r}")
+    if method == 'colmap': return colmap_cameras(frames, fps, fov_x, progress)
     tracks, links, cuts = link_keyframes(track_corners(frames, fps, progress))
     if not len(tracks.keyframes):
         return CameraTrack(torch.eye(3).repeat(len(frames), 1, 1), fov_x or DEFAULT_FOV, fps=fps, confidence=torch.zeros(len(frames)),

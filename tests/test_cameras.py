@@ -322,6 +322,16 @@ def test_signs():
     assert right[0, 2] > 0 and up[1, 2] < 0 and tilt[1, 0] > 0  # looks to +x, to -y; the right side goes down, to +y
 
 
+@settings(max_examples=30, deadline=None)
+@given(yaw=angles, pitch=st.floats(-1.5, 1.5), roll=angles)
+def test_order_of_the_angles(yaw, pitch, roll):
+    "Ry(yaw) Rx(pitch) Rz(roll), as another library composes it."
+    track = CameraTrack.from_euler(yaw, pitch, roll, 1.)
+    assert_close(track.world_from_camera[0], torch.from_numpy(Rotation.from_euler('YXZ', [yaw, pitch, roll]).as_matrix()), atol=1e-12, rtol=0)
+    back = rotation_from_euler(*track.euler())
+    assert_close(back, track.world_from_camera, atol=1e-9, rtol=0)
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), fps=st.sampled_from([1., 5, 7.5, 24, 29.97, 60]))
 def test_resampling_stays_on_the_great_arcs(seed, fps):
@@ -393,6 +403,17 @@ def test_upright_rotation_of_a_camera_that_looks_straight_down():
         L = upright_rotation(torch.tensor(up))
         assert_close(L @ torch.tensor(up).double(), torch.tensor([0., -1, 0]).double())
         assert torch.linalg.det(L) > .999
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_given_up_direction_undoes_the_first_camera(seed):
+    "Relative to the first camera and levelled with the true up-direction: the pitch and roll of the upright world are back."
+    track = simulate_motion(6, 5, make_generator(seed))
+    relative = track.relative_to_first()
+    assert_close(relative.world_from_camera[0], torch.eye(3).double(), atol=1e-12, rtol=0)
+    upright = relative.levelled(-(track.world_from_camera[0].T @ torch.tensor([0., 1, 0]).double()))
+    for a, b in zip(upright.euler()[1:], track.euler()[1:]): assert_close(a, b, atol=1e-9, rtol=0)
 
 
 def tilt_left(track, level):

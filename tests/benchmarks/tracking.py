@@ -1,12 +1,22 @@
-"""How far estimated cameras are from the truth, on a dozen rendered clips.
+"""How far estimated cameras are from the truth, on forty rendered clips, eight panoramas and four long clips.
 
-    python tests/benchmarks/tracking.py [--clips N ...] [--write]
+    python tests/benchmarks/tracking.py [--clips N ...] [--keep FOLDER] [--write] [--again]
+    python tests/benchmarks/tracking.py --speed [--clips N ...] [--keep FOLDER] [--write]
+    python tests/benchmarks/tracking.py --colmap [--keep FOLDER] [--write]
+    python tests/benchmarks/tracking.py --media FOLDER
 
-Half of the clips only turn (worlds in which time stands still, and panoramas), half walk through worlds in which
-people and cars move; the last one pans away and comes back, to show the drift. Clips are 640 x 360, 30 frames a
-second, all from fixed seeds. --write stores the table in results/tracking.json, which notebook 07 shows.
+Twenty clips (0 to 19) only turn: worlds in which time stands still. Twenty (20 to 39) walk through worlds in which people
+and cars move. Then come the CC0 panoramas of the test split (40 to 47), whose pixels are coarse, and four clips of 300
+frames (48 to 51), to show the drift: two pan away and come back, one pans on and on, one goes once around. All are
+640 x 360, 30 frames a second, from seeds that no tuning of the tracker used.
+
+--write stores each row in results/tracking.json as soon as it is there, which notebook 07 shows; rows already stored are
+not measured again unless --again is given, so a run that was broken off goes on where it was. --keep keeps the rendered
+frames for the next time. --speed measures frames a second by the clock, so the machine should have nothing else to do.
+--colmap measures `method='colmap'` beside the tracker on wide walks. --media takes a folder of panorama videos, cuts
+two clips with different cameras out of each, and prints how well the two agree; nothing of that is stored.
 """
-import argparse, math, sys, time
+import argparse, json, math, sys, time
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
@@ -19,67 +29,123 @@ from argus_nb.sphere import rotation_angle
 from argus_nb.tracking import estimate_cameras
 from argus_nb.worlds import load_panorama, panorama_names, random_world
 
-SIZE, FPS = (360, 640), 30
+SIZE, FPS, FRAMES = (360, 640), 30, 60
+RESULTS = Path(__file__).parents[2]/'results'/'tracking.json'
 
 def as_video(frames): return (frames*255).round().byte()
 
 def world_clip(seed, kind, moves, track):
     "A world filmed with its own camera path, or from one place at one moment."
-    world = random_world(seed, kind)
-    times = torch.arange(len(track))/FPS*moves
-    return torch.cat([as_video(world.render_perspective([t], R, fov, SIZE)) for t, R, fov in zip(times, track.world_from_camera, track.fov_x)])
+    world, times = random_world(seed, kind), torch.arange(len(track))/FPS*moves
+    parts = torch.arange(len(track)).split(15)  # a second of float frames is as much as need be held
+    return torch.cat([as_video(world.render_perspective(times[n], track.world_from_camera[n], track.fov_x[n], SIZE)) for n in parts])
 
-def panorama_clip(name, track):
-    "A still panorama filmed by a turning camera; its pixels are coarse, so the video is soft."
-    panorama = load_panorama(name)
-    return torch.cat([as_video(panorama_to_perspective(panorama, R, fov, SIZE)) for R, fov in zip(track.world_from_camera, track.fov_x)])
+def panorama_clip(panorama, track):
+    "A panorama, still or one for each frame, filmed by a turning camera."
+    return torch.cat([as_video(panorama_to_perspective(panorama if panorama.ndim == 3 else panorama[n], R, fov, SIZE))
+                      for n, (R, fov) in enumerate(zip(track.world_from_camera, track.fov_x))])
 
-def shaken(seed, num_frames, fov): return simulate_motion(num_frames, FPS, make_generator(seed), fov_x=math.radians(fov), min_drift=5)
+def shaken(seed, num_frames, fov, turns=5): return simulate_motion(num_frames, FPS, make_generator(seed), fov_x=math.radians(fov), min_drift=turns)
 
-def there_and_back(seed, num_frames, fov):
-    "A pan of 80 degrees and back with the tremor of a hand."
-    hand = simulate_motion(num_frames, FPS, make_generator(seed), fov_x=math.radians(fov))
-    yaw, pitch, roll = hand.euler()
-    sweep = .5*(1 - torch.cos(torch.linspace(0, 2*math.pi, num_frames).double()))
+def sweeping(seed, num_frames, fov, sweep, way):
+    "The tremor of a hand on a sweep of some degrees; `way` says where on it the camera is at each moment of [0, 1]."
+    yaw, pitch, roll = shaken(seed, num_frames, fov, 0).euler()
     ramp = torch.linspace(0, 1, num_frames).double()
-    yaw = math.radians(80)*sweep + (yaw - yaw[0]) - ramp*(yaw[-1] - yaw[0])  # the drift of the hand is taken out: it comes back
-    pitch, roll = (a - ramp*(a[-1] - a[0]) for a in (pitch, roll))
-    return CameraTrack.from_euler(yaw, pitch, roll, hand.fov_x, fps=FPS)
+    yaw, pitch, roll = (a - ramp*(a[-1] - a[0]) for a in (yaw, pitch, roll))  # the drift of the hand is taken out
+    return CameraTrack.from_euler(yaw + math.radians(sweep)*way(ramp), pitch, roll, math.radians(fov), fps=FPS)
+
+def there_and_back(t): return .5*(1 - torch.cos(2*math.pi*t))
+def on_and_on(t): return t
 
 def clips():
     "Name, group, track, and a function that films it."
-    test, out = panorama_names('test'), []
-    for n, (seed, kind, fov) in enumerate([(101, 'room', 70), (102, 'street', 60), (103, 'landscape', 85)]):
-        track = shaken(n, 90, fov); out.append((f'{kind}, standing', 'turning', track, lambda s=seed, k=kind, t=track: world_clip(s, k, 0, t)))
-    for n, (name, fov) in enumerate([(test[0], 65), (test[1], 90), (test[2], 50)]):
-        track = shaken(10 + n, 90, fov); out.append((f'panorama {name}', 'turning', track, lambda m=name, t=track: panorama_clip(m, t)))
-    for n, (seed, kind, fov) in enumerate([(201, 'room', 70), (202, 'street', 65), (203, 'landscape', 80), (204, 'room', 90), (205, 'street', 75), (206, 'landscape', 60)]):
-        track = shaken(20 + n, 90, fov); out.append((f'{kind}, walking', 'walking', track, lambda s=seed, k=kind, t=track: world_clip(s, k, 1, t)))
-    track = there_and_back(40, 300, 65); out.append((f'panorama {test[3]}, there and back', 'drift', track, lambda t=track: panorama_clip(test[3], t)))
+    kinds, test, out = ('room', 'street', 'landscape'), panorama_names('test'), []
+    for n in range(40):
+        walks, kind, seed = n >= 20, kinds[n % 3], 4001 + n
+        track = shaken(seed, FRAMES, 45 + 55*((7*n) % 20)/19)  # 45 to 100 degrees, in mixed order
+        out.append((f"{kind} {seed}, {'walking' if walks else 'standing'}", 'walking' if walks else 'turning', track, lambda s=seed, k=kind, w=walks, t=track: world_clip(s, k, w, t)))
+    for n, name in enumerate(test):
+        track = shaken(5001 + n, FRAMES, 50 + 6*n); out.append((f'panorama {name}', 'panorama', track, lambda m=name, t=track: panorama_clip(load_panorama(m), t)))
+    for n, (name, how, sweep, way) in enumerate([(test[3], 'there and back', 80, there_and_back), (test[6], 'there and back', 80, there_and_back),
+                                                 (test[0], 'on and on', 150, on_and_on), (test[1], 'once around', 360, on_and_on)]):
+        track = sweeping(6001 + n, 300, 65, sweep, way); out.append((f'panorama {name}, {how}', 'drift', track, lambda m=name, t=track: panorama_clip(load_panorama(m), t)))
     return out
 
-def measure(track, frames):
+def filmed(name, film, folder):
+    "The frames of a clip, read from the folder where they were kept."
+    if folder is None: return film()
+    path = Path(folder)/f"{name.replace(' ', '_').replace(',', '')}.npy"
+    if not path.exists(): path.parent.mkdir(exist_ok=True, parents=True); np.save(path, film().numpy())
+    return torch.from_numpy(np.load(path))
+
+def errors(estimate, track):
+    "Angle of each frame's rotation error in degrees; (T,)"
+    return rotation_angle(estimate.world_from_camera.mT @ track.relative_to_first().world_from_camera).rad2deg()
+
+def measure(track, frames, **options):
     "Errors of one clip in degrees and per cent, and seconds of processor time a frame."
-    start = time.process_time(); estimate = estimate_cameras(frames, FPS); seconds = time.process_time() - start
-    error = rotation_angle(estimate.world_from_camera.mT @ track.relative_to_first().world_from_camera).rad2deg()
-    fov = 100*(estimate.fov_x/track.fov_x - 1)
+    start = time.process_time(); estimate = estimate_cameras(frames, FPS, **options); seconds = time.process_time() - start
+    error, fov = errors(estimate, track), 100*(estimate.fov_x/track.fov_x - 1)
     return dict(median=error.median().item(), largest=error.max().item(), last=error[-1].item(), fov_percent=fov.abs().median().item(),
                 fov_found='assumed' not in estimate.source, remarks=estimate.source, ms=1e3*seconds/len(frames), frames=len(frames))
+
+def stored(): return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+def store(**parts):
+    "Put parts into the record; what is in it stays, but the command and the date are those of now."
+    save_json(RESULTS, stored() | run_record(size=list(SIZE), fps=FPS) | parts)
+
+def summary(rows):
+    for group in ('turning', 'walking', 'panorama', 'drift'):
+        those = [r for r in rows if r['group'] == group]
+        if those: print(f"{group:10}{len(those):3} clips, median rotation error {np.median([r['median'] for r in those]):.3f} degrees, largest median {max(r['median'] for r in those):.3f}, "
+                        f"field of view {np.median([r['fov_percent'] for r in those if r['fov_found']] or [math.nan]):.2f}%, found in {sum(r['fov_found'] for r in those)}")
+
+def measure_all(args):
+    order, rows = [name for name, *_ in clips()], {} if args.again or not args.write else {r['clip']: r for r in stored().get('rows', [])}
+    rows = {name: row for name, row in rows.items() if name in order}
+    print(f"{'clip':42} {'median':>7} {'largest':>7} {'last':>6} {'fov %':>6} {'ms':>5}  remarks")
+    for n, (name, group, track, film) in enumerate(clips()):
+        if args.clips is not None and n not in args.clips or name in rows: continue
+        row = rows[name] = dict(clip=name, group=group) | measure(track, filmed(name, film, args.keep))
+        print(f"{name:42} {row['median']:7.3f} {row['largest']:7.3f} {row['last']:6.3f} {row['fov_percent']:6.2f} {row['ms']:5.1f}  {row['remarks']}", flush=True)
+        if args.write: store(rows=sorted(rows.values(), key=lambda r: order.index(r['clip'])))
+    summary(rows.values())
+
+def measure_speed(args):
+    rows = []
+    for n, (name, group, track, film) in enumerate(clips()):
+        if n not in (args.clips or (0, 21, 40)): continue
+        frames = filmed(name, film, args.keep)
+        start = time.perf_counter(); estimate_cameras(frames, FPS); seconds = time.perf_counter() - start
+        rows.append(dict(clip=name, frames=len(frames), frames_per_second=len(frames)/seconds)); print(f"{name:42} {len(frames)/seconds:6.1f} frames a second", flush=True)
+    if args.write: store(speed=rows)
+
+def measure_media(args):
+    "Two cameras in one video agree up to how they were turned, whatever the video's own camera did."
+    from argus_nb.video import read_video
+    for path in sorted(Path(args.media).iterdir()):
+        video = read_video(path, seconds=2); T = len(video.frames)
+        panoramas = torch.stack([video.frames[t] for t in range(T)])
+        panoramas = panoramas.float()/255 if panoramas.dtype == torch.uint8 else panoramas
+        a, b = (simulate_motion(T, video.fps, make_generator(7001 + k), fov_x=math.radians(75), min_drift=5, level=True) for k in range(2))
+        b = b.rotated(CameraTrack.from_euler(.5, 0., 0., 1.).world_from_camera[0])
+        one, two = (estimate_cameras(panorama_clip(panoramas, track), video.fps) for track in (a, b))
+        truth, start = a.world_from_camera.mT @ b.world_from_camera, a.world_from_camera[0].T @ b.world_from_camera[0]
+        apart = rotation_angle(truth.mT @ one.world_from_camera.mT @ start @ two.world_from_camera).rad2deg()
+        own = rotation_angle(one.world_from_camera.mT @ a.relative_to_first().world_from_camera).rad2deg()
+        print(f"{path.name:30} two cameras differ by {apart.median():.3f} degrees (largest {apart.max():.3f}); one from its own motion, the video's included, by {own.median():.3f}; "
+              f"field of view {[round(t.fov_x.rad2deg().median().item(), 1) for t in (one, two)]} of 75; {one.source}; {two.source}", flush=True)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--clips', type=int, nargs='*', help='which clips, all by default')
-    parser.add_argument('--write', action='store_true', help='store the table in results/tracking.json')
+    parser.add_argument('--keep', metavar='FOLDER', help='keep the rendered frames there')
+    parser.add_argument('--write', action='store_true', help='store the rows in results/tracking.json')
+    parser.add_argument('--again', action='store_true', help='measure stored rows anew')
+    parser.add_argument('--speed', action='store_true', help='measure frames a second by the clock')
+    parser.add_argument('--media', metavar='FOLDER', help='panorama videos to cut clips from; printed only')
     args = parser.parse_args()
-    rows = []
-    print(f"{'clip':42} {'median':>7} {'largest':>7} {'last':>6} {'fov %':>6} {'ms':>5}  remarks")
-    for n, (name, group, track, film) in enumerate(clips()):
-        if args.clips and n not in args.clips: continue
-        row = dict(clip=name, group=group) | measure(track, film()); rows.append(row)
-        print(f"{name:42} {row['median']:7.3f} {row['largest']:7.3f} {row['last']:6.3f} {row['fov_percent']:6.2f} {row['ms']:5.1f}  {row['remarks']}", flush=True)
-    for group in ('turning', 'walking', 'drift'):
-        those = [r for r in rows if r['group'] == group]
-        if those: print(f"{group:10} median rotation error {np.median([r['median'] for r in those]):.3f} degrees, field of view {np.median([r['fov_percent'] for r in those if r['fov_found']] or [math.nan]):.2f}% where found")
-    if args.write: save_json(Path(__file__).parents[2]/'results'/'tracking.json', run_record(size=list(SIZE), fps=FPS, rows=rows))
+    (measure_media if args.media else measure_speed if args.speed else measure_all)(args)
 
 if __name__ == '__main__': main()
