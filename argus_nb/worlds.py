@@ -7,7 +7,7 @@ __all__ = ['PLAIN', 'MOTTLED', 'TILES', 'BRICKS', 'PLANKS', 'STRIPES', 'FACADE',
            'ROAD', 'GROUND', 'WATER', 'KIND', 'A', 'B', 'C', 'SCALE_U', 'SCALE_V', 'MOTTLE', 'TRIM', 'GLOW', 'SEED',
            'SHARE', 'BOX', 'ELLIPSOID', 'CYLINDER', 'CONE', 'FAR', 'X', 'Y', 'Z', 'COS', 'SIN', 'HALF_X', 'HALF_Y',
            'HALF_Z', 'RADIUS', 'SHAPE', 'SIDES', 'ENDS', 'BLOCK', 'STILL', 'HOURS', 'GROUNDS', 'FURNITURE', 'Sky',
-           'Movement', 'World', 'random_world', 'panorama_names', 'load_panorama']
+           'Movement', 'World', 'random_world', 'panorama_names', 'load_panorama', 'develop', 'load_clip']
 
 # %% ../nbs/06_worlds.ipynb #976c5027
 import colorsys, json, math
@@ -15,14 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
-import numba, numpy as np, torch
+import cv2, numba, numpy as np, torch
 from fastcore.basics import patch
 from numba import njit
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from .runtime import check, check_shape
+from .runtime import InputError, check, check_shape
 from .sphere import focal_length, panorama_rays, perspective_rays
+from .video import read_video
 
 # %% ../nbs/06_worlds.ipynb #97f5414b
 _compiled = njit(nogil=True, error_model='numpy', fastmath={'contract', 'reassoc', 'nsz', 'arcp'})
@@ -506,11 +508,18 @@ def _meet(bodies, opaque, room, sky, o, rays, count, distances, hits, near, cast
     return _bodies_towards_light(bodies, opaque, sky, _mix(low, high, .5), radius, casters)
 
 # %% ../nbs/06_worlds.ipynb #f17a7121
-@njit(nogil=True, cache=True, error_model='numpy')
+def _kept(function):
+    "Compile the outermost loop and keep its machine code on disk, where there is a place for it."
+    options = dict(nogil=True, error_model='numpy')
+    try: return njit(cache=True, **options)(function)
+    except RuntimeError: return njit(**options)(function)  # neither the package's folder nor the user's can be written
+
+@_kept
 def _render_rows(first, last, bodies_at, opaque, materials, room, sky, origins, rotations, rays, times, spreads, s, image, depth):
     "Fill rows first to last, counted through all frames, of image (T, 3, H, W) and depth (T, 1, H, W) with s x s rays a pixel."
     height, width, size = image.shape[2], image.shape[3], bodies_at.shape[1]
     across = max(1, BLOCK//(s*s))  # pixels in a block
+    sky = Sky(*sky)
     near, casters, hits = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(across*s*s, np.int64)
     block, distances = np.empty((across*s*s, 3)), np.empty(across*s*s)
     for row in range(first, last):
@@ -621,7 +630,7 @@ def _render(self:World, times, rotation, rays, spread, size, supersample, return
     rotations = np.ascontiguousarray(_turn(self.heading) @ np.broadcast_to(rotation.numpy(), (frames, 3, 3)))
     origins = np.ascontiguousarray(_positions(self.path, times)[0][:, 0])
     spreads = np.array(np.broadcast_to(spread, (frames,)), np.float64)
-    scene = self.bodies_at(times), self.opaque, self.materials, self.room, self.sky
+    scene = self.bodies_at(times), self.opaque, self.materials, self.room, tuple(self.sky)
     rest = *scene, origins, rotations, rays.contiguous().numpy(), times, spreads, supersample, image, depth
     edges = np.linspace(0, rows, min(rows, 4*_threads) + 1).astype(int)
     with ThreadPoolExecutor(_threads) as pool: list(pool.map(lambda first, last: _render_rows(first, last, *rest), edges[:-1], edges[1:]))
@@ -1225,3 +1234,102 @@ def load_panorama(
     check(name in panorama_names(), f"there is no panorama {name!r}; there are {', '.join(panorama_names())}")
     with (_panoramas/f'{name}.jpg').open('rb') as file, Image.open(file) as image:
         return torch.from_numpy(np.array(image.convert('RGB'))).movedim(-1, 0).float()/255
+
+# %% ../nbs/06_worlds.ipynb #b05d47e9
+def _finite(light):
+    "Light as float32 within the range of half floats; what is no number is nothing."
+    return np.nan_to_num(np.asarray(light, np.float32), nan=0., posinf=65504., neginf=-65504.).clip(-65504, 65504)
+
+def develop(
+    light:np.ndarray,  # Linear light of a panorama; (H, W, 3)
+    exposure:float=1., # Brighter above 1, darker below
+)->np.ndarray:         # Display values in [0, 1]; float32 (H, W, 3)
+    "Tone-map a panorama: log-average exposure, Narkowicz's filmic curve, sRGB gamma; whatever the numbers, the result is finite."
+    light = _finite(light).clip(0)
+    area = np.cos((np.arange(len(light)) + .5 - len(light)/2)/len(light)*np.pi)[:, None]
+    luminance = light @ np.float32([.2126, .7152, .0722])
+    middle = np.exp((np.log(luminance + 1e-3)*area).mean()/area.mean())
+    x = exposure*light*min(.19/middle, 1.6/max(np.percentile(luminance, 95), 1e-9) + .04/middle)
+    x = (x*(2.51*x + .03)/(x*(2.43*x + .59) + .14)).clip(0, 1)
+    return np.where(x < .0031308, 12.92*x, 1.055*x**(1/2.4) - .055).astype(np.float32)
+
+# %% ../nbs/06_worlds.ipynb #0b7f2ae6
+def _repaired(light):
+    "Linear light (H, W, 3) without what packing left around clipped suns, lamps and stars."
+    broken, light = ~np.isfinite(light).all(-1), _finite(light)
+    brightest, darkest, median = light.max(-1), light.min(-1), cv2.medianBlur(light, 5)
+    broken |= (darkest < -.5) | (brightest > 1) & (darkest < 1e-3*brightest)
+    share, around = light.mean(-1)/np.maximum(median.mean(-1), 1e-6), cv2.dilate(broken.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    ring = (darkest < 0) & (share < .5) | (median.mean(-1) > 2) & (share < .4)
+    white = cv2.dilate(brightest, np.ones((7, 7), np.uint8))
+    return np.where((around & (brightest > 5) | broken)[..., None], white[..., None], np.where(ring[..., None], median, light).clip(0))
+
+# %% ../nbs/06_worlds.ipynb #e72c6f08
+def _exr_light(path):
+    "Linear light of an OpenEXR file; float32 (H, W, 3)."
+    try: import OpenEXR
+    except ImportError: raise InputError(f'{path}: reading OpenEXR needs the package OpenEXR, which is not installed') from None
+    try:
+        with OpenEXR.File(str(path)) as file: planes = {name: np.asarray(channel.pixels, np.float32) for name, channel in file.channels().items()}
+    except (RuntimeError, ValueError): raise InputError(f'{path}: is damaged or no OpenEXR file') from None
+    name = next((n for n in ('RGB', 'RGBA', 'Y') if n in planes), None)
+    check(name is not None, f"{path}: its channels are {', '.join(planes)}; wanted are R, G and B, or Y")
+    light = planes[name].reshape(*planes[name].shape[:2], -1)[..., :3]
+    return np.repeat(light, 3, -1) if light.shape[-1] == 1 else light
+
+def _still(path):
+    "An image (H, W, 3), display values of 8 or 16 bits or linear light as float32; None for what is no image."
+    if not path.is_file(): return None
+    if path.suffix.lower() == '.exr': return _exr_light(path)
+    try:
+        with Image.open(path, formats=('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP')) as image:
+            if not image.mode.startswith(('I', 'F')): return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+    except UnidentifiedImageError: pass
+    except (OSError, SyntaxError): raise InputError(f'{path}: is a damaged image') from None
+    if not cv2.haveImageReader(str(path)): return None
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    check(image is not None, f'{path}: is a damaged image')
+    return image[..., ::-1]
+
+# %% ../nbs/06_worlds.ipynb #f3d81c65
+def _resized(image, size):
+    "A panorama (H, W, 3) in another size."
+    (height, width), (h, w) = size, image.shape[:2]
+    if size == (h, w): return image
+    if width <= w: return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    u, v = (np.arange(width) + .5)*w/width - .5, ((np.arange(height) + .5)*h/height - .5).clip(0, h - 1)
+    return cv2.remap(image, *np.meshgrid(u.astype(np.float32), v.astype(np.float32)), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+
+def _as_panorama(image, size, exposure):
+    "An image as `_still` gives it as display values (3, H, W) in [0, 1]."
+    if image.dtype == np.float32: shown = develop(_resized(_repaired(image), size), exposure)
+    else: shown = _resized(image.astype(np.float32)/np.iinfo(image.dtype).max, size)
+    return torch.from_numpy(np.ascontiguousarray(shown.transpose(2, 0, 1)))
+
+# %% ../nbs/06_worlds.ipynb #7b5e90a3
+def _moving(path, num_frames, fps, start):
+    "The frames of a video picked at some rate; uint8 (T, 3, H, W), lazy."
+    frames = read_video(path, start, None if num_frames is None else max(num_frames, 2)/fps, fps).frames
+    wanted = len(frames) if num_frames is None else num_frames
+    check(wanted <= len(frames), f'{path}: holds {len(frames)} frames at {fps:g} fps from {start:g} s on, wanted are {wanted}')
+    return (frames[n] for n in range(wanted)), frames.shape[-2:]
+
+def load_clip(
+    path:str|Path,                 # An equirectangular image (JPEG, PNG, WebP, TIFF, Radiance HDR, OpenEXR) or video
+    num_frames:int|None=None,      # Frames; None for all of a video, one of an image. An image is repeated
+    fps:float=5.,                  # Frames per second to pick from a video
+    start:float=0.,                # Where to begin in a video, in seconds
+    size:tuple[int,int]|None=None, # Height and width; None for the file's own width and half of it
+    stretch:bool=False,            # Take a file that is not twice as wide as high for a squeezed panorama
+    exposure:float=1.,             # Of HDR images: brighter above 1, darker below
+)->Tensor:                         # Panoramic video in [0, 1]; (T, 3, H, W)
+    "A clip from anybody's panorama, as `filmed` of 13_data takes it; of a long video, pieces by `start`."
+    path = Path(path)
+    check(num_frames is None or num_frames >= 1, f'num_frames must be at least 1, got {num_frames}')
+    still = _still(path)
+    frames, (height, width) = _moving(path, num_frames, fps, start) if still is None else ([still], still.shape[:2])
+    check(stretch or abs(width - 2*height) <= .02*width, f'{path}: is {width}x{height}, a panorama is twice as wide as high; stretch=True takes it as a squeezed one')
+    size = (width//2, width) if size is None else _as_size(size, 1)
+    images = (f if still is not None else f.permute(1, 2, 0).numpy() for f in frames)
+    clip = torch.stack([_as_panorama(image, size, exposure) for image in images])
+    return clip if still is None else clip.expand(num_frames or 1, -1, -1, -1)

@@ -1,16 +1,22 @@
 "Worlds: truth of geometry, promises of seeds, faults, and the panoramas that ship."
-import base64, hashlib, json, math, multiprocessing
+import base64, hashlib, json, math, multiprocessing, pickle, runpy
 from importlib.resources import files
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
 from torch.testing import assert_close
 
 from argus_nb import worlds
 from argus_nb.runtime import InputError
 from argus_nb.sphere import panorama_rays, perspective_rays, rotation_from_euler
-from argus_nb.worlds import FAR, load_panorama, panorama_names, random_world
+from argus_nb.video import write_video
+from argus_nb.worlds import FAR, develop, load_clip, load_panorama, panorama_names, random_world
 
 KINDS = 'room', 'street', 'landscape'
 
@@ -324,6 +330,187 @@ def test_every_panorama_loads_and_closes(name):
     assert panorama.min() >= 0 and panorama.max() <= 1 and .08 < panorama.mean() < .8
     step = (panorama - panorama.roll(1, -1)).abs().mean((0, 1))
     assert step[0] < 3*step.median()
+
+
+# ---- one function, two renderers
+
+angles = st.floats(-3.1, 3.1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 5), yaw=angles, pitch=st.floats(-1.5, 1.5), roll=angles, fov=st.floats(.3, 2.4), moment=st.floats(-5, 60))
+def test_what_is_seen_depends_on_direction_and_time_alone(seed, yaw, pitch, roll, fov, moment):
+    "A turned lens sees what an unturned one sees along the turned rays; a ray on an outline may fall either way."
+    world, R = random_world(seed), rotation_from_euler(yaw, pitch, roll)
+    view, far = world.render_perspective([moment], R, fov, (4, 6), return_depth=True)
+    spread = math.tan(fov/2)/3
+    same, same_far = world._render(np.array([moment]), torch.eye(3).double(), (perspective_rays(4, 6, fov) @ R.T)[None], spread, (4, 6), 1, True)
+    assert ((far - same_far).abs() > 1e-3*far).sum() <= 1 and ((view - same).abs().amax(1) > 2e-3).sum() <= 2
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_cut_is_within_the_interpolation_error_measured_in_the_panorama(kind):
+    "From a panorama four times as fine, in colour and in distance; see tests/benchmarks/worlds.py, which counts more worlds."
+    compared = runpy.run_path(Path(__file__).parent/'benchmarks'/'worlds.py')['compared']
+    of_view, midway = np.array([compared(random_world(s, kind), 4) for s in (1, 2)]).mean(0)
+    assert (of_view <= midway).all() and (of_view > 0).all()
+
+
+def test_no_two_of_two_dozen_seeds_look_alike():
+    "Not even when one of them is turned."
+    small = torch.cat([torch.nn.functional.adaptive_avg_pool2d(random_world(s).render_panorama([0.], (16, 32)), (8, 16)) for s in range(24)])
+    for n, one in enumerate(small):
+        gaps = torch.stack([(small.roll(k, -1) - one).abs().mean((1, 2, 3)) for k in range(16)]).amin(0)
+        assert gaps[n] == 0 and gaps[torch.arange(24) != n].min() > .03
+
+
+# ---- machine code
+
+def test_machine_code_on_disk_names_no_class_of_ours():
+    "Else a kept file from before a renaming could not even be opened to see that it is old."
+    random_world(0).render_panorama([0.], (2, 4))
+    assert worlds._render_rows.signatures
+    for signature in worlds._render_rows.signatures: assert b'argus' not in pickle.dumps(signature) and 'Sky' not in str(signature)
+
+
+def test_where_nothing_can_be_written_code_is_compiled_for_the_moment(monkeypatch):
+    def njit(cache=False, **options):
+        if cache: raise RuntimeError('cannot cache function: no locator available')
+        return lambda function: (function, options)
+    monkeypatch.setattr(worlds, 'njit', njit)
+    function, options = worlds._kept(len)
+    assert function is len and options == dict(nogil=True, error_model='numpy')
+
+
+# ---- panoramas from files
+
+def smooth(height, width):
+    "A smooth function of direction, so that resampling costs next to nothing; (H, W, 3)."
+    rays = panorama_rays(height, width).numpy()
+    return (.5 + .4*np.sin(2*rays @ np.array([[2., 1, 0], [0, 1, 2], [-1, 2, 1]]).T)).astype(np.float32)
+
+
+def write_exr(path, **channels):
+    OpenEXR = pytest.importorskip('OpenEXR')
+    with OpenEXR.File(dict(compression=OpenEXR.ZIP_COMPRESSION, type=OpenEXR.scanlineimage), channels) as file: file.write(str(path))
+
+
+@pytest.mark.parametrize('name', ['a.png', 'a.jpg', 'a.webp', 'a.tiff', 'a.bmp', 'no_suffix'])
+def test_ordinary_images(tmp_path, name):
+    Image.fromarray((smooth(32, 64)*255).round().astype(np.uint8)).save(tmp_path/name, format=None if '.' in name else 'PNG', **dict(quality=97) if 'jpg' in name else {})
+    clip = load_clip(tmp_path/name, 3)
+    assert clip.shape == (3, 3, 32, 64) and clip.dtype == torch.float32 and torch.equal(clip[0], clip[2])
+    assert (clip[0].movedim(0, -1) - torch.from_numpy(smooth(32, 64))).abs().mean() < .02
+    assert load_clip(tmp_path/name).shape == (1, 3, 32, 64)
+
+
+@pytest.mark.parametrize('mode', ['L', 'P', 'RGBA', 'I;16', 'rgb16'])
+def test_other_pixel_formats(tmp_path, mode):
+    grey = (smooth(16, 32)[..., 0]*255).round().astype(np.uint8)
+    if mode == 'I;16': Image.fromarray(grey.astype(np.uint16)*257).save(tmp_path/'a.png')
+    elif mode == 'rgb16': cv2.imwrite(str(tmp_path/'a.png'), np.repeat(grey[..., None].astype(np.uint16)*257, 3, -1))
+    else: Image.fromarray(grey).convert(mode).save(tmp_path/'a.png')
+    assert_close(load_clip(tmp_path/'a.png')[0], torch.from_numpy(grey/255.).float().expand(3, -1, -1), atol=.004, rtol=0)
+
+
+@pytest.mark.parametrize('kind', ['hdr', 'exr', 'exr grey'])
+def test_light_is_developed(tmp_path, kind):
+    light = smooth(32, 64)**2.2*3
+    if kind == 'exr grey': light = np.repeat(light[..., 1:2], 3, -1)
+    path = tmp_path/('a.' + kind[:3])
+    if kind == 'hdr': cv2.imwrite(str(path), light[..., ::-1])
+    else: write_exr(path, **(dict(RGB=light.astype(np.float16)) if kind == 'exr' else dict(Y=light[..., 0].astype(np.float16))))
+    clip = load_clip(path)
+    assert_close(clip[0].movedim(0, -1).numpy(), develop(light), atol=.05 if kind == 'hdr' else .01, rtol=0)  # Radiance shares one exponent among three colours
+    assert .3 < clip.mean() < .7 and load_clip(path, exposure=.3).mean() < .8*clip.mean()
+
+
+def test_what_packing_broke_is_repaired(tmp_path):
+    "A sun in half floats: infinite, with a ring of negative and of one-coloured pixels; and a hole that is no number."
+    light = np.full((32, 64, 3), .3, np.float32)
+    light[8, 20], light[8, 21], light[8, 19] = np.inf, (900, 800, -40), (0, 0, 300)
+    light[25, 40, 1] = np.nan
+    write_exr(tmp_path/'a.exr', RGB=light.astype(np.float16))
+    shown = load_clip(tmp_path/'a.exr')[0]
+    assert shown.isfinite().all() and shown.min() >= 0 and shown.max() <= 1
+    assert shown[:, 8, 19:22].min() > .98                           # all of the sun is white
+    assert (shown[:, 25, 40] - shown[:, 28, 10]).abs().max() < .02  # the hole is like its surroundings
+
+
+@settings(max_examples=30, deadline=None)
+@given(light=arrays(np.float32, (4, 8, 3), elements=st.floats(width=32)), exposure=st.floats(.01, 100))
+def test_developing_never_leaves_the_screen(light, exposure):
+    shown = develop(light, exposure)
+    assert shown.dtype == np.float32 and np.isfinite(shown).all() and shown.min() >= 0 and shown.max() <= 1
+    order = np.nan_to_num(light, nan=0.).clip(0, 65504).flatten().argsort()
+    assert (np.diff(shown.flatten()[order]) >= -1e-6).all()  # brighter light is never darker on the screen
+
+
+@pytest.mark.parametrize('size', [(16, 32), (32, 64), (48, 96), (128, 256), (20, 50)])
+def test_size_is_changed_around_the_seam(tmp_path, size):
+    Image.fromarray((smooth(64, 128)*255).round().astype(np.uint8)).save(tmp_path/'a.png')
+    wanted = smooth(8*size[0], 8*size[1]).reshape(size[0], 8, size[1], 8, 3).mean((1, 3))
+    found = load_clip(tmp_path/'a.png', size=size)[0].movedim(0, -1).numpy()
+    assert np.abs(found - wanted).mean() < .004 and np.abs(found - wanted)[:, [0, -1]].max() < .03
+
+
+@pytest.fixture(scope='module')
+def film(tmp_path_factory):
+    "Forty frames at 10 a second whose brightness tells the time, written as video."
+    path = tmp_path_factory.mktemp('film')/'clip.mp4'
+    frames = torch.stack([torch.full((3, 64, 128), round(40 + 4*n)) for n in range(40)]).byte()
+    write_video(path, frames, 10)
+    return path
+
+
+@pytest.mark.parametrize('num_frames, fps, start', [(None, 10, 0.), (None, 5, 0.), (4, 5, 1.), (1, 5, 2.), (2, 2.5, .4), (3, 10, 3.5)])
+def test_frames_of_a_video_are_those_of_the_moments_asked_for(film, num_frames, fps, start):
+    clip = load_clip(film, num_frames, fps, start)
+    moments = start + np.arange(len(clip))/fps
+    assert len(clip) == (num_frames or round(4*fps)) and clip.shape[1:] == (3, 64, 128)
+    assert_close(clip.mean((1, 2, 3))*255, torch.from_numpy(40 + 4*(10*moments)).float(), atol=2., rtol=0)
+
+
+def test_a_clip_can_be_filmed(film):
+    from argus_nb.data import filmed
+    pair = filmed(load_clip(film, 3, size=(64, 128)), 0)
+    assert pair.target.shape == (3, 3, 32, 64) and pair.mask.any()
+
+
+def damaged(path, kind):
+    "A file that cannot be used."
+    if kind == 'cut.jpg': Image.fromarray((np.random.default_rng(0).random((64, 128, 3))*255).astype(np.uint8)).save(path); path.write_bytes(path.read_bytes()[:3000])
+    elif kind == 'cut.exr': write_exr(path, RGB=np.random.default_rng(0).random((32, 64, 3)).astype(np.float16)); path.write_bytes(path.read_bytes()[:2000])
+    elif kind == 'z.exr': write_exr(path, Z=np.ones((8, 16), np.float32))
+    elif kind == 'cut.hdr': cv2.imwrite(str(path), smooth(32, 64)); path.write_bytes(path.read_bytes()[:900])
+    elif kind == 'wide.png': Image.new('RGB', (160, 90)).save(path)
+    elif kind == 'wide.mp4': write_video(path, torch.zeros(3, 3, 36, 64, dtype=torch.uint8), 10, spherical=False)
+    elif kind == 'text.png': path.write_text('no picture at all')
+    elif kind == 'empty.exr': path.touch()
+    return path
+
+
+@pytest.mark.parametrize('kind, message', [
+    ('cut.jpg', 'is a damaged image'), ('cut.hdr', 'is a damaged image'), ('cut.exr', 'is damaged or no OpenEXR file'), ('empty.exr', 'is damaged or no OpenEXR file'),
+    ('z.exr', 'its channels are Z; wanted are R, G and B, or Y'), ('wide.png', 'is 160x90, a panorama is twice as wide as high'),
+    ('wide.mp4', 'is 64x36, a panorama is twice as wide as high'), ('text.png', 'none of its frames can be decoded'), ('missing.png', 'no such file'), ('missing.exr', 'no such file'),
+])
+def test_unusable_files_are_named_in_one_line(tmp_path, kind, message):
+    path = damaged(tmp_path/kind, kind)
+    with pytest.raises(InputError, match=message) as error: load_clip(path)
+    assert kind in str(error.value) and '\n' not in str(error.value)
+
+
+def test_squeezed_panoramas_are_taken_when_asked_for(tmp_path):
+    assert load_clip(damaged(tmp_path/'wide.png', 'wide.png'), stretch=True).shape == (1, 3, 80, 160)
+    assert load_clip(damaged(tmp_path/'wide.mp4', 'wide.mp4'), 2, fps=10, stretch=True, size=(8, 16)).shape == (2, 3, 8, 16)
+
+
+def test_too_many_or_too_few_frames(film):
+    with pytest.raises(InputError, match='holds 40 frames at 10 fps from 0 s on, wanted are 41'): load_clip(film, 41, 10)
+    with pytest.raises(InputError, match='num_frames must be at least 1'): load_clip(film, 0)
+    with pytest.raises(InputError, match='beyond its end'): load_clip(film, 3, start=99.)
+    with pytest.raises(InputError, match='size must be'): load_clip(film, 3, size=(0, 8))
 
 
 if __name__ == '__main__':  # what to put into LOOKS when a change of look is meant
