@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['field_of_view', 'angle', 'start_time', 'duration', 'frame_rate', 'scale', 'effort', 'count', 'seed_number',
-           'panorama_width', 'STILLS', 'CommandLine', 'Mistake', 'number', 'frame_size', 'existing_file',
-           'check_output', 'spoken', 'Progress', 'add_generate', 'generate', 'show', 'add_info', 'info', 'add_view',
-           'read_still', 'write_still', 'check_panorama', 'view', 'in_chunks', 'scaled_recipe', 'add_train', 'settled',
-           'train', 'build_parser', 'main']
+           'panorama_width', 'STILLS', 'CommandLine', 'Mistake', 'number', 'frame_size', 'existing_folder',
+           'existing_file', 'check_output', 'spoken', 'Progress', 'add_generate', 'generate', 'show', 'add_info',
+           'info', 'add_view', 'read_still', 'write_still', 'check_panorama', 'view', 'in_chunks', 'scaled_recipe',
+           'add_train', 'settled', 'train', 'build_parser', 'main']
 
 # %% ../nbs/39_cli.ipynb #384fdbc0
 import argparse, contextlib, math, os, signal, sys, tempfile, time
@@ -66,6 +66,13 @@ def frame_size(
     return size
 
 # %% ../nbs/39_cli.ipynb #3a4ab5d7
+def existing_folder(
+    text:str,  # What was typed
+)->Path:       # The folder
+    "A reader for the names of folders that must exist."
+    if not Path(text).is_dir(): raise argparse.ArgumentTypeError(f'{text} is no folder')
+    return Path(text)
+
 def existing_file(
     text:str,  # What was typed
 )->Path:       # The file
@@ -176,7 +183,7 @@ def add_generate(
     model.add_argument('--generate-fps', type=frame_rate, metavar='F', help='frames generated per second (default: what the model learned)')
     model.add_argument('--steps', type=count, metavar='N', help='steps of the sampler')
     model.add_argument('--guidance', type=scale, metavar='G', help='how strongly the input guides')
-    model.add_argument('--seam', choices=['blended', 'ramp', 'circular', 'none'], default='blended', help='how the ends of the panorama are joined (default: blended)')
+    model.add_argument('--seam', choices=['convolutions', 'blended', 'ramp', 'circular', 'none'], help="how the ends of the panorama are joined (default: the model's own way)")
     model.add_argument('--device', metavar='NAME', help='cpu, cuda, ... (default: the best there is)')
     output = p.add_argument_group('output')
     output.add_argument('--width', type=panorama_width, metavar='W', help='width of the 360 video in pixels')
@@ -336,6 +343,8 @@ def add_train(
         description='Train a model from nothing, on worlds and photographs that come with the package. Stop it at will: the same command goes on.')
     p.set_defaults(run=train)
     p.add_argument('FOLDER', type=Path, help='everything goes here; the finished model is FOLDER/model')
+    p.add_argument('--videos', type=existing_folder, metavar='DIR', help='train on the 360 degree videos in this folder instead')
+    p.add_argument('--clips', type=existing_file, metavar='FILE', help='which clips of them: lines of category, video_id and clip, separated by tabs')
     p.add_argument('--effort', type=effort, default=1., metavar='X', help='X times the steps and examples of the recipe (default: 1)')
     p.add_argument('--seed', type=seed_number, default=0, metavar='N', help='of all randomness (default: 0)')
 
@@ -359,11 +368,16 @@ def train(
     args:argparse.Namespace,  # What was typed
 )->None:
     "Run `argus train`."
+    from argus_nb.data import VideoClips
     from argus_nb.training import RECIPE, train_nano
+    if args.clips and not args.videos: raise Mistake('--clips says which clips of --videos DIR to take, but there is no --videos')
     recipe = scaled_recipe(RECIPE, args.effort)
-    settled(args.FOLDER, dict(effort=args.effort, seed=args.seed, recipe=recipe))
+    own = dict(videos=str(args.videos), clips=args.clips and str(args.clips)) if args.videos else {}
+    settled(args.FOLDER, dict(effort=args.effort, seed=args.seed, recipe=recipe) | own)
+    clips = VideoClips(args.videos, args.clips) if args.videos else None
     print(f'training in {args.FOLDER}; Ctrl-C stops, the same command goes on', file=sys.stderr)
-    train_nano(args.FOLDER, recipe=recipe, seed=args.seed)
+    train_nano(args.FOLDER, recipe=recipe, seed=args.seed, clip_of=clips, diary=True)
+    for name, why in clips.broken.items() if clips else (): print(f'left out: {name} ({why})', file=sys.stderr)
     show({'model': args.FOLDER/'model', 'use it': f"argus generate INPUT OUTPUT --model {args.FOLDER/'model'}"})
 
 # %% ../nbs/39_cli.ipynb #95f1d76d

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PRESETS', 'ANCHOR', 'LIFT', 'GAIN', 'CLIP_MEAN', 'CLIP_STD', 'PACKAGED', 'HUB', 'PARTS', 'preset', 'build_vae',
            'build_unet', 'build_image_encoder', 'build_scheduler', 'Models', 'build_models', 'count_parameters',
-           'start_as_thumbnail', 'circular_width', 'encode_frames', 'clip_input', 'embed_frames', 'save_models',
-           'locate_model', 'stored_shapes', 'wanted_shapes', 'check_fit', 'load_part', 'load_models']
+           'silence_branches', 'start_as_thumbnail', 'circular_width', 'encode_frames', 'clip_input', 'embed_frames',
+           'save_models', 'locate_model', 'stored_shapes', 'wanted_shapes', 'check_fit', 'load_part', 'load_models']
 
 # %% ../nbs/12_models.ipynb #a9d4d797
 import contextlib, json, math
@@ -39,6 +39,7 @@ PRESETS = {
     'frames':                dict(tiny=4,        nano=16,            svd=25),
     'overlap':               dict(tiny=1,        nano=4,             svd=5),
     'circular':              dict(tiny=False,    nano=True,          svd=False), # whether panoramas are encoded with `circular_width`
+    'seam':                  dict(tiny='blended', nano='convolutions', svd='blended'), # how `15_decoding` closes it, by default
     'steps':                 dict(tiny=25,       nano=15,            svd=25),    # of the sampler, by default
     'guidance':              dict(tiny=3.,       nano=1.,            svd=3.),    # exaggeration of the condition, by default
 }
@@ -118,6 +119,16 @@ def count_parameters(
 # %% ../nbs/12_models.ipynb #c594cd3f
 ANCHOR, LIFT, GAIN = 6., 4., 2.  # the constant in each colour's group, the point where SiLU is used, latents per unit of colour
 
+@torch.no_grad()
+def silence_branches(
+    network:torch.nn.Module, # Any of diffusers' networks with residual blocks and attention; changed in place
+)->torch.nn.Module:          # The same
+    "Set the last layer of every residual branch to zero, so that each block begins as the identity (as in Dhariwal and Nichol 2021)."
+    for module in network.modules():
+        last = module.conv2 if hasattr(module, 'conv2') else module.to_out[0] if hasattr(module, 'to_out') else None
+        if last is not None: last.weight.zero_(); last.bias.zero_()
+    return network
+
 def _colour_channels(
     norm:torch.nn.GroupNorm, # The last normalisation of an encoder or decoder
 )->list[tuple[int,int,int]]: # For red, green and blue: the channels of x, -x and the anchor
@@ -158,9 +169,7 @@ def start_as_thumbnail(
     vae:AutoencoderKLTemporalDecoder, # Untrained autoencoder with at least three channels a group; changed in place
 )->AutoencoderKLTemporalDecoder:      # The same
     "Set random weights so that encoding averages 8 x 8 pixels and decoding interpolates; raises `InputError` for one that is too narrow."
-    for module in vae.modules():
-        last = module.conv2 if hasattr(module, 'conv2') else module.to_out[0] if hasattr(module, 'to_out') else None
-        if last is not None: last.weight.zero_(); last.bias.zero_()  # branches begin silent
+    silence_branches(vae)
     tent, box = torch.tensor([1., 2., 1.])/4, torch.tensor([.5, .5, 0.])
     kernels = dict(conv_shortcut=torch.ones(1, 1), upsamplers=tent[:, None]*tent, downsamplers=box[:, None]*box)
     for network, inward, outward in ((vae.encoder, 1., GAIN), (vae.decoder, 1/GAIN, 1.)):

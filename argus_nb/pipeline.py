@@ -104,7 +104,7 @@ class Sampling:
     noise_aug:bool=True              # Whether that noise is really added
     window:int=16                    # Frames sampled together
     overlap:int=4                    # Frames of one window that the next is given as full panoramas
-    seam:str='blended'               # see `decode`
+    seam:str='blended'               # How the ends of the panorama are joined, see `decode`
     chunk:int=10                     # Frames decoded together
     ratio:int=16                     # For 'ramp': a ramp is about 1/ratio of the width
     roll:bool=True                   # Roll by a quarter of the width after each step but the last
@@ -122,10 +122,10 @@ RELEASE = dict(num_inference_steps=25, guidance_scale=3., window=25, overlap=5, 
 def model_settings(
     unet:UNetSpatioTemporalConditionModel,  # The denoiser of a model
 )->dict:                                    # Its row in the table of `12_models`
-    "Size, window, overlap, steps, guidance and encoding of a model, found by the channels of its UNet; those of 'svd' for one that is in no table."
+    "Size, window, overlap, steps, guidance, encoding and decoding of a model, found by the channels of its UNet; those of 'svd' for one that is in no table."
     channels = tuple(unet.config.block_out_channels)
     name = next((name for name, known in PRESETS['unet_channels'].items() if tuple(known) == channels), 'svd')
-    return {setting: PRESETS[setting][name] for setting in ('size', 'frames', 'overlap', 'steps', 'guidance', 'circular')}
+    return {setting: PRESETS[setting][name] for setting in ('size', 'frames', 'overlap', 'steps', 'guidance', 'circular', 'seam')}
 
 def sampling_for(
     unet:UNetSpatioTemporalConditionModel,  # The denoiser of a model
@@ -134,8 +134,9 @@ def sampling_for(
 )->Sampling:                                # All settings
     "What was asked for, over the preset, over what the model was trained for."
     check(preset in (None, 'release'), f"preset must be 'release' or None, got {preset!r}")
-    own = model_settings(unet)
-    return Sampling(**(dict(window=own['frames'], overlap=own['overlap'], num_inference_steps=own['steps'], guidance_scale=own['guidance'], circular=own['circular']) | (RELEASE if preset else {}) | given))
+    names = dict(frames='window', steps='num_inference_steps', guidance='guidance_scale')
+    own = {names.get(setting, setting): value for setting, value in model_settings(unet).items() if setting != 'size'}
+    return Sampling(**(own | (RELEASE if preset else {}) | given))
 
 # %% ../nbs/16_pipeline.ipynb #d6907ee9
 def window_starts(
@@ -664,7 +665,7 @@ def generate_video(
     generate_fps:float|None=None,            # Frames to generate per second; what the model learned when None
     steps:int|None=None,                     # Steps of the sampler
     guidance:float|None=None,                # How strongly the input guides
-    seam:str='blended',                      # How the ends of the panorama are joined
+    seam:str|None=None,                      # How the ends of the panorama are joined; the model's own way when None
     width:int|None=None,                     # Width of the output in pixels; see `default_width`
     paste:bool=True,                         # Lay the input over the result; False: the model alone, at its own rate and size
     level:bool=True,                         # Turn the result upright, by the up-direction estimated from the cameras

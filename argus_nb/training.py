@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RECIPE', 'step_generator', 'learning_rate', 'save_checkpoint', 'my_share', 'Objective', 'Diary', 'fit', 'random_tilt',
            'frame_pool', 'draw_crops', 'Surroundings', 'ask_surroundings', 'AutoencoderStage', 'autoencoder_loss',
-           'train_autoencoder', 'denoiser_loss', 'train_denoiser', 'stage_record', 'train_nano']
+           'train_autoencoder', 'train_image_encoder', 'denoiser_loss', 'train_denoiser', 'stage_record', 'train_nano']
 
 # %% ../nbs/14_training.ipynb #6ac41e70
 import json, math, time
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from .data import Batch, build_cache, draw_batch, example_clip, panorama_clip, world_clip
 from .diffusion import added_time_ids, append_axes, denoise, sample_sigma
 from .loss import edm_loss, feature_distance
-from .models import Models, build_image_encoder, build_scheduler, build_unet, build_vae, clip_input, encode_frames, preset as preset_of, save_models, start_as_thumbnail
+from .models import Models, build_image_encoder, build_scheduler, build_unet, build_vae, clip_input, encode_frames, preset as preset_of, save_models, silence_branches, start_as_thumbnail
 from .motion import random_fov
 from .projection import panorama_to_perspective, rotate_panorama
 from .runtime import check, make_generator, run_record, save_json, write_beside
@@ -109,6 +109,7 @@ def fit(
     folder:str|Path,         # Where the checkpoint lives; a run found there is resumed
     lr:float=1e-3,           # Learning rate
     weight_decay:float=1e-2, # AdamW's
+    betas:tuple[float,float]=(.9, .999), # AdamW's
     decay:float=0.,          # Last part of the run with falling rate
     ema_decay:float=.999,    # Of the averaged weights, which are the result
     clip_norm:float=1.,      # Largest norm of the gradient
@@ -126,7 +127,7 @@ def fit(
     path = Path(folder)/'checkpoint.pt'; path.parent.mkdir(parents=True, exist_ok=True)
     module.to(engine.device)
     average = {n: p.detach().clone() for n, p in module.named_parameters()}
-    optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=lr, betas=betas, weight_decay=weight_decay)
     first, log, spent = 0, [], 0.
     if path.exists():
         state = torch.load(path, weights_only=True, map_location=engine.device)
@@ -174,6 +175,7 @@ def frame_pool(
     size:tuple[int,int]=(128, 256), # Height and width
     held_out:bool=False,     # From held-out material
     tilts:int=4,             # Versions of each photograph, differently tilted
+    clip_of:Callable|None=None, # Gives clips in place of the worlds, called like `example_clip`
     progress:bool=False,     # Show a bar
 )->Tensor:                   # uint8; (clips, frames, 3, H, W)
     "Short clips of worlds, then of all panoramas of the split, tilted as cameras are held, to train and judge an autoencoder on."
@@ -181,7 +183,9 @@ def frame_pool(
     def tilted(clip, n):
         turn = random_tilt(1, make_generator(n))[0]
         return (avg_pool2d(rotate_panorama(clip, turn.T), 2).clamp(0, 1)*255).round().to(torch.uint8)
-    clips = [tilted(world_clip(n, frames, size=big, held_out=held_out), n) for n in tqdm(range(worlds), desc='worlds', disable=not progress)]
+    if clip_of is None: moving = lambda n: world_clip(n, frames, size=big, held_out=held_out)
+    else: moving = lambda n: clip_of(n, frames, size=size, held_out=held_out)
+    clips = [tilted(moving(n), n) for n in tqdm(range(worlds), desc='clips', disable=not progress)]
     clips += [tilted(panorama_clip(n, 1, size=big, held_out=held_out), n).expand(frames, -1, -1, -1) for n in range(tilts*len(names))]
     return torch.stack(clips)
 
@@ -253,6 +257,7 @@ def autoencoder_loss(
     generator:torch.Generator,   # Randomness of this step
     kl:float=1e-6,               # Weight of the posterior's divergence from a normal
     perceptual:float=0.,         # Weight of the distance between image features
+    thumbnail:float=4.,          # Weight of the squared error of averages over 8 x 8 pixels
     **options,                   # Passed to `draw_crops`
 )->tuple[Tensor,dict]:           # Loss, numbers to log
     "Reconstruction of random crops, and what the image encoder is asked about random views."
@@ -265,7 +270,8 @@ def autoencoder_loss(
     error, divergence = mse_loss(decoded, pixels), posterior.kl().mean()/posterior.mean[0].numel()
     asked = mse_loss(*ask_surroundings(stage.surroundings, wholes, generator))
     felt = feature_distance(decoded, pixels) if perceptual else pixels.new_zeros(())
-    return error + kl*divergence + .1*asked + perceptual*felt, dict(psnr=-10*math.log10(error.item()/4), asked=asked.item(), std=posterior.mean.std().item(), felt=felt.item())
+    small = mse_loss(avg_pool2d(decoded, 8), avg_pool2d(pixels, 8))
+    return error + thumbnail*small + kl*divergence + .1*asked + perceptual*felt, dict(psnr=-10*math.log10(error.item()/4), asked=asked.item(), std=posterior.mean.std().item(), felt=felt.item(), small=-10*math.log10(small.item()/4))
 
 # %% ../nbs/14_training.ipynb #95b1c907
 def train_autoencoder(
@@ -278,7 +284,8 @@ def train_autoencoder(
     decay:float=0.,         # Last part of the run with falling rate
     seed:int=0,             # Of everything
     stage:AutoencoderStage|None=None, # Networks to go on with; None starts from nothing
-    precision:str='fp32',   # 'fp32' or 'bf16'
+    clip_of:Callable|None=None, # Gives clips in place of the worlds, see `frame_pool`
+    precision:str='fp32',   # 'fp32', 'bf16' or 'fp16'
     progress:bool=True,     # Show a bar
     **options,              # Passed to `autoencoder_loss`
 )->AutoencoderStage:        # The trained networks, in evaluation mode
@@ -291,14 +298,36 @@ def train_autoencoder(
         stage = AutoencoderStage(vae, build_image_encoder(preset))
     stage.train().requires_grad_(True)
     pool_file = Path(pool_file or folder/'pool.pt'); folder.mkdir(parents=True, exist_ok=True)
-    if not pool_file.exists(): save_checkpoint(pool_file, frame_pool(worlds, size=size, progress=progress))
+    if not pool_file.exists(): save_checkpoint(pool_file, frame_pool(worlds, size=size, clip_of=clip_of, progress=progress))
     pool = torch.load(pool_file, weights_only=True)
     log = fit(stage, lambda step, generator: autoencoder_loss(stage, pool, generator, worlds=worlds, **options), steps, folder,
-              lr=lr, decay=decay, weight_decay=1e-4, ema_decay=.995, seed=seed, precision=precision, progress=progress)
+              lr=lr, decay=decay, weight_decay=0., betas=(.9, .99), ema_decay=.99, seed=seed, precision=precision, progress=progress)
     stage.eval().requires_grad_(False)
     stage.vae.register_to_config(scaling_factor=round(1/encode_frames(stage.vae, pool[::4, 0].float()/255, circular=True).std().item(), 5))
     save_json(folder/'log.json', run_record(stage='autoencoder', seed=seed, steps=steps, worlds=worlds, lr=lr, precision=precision, **options, log=log))
     return stage
+
+# %% ../nbs/14_training.ipynb #034c83ca
+def train_image_encoder(
+    folder:str|Path,           # Where checkpoint and log go
+    surroundings:Surroundings, # Image encoder and head, changed in place
+    pool:Tensor,               # uint8 clips; (N, T, 3, H, W)
+    worlds:int,                # How many clips of the pool are worlds
+    steps:int=600,             # Length of the run
+    batch:int=24,              # Views in a step
+    lr:float=1e-3,             # Learning rate
+    seed:int=0,                # Of everything
+    progress:bool=True,        # Show a bar
+)->list[dict]:                 # The log: one entry every 10 steps
+    "Train the image encoder alone."
+    def loss_of(step, generator):
+        wholes = draw_crops(pool, generator, frames=batch, crop=(8, 8), lengths=(1,), worlds=worlds)[1]
+        return mse_loss(*ask_surroundings(surroundings, my_share(wholes), generator)), {}
+    surroundings.train().requires_grad_(True)
+    log = fit(surroundings, loss_of, steps, folder, lr=lr, decay=.5, ema_decay=.99, seed=seed, progress=progress)
+    surroundings.eval().requires_grad_(False)
+    if PartialState().is_main_process: save_json(Path(folder)/'log.json', run_record(stage='image_encoder', seed=seed, steps=steps, batch=batch, lr=lr, log=log))
+    return log
 
 # %% ../nbs/14_training.ipynb #a38191b4
 def denoiser_loss(
@@ -362,9 +391,10 @@ def stage_record(
     return dict(steps=record['steps'], minutes=round(minutes, 1), settings=settings, log=record['log'])
 
 RECIPE = dict(
-    autoencoder=[dict(steps=480, worlds=400, lr=7e-4, decay=.7, perceptual=.01, crop=[128, 128], frames=4, lengths=[1, 2, 4])],
-    pictures=dict(examples=1500, frames=1, cameras=2, batch=16, steps=1000, lr=1e-3, decay=.3),
-    videos=dict(examples=80, frames=16, cameras=1, batch=1, steps=400, lr=6e-4, decay=.7),
+    autoencoder=[dict(steps=400, worlds=400, lr=1.2e-4, decay=.6, perceptual=.01, crop=[128, 128], frames=4, lengths=[1, 2, 4])],
+    image_encoder=dict(steps=600, batch=24, lr=1e-3),
+    pictures=dict(examples=1500, frames=1, cameras=2, batch=16, steps=850, lr=1e-3, decay=.3),
+    videos=dict(examples=80, frames=16, cameras=1, batch=1, steps=320, lr=6e-4, decay=.7),
 )
 
 def train_nano(
@@ -372,25 +402,28 @@ def train_nano(
     preset:str='nano',        # Sizes of the networks
     recipe:dict=RECIPE,       # Lengths of the stages
     seed:int=0,               # Of everything
+    clip_of:Callable|None=None, # Gives clips, called like `example_clip`: a `VideoClips`, say; worlds and panoramas when None
+    diary:bool=False,         # Write TensorBoard files
     progress:bool=True,       # Show bars
 )->Models:                    # The finished model
     "Train nano from nothing; run again with the same folder to go on after an interruption."
     folder, p = Path(folder), preset_of(preset)
     stage = None
     for number, r in enumerate(recipe['autoencoder']):
-        stage = train_autoencoder(folder/f'autoencoder_{number}', preset, seed=seed + number, stage=stage, pool_file=folder/'pool.pt', progress=progress, **r)
+        stage = train_autoencoder(folder/f'autoencoder_{number}', preset, seed=seed + number, stage=stage, pool_file=folder/'pool.pt', clip_of=clip_of, progress=progress, **r)
+    train_image_encoder(folder/'image_encoder', stage.surroundings, torch.load(folder/'pool.pt', weights_only=True), recipe['autoencoder'][0]['worlds'], seed=seed, progress=progress, **recipe['image_encoder'])
     vae, image_encoder = stage.vae, stage.surroundings.image_encoder
     torch.manual_seed(seed + 1)
-    unet = build_unet(preset)
+    unet = silence_branches(build_unet(preset))
     for number, name in enumerate(('pictures', 'videos')):
         r = dict(recipe[name])
         examples, frames, cameras = r.pop('examples'), r.pop('frames'), r.pop('cameras')
         with tqdm(total=examples, desc=f'latents for {name}', disable=not progress) as bar:
-            cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras, first=100_000*number, size=p['size'], progress=lambda _: bar.update())
+            cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras, first=100_000*number, size=p['size'], clip_of=clip_of or example_clip, progress=lambda _: bar.update())
         context = dict(context=.3, known=p['overlap']) if name == 'videos' else {}
-        train_denoiser(unet, cache, vae.config.scaling_factor, folder/name, seed=seed + 1 + number, progress=progress, **r, **context)
+        train_denoiser(unet, cache, vae.config.scaling_factor, folder/name, seed=seed + 1 + number, diary=diary, progress=progress, **r, **context)
     models = Models(vae, unet, image_encoder, build_scheduler(sigma_max=80.))
     save_models(models, folder/'model', dtype=torch.float16)
-    names = [f'autoencoder_{n}' for n in range(len(recipe['autoencoder']))] + ['pictures', 'videos']
+    names = [f'autoencoder_{n}' for n in range(len(recipe['autoencoder']))] + ['image_encoder', 'pictures', 'videos']
     save_json(folder/'nano_training.json', run_record(seed=seed, stages={name: stage_record(folder/name) for name in names}))
     return models
