@@ -1,13 +1,15 @@
 """Projection: grids of sizes and cameras, agreement of the two implementations, derivatives, other libraries, faults."""
 import math
+import runpy
 from functools import partial
+from pathlib import Path
 import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
-from argus_nb.projection import (cubemap_to_panorama, feathered_mask, panorama_to_cubemap, panorama_to_perspective,
-                                 perspective_to_panorama, read_panorama, rotate_panorama)
+from argus_nb.projection import (SamplingGrid, cubemap_to_panorama, feathered_mask, panorama_to_cubemap, panorama_to_perspective,
+                                 perspective_to_panorama, read_panorama, rotate_panorama, tangent_rotations, tangent_views, views_to_panorama)
 from argus_nb.runtime import InputError, make_generator
 from argus_nb.sphere import panorama_coordinates, panorama_rays, perspective_rays, rotation_from_euler
 
@@ -87,6 +89,39 @@ def test_geometry_to_a_thousandth_of_a_pixel_at_4096(is_fast):
         error_v = v - (.5 + torch.atan2(y, (x*x + z*z).sqrt())/math.pi)*height
         error_u = torch.sin(torch.atan2(sine, cosine) - torch.atan2(x, z))*width/2/math.pi
         assert error_v.abs().max() < 1e-3 and error_u.abs().max() < 1e-3
+
+def test_directions_to_a_thousandth_of_a_pixel_at_4096_everywhere():
+    "A panorama that holds its own directions, in views that cover the sphere, seam, poles and all, and close-ups of the poles; both implementations."
+    rays = panorama_rays(2048, 4096).float().movedim(-1, 0).contiguous()
+    n, q, o = 96, math.pi/2, torch.zeros(6).double()
+    cube = some_rotations(1, 21)[0] @ rotation_from_euler(torch.tensor([0, q, 2*q, -q, 0, 0]).double(), torch.tensor([0, 0, 0, 0, q, -q]).double(), o)
+    R = torch.cat([cube, rotation_from_euler(o[:2], torch.tensor([q, -q]).double(), o[:2])])
+    fov = torch.tensor([math.pi/2]*6 + [.02]*2, dtype=torch.float64)
+    truth = torch.stack([perspective_rays(n, n, f) @ r.mT for f, r in zip(fov, R)])
+    for rotation in (R, R.clone().requires_grad_()):
+        shown = panorama_to_perspective(rays, rotation, fov, (n, n), antialias=False).detach().double().movedim(1, -1)
+        error = (torch.nn.functional.normalize(shown, dim=-1) - truth).norm(dim=-1)*4096/(2*math.pi)
+        assert error.max() < 1e-3, error.amax((1, 2))
+
+@pytest.mark.parametrize('pose, fov', [((0, 90, 0), .002), ((0, -90, 30), .002), ((180, 0, 10), .002), ((20, 50, 70), 2.)])
+def test_coordinates_at_4096_are_those_of_extended_precision(pose, fov):
+    "Columns and rows themselves, in both implementations, up to the pole; only there a column means nothing."
+    height, width, n = 2048, 4096, 64
+    R = rotation_from_euler(*(math.radians(a) for a in pose))
+    x, y, z = np.moveaxis(perspective_rays(n, n, fov).numpy().astype(np.longdouble) @ R.numpy().astype(np.longdouble).T, -1, 0)
+    pi = np.arctan2(np.longdouble(0), np.longdouble(-1))
+    u, v = (np.arctan2(x, z)/(2*pi) + .5)*width, (np.arctan2(y, np.hypot(x, z))/pi + .5)*height
+    for rotation in (R, R.clone().requires_grad_()):  # compiled, reference
+        ours_u, ours_v = (a.detach().numpy().reshape(n, n) for a in SamplingGrid.panorama_to_perspective((height, width), rotation, fov, (n, n)).coordinates())
+        assert abs((ours_u - u + width/2) % width - width/2).max() < 1e-6 and abs(ours_v - v).max() < 1e-6
+
+def test_the_benchmark_of_truth_finds_ours_true():
+    "The script behind the notebook's table, small and for our part alone: the convention it finds and what is left."
+    script = runpy.run_path(str(Path(__file__).parent/'benchmarks'/'projection_truth.py'))
+    for job in script['JOBS']:
+        row = script['measure'](job(32, script['pose']('general 3' if len(job.poses) > 1 else 'identity')), script['Ours']())
+        assert row['convention'] == ('centre', 'exact'), (job.name, row['convention'])
+        assert max(v for v in row['pixels'].values() if v is not None) < .03 and row['mean_value'] < 2e-3, (job.name, row['pixels'], row['mean_value'])
 
 def test_mask_is_the_float64_analytic_one():
     "Except for rays within 1e-9 of the edge, which do not occur here."
@@ -229,6 +264,64 @@ def test_any_layout_in_memory():
     assert half.dtype == torch.float16
     assert_close(half.float(), perspective_to_panorama(frames, poses, 1., (16, 32))[0], atol=2e-3, rtol=0)
 
+# Grids and tangent views
+
+def test_one_grid_serves_pixels_labels_and_depth_without_aiming_again(monkeypatch):
+    from argus_nb import projection
+    poses, calls, aim = some_rotations(2), [], projection.SamplingGrid._aim
+    monkeypatch.setattr(projection.SamplingGrid, '_aim', lambda *args: calls.append(args[-1]) or aim(*args))
+    grid = SamplingGrid.perspective_to_panorama((90, 120), poses, 1.1, (32, 64))
+    pixels, labels, depth = noise(2, 3, 90, 120), noise(2, 1, 90, 120, dtype=torch.uint8), noise(2, 1, 90, 120, dtype=torch.float64)
+    for _ in range(3):
+        assert_close(grid(pixels), perspective_to_panorama(pixels, poses, 1.1, (32, 64))[0], atol=1e-6, rtol=0)
+        assert torch.equal(grid(labels, 'nearest'), perspective_to_panorama(labels, poses, 1.1, (32, 64), mode='nearest')[0])
+        assert_close(grid(depth, antialias=False), perspective_to_panorama(depth, poses, 1.1, (32, 64), antialias=False)[0], atol=1e-12, rtol=0)
+    assert calls.count((1, 1)) == 4 and len(calls) == 6  # mask and single rays, finer rays; two cameras each
+
+def test_a_tripod_grid_takes_any_number_of_frames():
+    frames, R = noise(5, 3, 20, 30), some_rotations(1)[0]
+    grid = SamplingGrid.perspective_to_panorama((20, 30), R, 1.2, (32, 64))
+    assert grid.mask.shape == (1, 1, 32, 64) and torch.equal(grid(frames), perspective_to_panorama(frames, R, 1.2, (32, 64))[0])
+    nothing = SamplingGrid.perspective_to_panorama((20, 30), R, 1e-4, (8, 16))
+    assert not nothing.mask.any() and not nothing(frames).any()
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')
+def test_a_grid_on_the_gpu():
+    frames, poses = noise(2, 3, 60, 80), some_rotations(2)
+    there = SamplingGrid.perspective_to_panorama((60, 80), poses.cuda(), 1.2, (64, 128))(frames.cuda())
+    assert_close(there.cpu(), perspective_to_panorama(frames, poses, 1.2, (64, 128))[0], atol=1e-5, rtol=0)
+
+def test_tangent_rotations_are_even_and_level():
+    R = tangent_rotations(100)
+    look, right = R[:, :, 2], R[:, :, 0]
+    assert look.mean(0).norm() < .01 and right[:, 1].abs().max() < 1e-12  # no side favoured; the right side level
+    assert_close(look.T @ look/100, torch.eye(3).double()/3, atol=.01, rtol=0)
+    apart = (look @ look.T - 2*torch.eye(100).double()).amax(1).acos()
+    assert apart.min() > .65*math.sqrt(4*math.pi/100)
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.uint8])
+def test_tangent_views_there_and_back(dtype):
+    around, panorama = tangent_rotations(20), (scene(panorama_rays(32, 64))*(255 if dtype == torch.uint8 else 1)).round(decimals=0 if dtype == torch.uint8 else 9).to(dtype)
+    batch = torch.stack([panorama, panorama.flip(-1)])[None]
+    views = tangent_views(batch, around, 1.3, (48, 48))
+    assert views.shape == (1, 2, 20, 3, 48, 48) and views.dtype == dtype
+    assert_close(views[0, 1], panorama_to_perspective(panorama.flip(-1), around, 1.3, (48, 48)), atol=1 if dtype == torch.uint8 else 1e-6, rtol=0)
+    back, seen = views_to_panorama(views, around, 1.3, (32, 64))
+    assert back.shape == batch.shape and back.dtype == dtype and seen.shape == (1, 32, 64) and seen.all()
+    assert (back.double() - batch.double()).abs().max() < (2.1 if dtype == torch.uint8 else 5e-3)
+
+def test_overlapping_views_blend_without_a_border():
+    "Two views of different brightness: between them the panorama changes in small steps, and where one is alone it is itself."
+    poses = rotation_from_euler(torch.tensor([-.4, .4]), torch.zeros(2), torch.zeros(2)).double()
+    views = torch.stack([torch.zeros(1, 60, 60), torch.ones(1, 60, 60)])
+    panorama, seen = views_to_panorama(views, poses, 1.4, (128, 256))
+    row, covered = panorama[0, 64], seen[0, 64]
+    assert_close(row[covered][[0, -1]], torch.tensor([0., 1.]))
+    assert row[covered].diff().min() >= -1e-6 and row[covered].diff().max() < .1
+    assert not row[~covered].any()
+    hard, _ = views_to_panorama(views, poses, 1.4, (128, 256), feather=0)
+    assert hard[0, 64][covered].diff().max() > .4
+
 # Cube
 
 def test_a_cube_of_noise_has_no_seams():
@@ -251,6 +344,9 @@ def test_gradients():
         assert check(lambda p, R, fov: panorama_to_perspective(p, R, fov, (4, 5), mode=mode), panorama, R, fov)
     assert check(lambda p, R: rotate_panorama(p, R), panorama, R)
     assert check(lambda p: cubemap_to_panorama(panorama_to_cubemap(p, 4), (5, 10)), panorama)
+    assert check(lambda p: views_to_panorama(tangent_views(p, R, 1.2, (4, 4)), R, 1.2, (6, 12))[0], panorama)
+    assert check(lambda p, R, fov: SamplingGrid.perspective_to_panorama((5, 6), R, fov, (6, 12))(p), frames, R, fov)
+    assert check(lambda p, R, fov: SamplingGrid.panorama_to_perspective((6, 12), R, fov, (4, 5))(p), panorama, R, fov)
     point, fov_y = torch.tensor([[.4, .6]], dtype=torch.float64), torch.tensor([.8], dtype=torch.float64)
     assert check(lambda fov_y, point: panorama_to_perspective(panorama, R, fov, (4, 5), fov_y, point), fov_y, point)
 
@@ -337,6 +433,12 @@ FAULTS = [
     (lambda: rotate_panorama(FRAMES, EYE*2), 'rotation must hold rotations'),
     (lambda: panorama_to_cubemap(FRAMES, 0), 'size must be'),
     (lambda: cubemap_to_panorama(FRAMES, (4, 8)), 'faces must have shape'),
+    (lambda: tangent_rotations(0), 'count must be a positive whole number, got 0'),
+    (lambda: tangent_views(FRAMES, EYE, 1., (4, 4)), r'world_from_camera must have shape \(N, 3, 3\)'),
+    (lambda: views_to_panorama(FRAMES, EYE.repeat(3, 1, 1), 1., (4, 8)), 'one rotation per view, got 3 rotations and 2 views'),
+    (lambda: SamplingGrid.perspective_to_panorama((4, 0), EYE, 1., (4, 8)), 'size must be'),
+    (lambda: SamplingGrid.panorama_to_perspective(8, EYE, 1., (4, 8)), r'source must be \(height, width\) in pixels, got 8'),
+    (lambda: SamplingGrid.rotate_panorama((4, 8), EYE)(FRAMES), 'images must be 4 x 8 pixels'),
     (lambda: feathered_mask((4, 5), EYE, 1., (4, 8), feather=.7), r'feather must lie in \[0, 0.5\], got 0.7'),
 ]
 
