@@ -298,13 +298,14 @@ def train_autoencoder(
         stage = AutoencoderStage(vae, build_image_encoder(preset))
     stage.train().requires_grad_(True)
     pool_file = Path(pool_file or folder/'pool.pt'); folder.mkdir(parents=True, exist_ok=True)
-    if not pool_file.exists(): save_checkpoint(pool_file, frame_pool(worlds, size=size, clip_of=clip_of, progress=progress))
+    with PartialState().main_process_first():
+        if not pool_file.exists(): save_checkpoint(pool_file, frame_pool(worlds, size=size, clip_of=clip_of, progress=progress))
     pool = torch.load(pool_file, weights_only=True)
     log = fit(stage, lambda step, generator: autoencoder_loss(stage, pool, generator, worlds=worlds, **options), steps, folder,
               lr=lr, decay=decay, weight_decay=0., betas=(.9, .99), ema_decay=.99, seed=seed, precision=precision, progress=progress)
     stage.eval().requires_grad_(False)
     stage.vae.register_to_config(scaling_factor=round(1/encode_frames(stage.vae, pool[::4, 0].float()/255, circular=True).std().item(), 5))
-    save_json(folder/'log.json', run_record(stage='autoencoder', seed=seed, steps=steps, worlds=worlds, lr=lr, precision=precision, **options, log=log))
+    if PartialState().is_main_process: save_json(folder/'log.json', run_record(stage='autoencoder', seed=seed, steps=steps, worlds=worlds, lr=lr, precision=precision, **options, log=log))
     return stage
 
 # %% ../nbs/14_training.ipynb #034c83ca
@@ -393,8 +394,8 @@ def stage_record(
 RECIPE = dict(
     autoencoder=[dict(steps=400, worlds=400, lr=1.2e-4, decay=.6, perceptual=.01, crop=[128, 128], frames=4, lengths=[1, 2, 4])],
     image_encoder=dict(steps=600, batch=24, lr=1e-3),
-    pictures=dict(examples=1500, frames=1, cameras=2, batch=16, steps=850, lr=1e-3, decay=.3),
-    videos=dict(examples=80, frames=16, cameras=1, batch=1, steps=320, lr=6e-4, decay=.7),
+    pictures=dict(examples=1300, frames=1, cameras=2, batch=16, steps=800, lr=1e-3, decay=.3),
+    videos=dict(examples=80, frames=16, cameras=1, batch=1, steps=280, lr=6e-4, decay=.7),
 )
 
 def train_nano(
@@ -418,11 +419,12 @@ def train_nano(
     for number, name in enumerate(('pictures', 'videos')):
         r = dict(recipe[name])
         examples, frames, cameras = r.pop('examples'), r.pop('frames'), r.pop('cameras')
-        with tqdm(total=examples, desc=f'latents for {name}', disable=not progress) as bar:
+        with PartialState().main_process_first(), tqdm(total=examples, desc=f'latents for {name}', disable=not progress) as bar:
             cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras, first=100_000*number, size=p['size'], clip_of=clip_of or example_clip, progress=lambda _: bar.update())
         context = dict(context=.3, known=p['overlap']) if name == 'videos' else {}
         train_denoiser(unet, cache, vae.config.scaling_factor, folder/name, seed=seed + 1 + number, diary=diary, progress=progress, **r, **context)
     models = Models(vae, unet, image_encoder, build_scheduler(sigma_max=80.))
+    if not PartialState().is_main_process: return models
     save_models(models, folder/'model', dtype=torch.float16)
     names = [f'autoencoder_{n}' for n in range(len(recipe['autoencoder']))] + ['image_encoder', 'pictures', 'videos']
     save_json(folder/'nano_training.json', run_record(seed=seed, stages={name: stage_record(folder/name) for name in names}))
