@@ -176,6 +176,7 @@ def add_generate(
     known = cameras.add_mutually_exclusive_group()
     known.add_argument('--cameras', type=existing_file, metavar='FILE', help='read them from FILE: MegaSaM, ViPE, COLMAP, VGGT, DUSt3R, Argus')
     known.add_argument('--static', action='store_true', help='the camera does not move')
+    known.add_argument('--tracker', choices=['rotation', 'colmap'], default='rotation', help='colmap is for cameras that travel far; slow (default: rotation)')
     cameras.add_argument('--fov', type=field_of_view, metavar='DEG', help='horizontal field of view of the lens in degrees')
     model = p.add_argument_group('model')
     model.add_argument('--model', default='nano', metavar='NAME', help='nano (default), svd, or the path of a model folder')

@@ -473,11 +473,12 @@ def cameras_for(
     static:bool=False,                        # The camera stood still
     fov:float|None=None,                      # Horizontal field of view in degrees, where known
     progress:Callable|None=None,              # Called as progress(stage, done, total)
+    tracker:str='rotation',                   # How to find them, see `estimate_cameras`
 )->CameraTrack:                               # A camera for each frame, relative to the first
     "Cameras of a video: read, assumed or tracked; raises `InputError` when there is not one for each frame."
     fov_x, count = None if fov is None else math.radians(fov), len(video.frames)
     if static: track = CameraTrack.static(count, fov_x or DEFAULT_FOV, fps=video.fps)
-    elif cameras is None: track = estimate_cameras(video.frames, video.fps, fov_x, progress and (lambda done, total: progress('track', done, total)))
+    elif cameras is None: track = estimate_cameras(video.frames, video.fps, fov_x, progress and (lambda done, total: progress('track', done, total)), tracker)
     else:
         track = cameras if isinstance(cameras, CameraTrack) else load_cameras(cameras, image_size=tuple(video.frames.shape[2:]), fov_x=fov_x)
         if len(track) != count: track = _part_of(track, video)
@@ -659,6 +660,7 @@ def generate_video(
     cameras:str|Path|CameraTrack|None=None,  # A camera file or a track; tracked when None
     static:bool=False,                       # The camera stood still
     fov:float|None=None,                     # Horizontal field of view of the input in degrees; estimated when None
+    tracker:str='rotation',                  # How cameras are found: 'rotation', or 'colmap' for wide travel
     seed:int=0,                              # Another seed, other surroundings
     start:float=0.,                          # Where to begin, in seconds
     seconds:float|None=None,                 # How much to use, in seconds; None for all
@@ -681,7 +683,7 @@ def generate_video(
     Sampling(**chosen)  # says what makes no sense before the model is loaded
     video = read_video(input, start, seconds)
     pipeline = model if isinstance(model, ArgusPipeline) else ArgusPipeline.from_pretrained(model, device=device)
-    track = cameras_for(video, cameras, static, fov, progress)
+    track = cameras_for(video, cameras, static, fov, progress, tracker)
     run = Run(pipeline, video, track, sampling_for(pipeline.unet, **chosen), seed, width, paste, level)
     cost, sheet = run.cost(), ContactSheet([0, len(run)//2, len(run) - 1], run.cameras)
     say(progress, f'about {spoken(cost.total)} to go: {cost.codes} panoramas to generate, {cost.writes} frames to write at {run.width}x{run.width//2}')
