@@ -1,10 +1,12 @@
 "Training data: what must never mix, and what must agree."
 import pytest, torch
 from torch.testing import assert_close
-from argus_nb.data import Batch, draw_batch, example_clip, filmed, frame_size, panorama_clip, world_clip
+from argus_nb.data import Batch, VideoClips, draw_batch, example_clip, filmed, frame_size, is_held_out, panorama_clip, read_clip_list, world_clip
+from argus_nb.models import build_models, encode_frames
 from argus_nb.motion import simulate_motion
 from argus_nb.projection import rotate_panorama
 from argus_nb.runtime import InputError, make_generator
+from argus_nb.video import write_video
 from argus_nb.worlds import panorama_names
 
 def test_held_out_material_is_apart():
@@ -47,3 +49,60 @@ def test_batches_shift_target_and_condition_together():
         shifts |= set(batch.target[:, 0, 0, 0, 0].tolist())
     assert len(shifts) == 8
     assert_close(cache['target'], torch.arange(8.).expand(1, 2, 4, 4, 8), msg='drawing a batch changed the cache')
+
+@pytest.fixture(scope='module')
+def own_videos(tmp_path_factory):
+    "Panoramic videos of three seconds as people have them, one flat one, and one that is torn."
+    folder = tmp_path_factory.mktemp('videos')
+    (folder/'deep').mkdir()
+    for n, name in enumerate(('one', 'two', 'deep/three')): write_video(folder/f'{name}.mp4', world_clip(n, 15, size=(32, 64)), 5)
+    write_video(folder/'flat.mp4', torch.rand(15, 3, 48, 64, generator=make_generator(0)), 5)
+    (folder/'torn.mp4').write_bytes(b'\0\0\0\x18ftypmp42')
+    return folder
+
+def test_clips_of_a_folder_are_counted_in_pieces(own_videos):
+    clips = VideoClips(own_videos, seconds=1.)
+    found = [(path.stem, clip) for parts in clips.parts.values() for path, clip in parts]
+    assert sorted(found) == sorted((name, clip) for name in ('one', 'two', 'three', 'flat') for clip in range(3))
+    assert list(clips.broken) == ['torn.mp4']
+
+def test_what_cannot_be_read_is_replaced_by_its_neighbour(own_videos):
+    clips = VideoClips(own_videos, seconds=3.)
+    clips.parts = {False: [(own_videos/'flat.mp4', 0), (own_videos/'one.mp4', 0)], True: []}
+    clip = clips(0, 4, size=(16, 32))
+    assert clip.shape == (4, 3, 32, 64)
+    assert_close(clip, clips(1, 4, size=(16, 32)), rtol=0, atol=0)
+    assert 'twice as wide as high is wanted, got 64x48' in clips.broken['flat.mp4, clip 0']
+    with pytest.raises(InputError, match='no held-out clip can be read'): clips(0, 4, held_out=True)
+
+def test_later_clips_start_later(own_videos):
+    clips = VideoClips(own_videos, seconds=1.)
+    clips.parts = {False: [(own_videos/'one.mp4', 0), (own_videos/'one.mp4', 2)]}
+    truth = world_clip(0, 15, size=(32, 64))
+    for index, start in ((0, 0), (1, 10)):
+        errors = [(clips(index, 4, size=(16, 32)) - truth[s:s + 4]).abs().mean() for s in range(11)]
+        assert min(range(11), key=errors.__getitem__) == start
+
+def test_lists_of_clips(tmp_path):
+    (tmp_path/'list.tsv').write_text('indoor\tabc-1\t4\n\nstreet\tx y\t0\n')
+    assert read_clip_list(tmp_path/'list.tsv') == [('abc-1', 4), ('x y', 0)]
+    (tmp_path/'list.tsv').write_text('indoor\tabc\t1\nindoor abc 2\n')
+    with pytest.raises(InputError, match="line 2: 'category<tab>video_id<tab>clip number' is wanted, got 'indoor abc 2'"): read_clip_list(tmp_path/'list.tsv')
+    with pytest.raises(InputError, match='holds no video'): VideoClips(tmp_path)
+
+def test_a_tenth_of_the_names_is_held_out():
+    share = sum(is_held_out(f'video-{n}') for n in range(5000))/5000
+    assert .08 < share < .12 and is_held_out('video-7') == is_held_out('video-7')
+
+def test_mirrored_cameras_film_the_mirrored_clip():
+    clip = example_clip(0, 2, size=(32, 64))
+    plain, mirrored = (filmed(clip, 0, 1, mirror=m).target for m in (False, True))
+    assert not torch.allclose(plain, mirrored)
+    assert_close(filmed(clip, 0, 2, mirror=True).target, filmed(clip, 0, 2).target, rtol=0, atol=0)  # even cameras do not
+
+def test_cached_latents_shift_as_panoramas_do():
+    torch.manual_seed(0)
+    vae = build_models('tiny').vae
+    panorama = example_clip(2, 1, size=(32, 64))
+    shifted = encode_frames(vae, panorama.roll(24, -1), circular=True)
+    assert_close(shifted, encode_frames(vae, panorama, circular=True).roll(3, -1), atol=1e-4, rtol=0)
