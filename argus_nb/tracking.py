@@ -228,7 +228,7 @@ def track_corners(
     progress:Callable|None=None,     # Called with the frames done and the frames in all
 )->Tracks:                           # All sightings of all corners
     "Follow corners through a video; raises `InputError` when a frame has another shape than the first."
-    tracker, num_frames = _Tracker(max(2, round(fps))), len(frames)
+    tracker, num_frames = _Tracker(max(2, round(fps/4))), len(frames)
     for time, grey in grey_frames(frames, range(num_frames), progress): tracker.add(grey, time == num_frames - 1)
     frame, corner, xy = (np.concatenate(part) for part in zip(*tracker.sightings))
     return Tracks(frame, corner, xy, np.array(tracker.keyframes, int), np.array(tracker.shot), tracker.features, grey.shape)

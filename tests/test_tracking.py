@@ -7,9 +7,9 @@ from argus_nb.cameras import CameraTrack
 from argus_nb.motion import simulate_motion
 from argus_nb.projection import panorama_to_perspective
 from argus_nb.runtime import InputError, make_generator
-from argus_nb.sphere import rotation_angle, rotation_from_euler
+from argus_nb.sphere import panorama_coordinates, perspective_rays, rotation_angle, rotation_from_euler
 from argus_nb.tracking import DEFAULT_FOV, close_loops, estimate_cameras, from_centre, link_keyframes, solve_rotation, star_matches, track_corners
-from argus_nb.worlds import load_panorama, panorama_names, random_world
+from argus_nb.worlds import load_panorama, panorama_names
 
 SIZE, FOV = (135, 240), math.radians(70)
 
@@ -135,6 +135,31 @@ def test_without_pycolmap_there_is_a_line_that_says_so(monkeypatch):
 def test_colmap_says_when_it_finds_nothing():
     pytest.importorskip('pycolmap')
     with pytest.raises(InputError, match="COLMAP found no .* method 'rotation'"): estimate_cameras(torch.full((4, 3, 60, 80), 128, dtype=torch.uint8), 5, method='colmap')
+
+def painted_room(rotations, positions, size=(180, 240), half=(4., 2., 5.)):
+    "A room whose walls are painted with noise, filmed by a camera that walks through it; uint8."
+    paint = torch.nn.functional.interpolate(torch.rand(1, 3, 128, 256, generator=make_generator(0)), scale_factor=4, mode='bicubic').clamp(0, 1)
+    rays = perspective_rays(*size, FOV).double() @ rotations.mT[:, None]
+    far = ((rays.sign()*torch.tensor(half) - positions[:, None, None])/rays).amin(-1, keepdim=True)
+    u, v = panorama_coordinates(positions[:, None, None] + far*rays, tuple(paint.shape[2:]))
+    place = torch.stack([2*u/paint.shape[3] - 1, 2*v/paint.shape[2] - 1], -1).float()
+    return (torch.nn.functional.grid_sample(paint.expand(len(place), -1, -1, -1), place, padding_mode='border', align_corners=False)*255).round().byte()
+
+@pytest.mark.slow
+def test_colmap_follows_a_wide_walk():
+    "Right across a room: rotations and field of view by COLMAP; a black frame is bridged."
+    pytest.importorskip('pycolmap')
+    t = torch.linspace(0, 1, 10).double()
+    rotations = rotation_from_euler(.3 + .4*t, .1*(5*t).sin(), .05*(4*t).cos())
+    frames = painted_room(rotations, torch.stack([2.4*t - 1.2, .3*(3*t).sin(), 1.5*t - 2], 1))
+    frames[4], seen = 0, []
+    track = estimate_cameras(frames, 4, progress=lambda done, total: seen.append((done, total)), method='colmap')
+    off, rest = error(track, rotations), [n for n in range(10) if n != 4]
+    assert off[rest].max() < .3 and off[4] < 3
+    assert (track.fov_x/FOV - 1).abs().max() < .01
+    assert track.confidence[4] == 0 and track.confidence[rest].min() > .5 and '9 of 10 frames placed' in track.source
+    assert seen == [(n + 1, 10) for n in range(10)]
+    assert_close(track.world_from_camera[0], torch.eye(3).double(), atol=1e-9, rtol=0)
 
 def test_floats_and_bytes_agree():
     rotations = rotation_from_euler(torch.linspace(0, .2, 8).double(), torch.zeros(8).double(), torch.zeros(8).double())

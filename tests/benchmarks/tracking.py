@@ -13,7 +13,7 @@ frames (48 to 51), to show the drift: two pan away and come back, one pans on an
 --write stores each row in results/tracking.json as soon as it is there, which notebook 07 shows; rows already stored are
 not measured again unless --again is given, so a run that was broken off goes on where it was. --keep keeps the rendered
 frames for the next time. --speed measures frames a second by the clock, so the machine should have nothing else to do.
---colmap measures `method='colmap'` beside the tracker on wide walks. --media takes a folder of panorama videos, cuts
+--colmap measures both methods on wide walks: through four rooms whose walls are painted with noise, and in two streets. --media takes a folder of panorama videos, cuts
 two clips with different cameras out of each, and prints how well the two agree; nothing of that is stored.
 """
 import argparse, json, math, sys, time
@@ -24,8 +24,8 @@ import torch
 from argus_nb.cameras import CameraTrack
 from argus_nb.motion import simulate_motion
 from argus_nb.projection import panorama_to_perspective
-from argus_nb.runtime import make_generator, run_record, save_json
-from argus_nb.sphere import rotation_angle
+from argus_nb.runtime import InputError, make_generator, run_record, save_json
+from argus_nb.sphere import panorama_coordinates, perspective_rays, rotation_angle, rotation_from_euler
 from argus_nb.tracking import estimate_cameras
 from argus_nb.worlds import load_panorama, panorama_names, random_world
 
@@ -61,7 +61,7 @@ def clips():
     "Name, group, track, and a function that films it."
     kinds, test, out = ('room', 'street', 'landscape'), panorama_names('test'), []
     for n in range(40):
-        walks, kind, seed = n >= 20, kinds[n % 3], 4001 + n
+        walks, kind, seed = n >= 20, kinds[n % 3], 4001 + n + 80*(n >= 20)
         track = shaken(seed, FRAMES, 45 + 55*((7*n) % 20)/19)  # 45 to 100 degrees, in mixed order
         out.append((f"{kind} {seed}, {'walking' if walks else 'standing'}", 'walking' if walks else 'turning', track, lambda s=seed, k=kind, w=walks, t=track: world_clip(s, k, w, t)))
     for n, name in enumerate(test):
@@ -69,6 +69,27 @@ def clips():
     for n, (name, how, sweep, way) in enumerate([(test[3], 'there and back', 80, there_and_back), (test[6], 'there and back', 80, there_and_back),
                                                  (test[0], 'on and on', 150, on_and_on), (test[1], 'once around', 360, on_and_on)]):
         track = sweeping(6001 + n, 300, 65, sweep, way); out.append((f'panorama {name}, {how}', 'drift', track, lambda m=name, t=track: panorama_clip(load_panorama(m), t)))
+    return out
+
+def painted_room(rotations, positions, fov, size, half=(4., 2., 5.), seed=0):
+    "A room whose walls are painted with noise, filmed by a camera that walks through it; uint8."
+    paint = torch.nn.functional.interpolate(torch.rand(1, 3, 128, 256, generator=make_generator(seed)), scale_factor=4, mode='bicubic').clamp(0, 1)
+    rays = perspective_rays(*size, fov).double() @ rotations.mT[:, None]
+    far = ((rays.sign()*torch.tensor(half) - positions[:, None, None])/rays).amin(-1, keepdim=True)  # the nearest wall along each ray
+    u, v = panorama_coordinates(positions[:, None, None] + far*rays, tuple(paint.shape[2:]))
+    place = torch.stack([2*u/paint.shape[3] - 1, 2*v/paint.shape[2] - 1], -1).float()
+    return as_video(torch.nn.functional.grid_sample(paint.expand(len(place), -1, -1, -1), place, padding_mode='border', align_corners=False))
+
+def wide_walks():
+    "Name, track, frames a second and a function that films it: camera paths as wide as the rooms, and a walk down a street."
+    t, out = torch.linspace(0, 1, 16).double(), []
+    for n, (fov, turn, way) in enumerate([(65, .5, (2.4, .3, 1.5)), (80, -.6, (-3., .2, 1.)), (55, .3, (1., -.6, 3.)), (70, .9, (3., .4, -2.))]):
+        R = rotation_from_euler(turn*t - .2, .1*(5*t + n).sin(), .05*(4*t).cos())
+        P = torch.stack([way[0]*(t - .5), way[1]*(3*t).sin(), way[2]*(t - .5)], 1)
+        out.append((f'painted room {n}', CameraTrack(R, math.radians(fov)), 4, lambda a=R, b=P, f=math.radians(fov), s=n: painted_room(a, b, f, (240, 320), seed=s)))
+    for seed in (301, 307):
+        track = simulate_motion(20, 4, make_generator(seed), fov_x=math.radians(70))
+        out.append((f'street {seed}, walking far', track, 4, lambda s=seed, k=track: as_video(random_world(s, 'street').render_perspective(torch.arange(20)/4, k.world_from_camera, k.fov_x, (270, 480)))))
     return out
 
 def filmed(name, film, folder):
@@ -82,9 +103,9 @@ def errors(estimate, track):
     "Angle of each frame's rotation error in degrees; (T,)"
     return rotation_angle(estimate.world_from_camera.mT @ track.relative_to_first().world_from_camera).rad2deg()
 
-def measure(track, frames, **options):
+def measure(track, frames, fps=FPS, **options):
     "Errors of one clip in degrees and per cent, and seconds of processor time a frame."
-    start = time.process_time(); estimate = estimate_cameras(frames, FPS, **options); seconds = time.process_time() - start
+    start = time.process_time(); estimate = estimate_cameras(frames, fps, **options); seconds = time.process_time() - start
     error, fov = errors(estimate, track), 100*(estimate.fov_x/track.fov_x - 1)
     return dict(median=error.median().item(), largest=error.max().item(), last=error[-1].item(), fov_percent=fov.abs().median().item(),
                 fov_found='assumed' not in estimate.source, remarks=estimate.source, ms=1e3*seconds/len(frames), frames=len(frames))
@@ -92,8 +113,8 @@ def measure(track, frames, **options):
 def stored(): return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
 def store(**parts):
-    "Put parts into the record; what is in it stays, but the command and the date are those of now."
-    save_json(RESULTS, stored() | run_record(size=list(SIZE), fps=FPS) | parts)
+    "Put parts into the record; what is in it stays, but the date and versions are those of now."
+    save_json(RESULTS, stored() | run_record(size=list(SIZE), fps=FPS) | dict(command='tracking.py --write; the same with --speed, --colmap') | parts)
 
 def summary(rows):
     for group in ('turning', 'walking', 'panorama', 'drift'):
@@ -121,6 +142,17 @@ def measure_speed(args):
         rows.append(dict(clip=name, frames=len(frames), frames_per_second=len(frames)/seconds)); print(f"{name:42} {len(frames)/seconds:6.1f} frames a second", flush=True)
     if args.write: store(speed=rows)
 
+def measure_colmap(args):
+    rows = []
+    for name, track, fps, film in wide_walks():
+        frames = filmed(name, film, args.keep)
+        for method in ('rotation', 'colmap'):
+            try: row = measure(track, frames, fps, method=method)
+            except InputError as error: row = dict(remarks=str(error))
+            rows.append(dict(clip=name, method=method) | row)
+            print(f"{name:26} {method:9}" + (f" {row['median']:7.3f} {row['largest']:7.3f} {row['fov_percent']:6.2f}" if 'median' in row else '') + f"  {row['remarks']}", flush=True)
+    if args.write: store(colmap=rows)
+
 def measure_media(args):
     "Two cameras in one video agree up to how they were turned, whatever the video's own camera did."
     from argus_nb.video import read_video
@@ -144,8 +176,9 @@ def main():
     parser.add_argument('--write', action='store_true', help='store the rows in results/tracking.json')
     parser.add_argument('--again', action='store_true', help='measure stored rows anew')
     parser.add_argument('--speed', action='store_true', help='measure frames a second by the clock')
+    parser.add_argument('--colmap', action='store_true', help='measure both methods on wide walks')
     parser.add_argument('--media', metavar='FOLDER', help='panorama videos to cut clips from; printed only')
     args = parser.parse_args()
-    (measure_media if args.media else measure_speed if args.speed else measure_all)(args)
+    (measure_media if args.media else measure_speed if args.speed else measure_colmap if args.colmap else measure_all)(args)
 
 if __name__ == '__main__': main()
