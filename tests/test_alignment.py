@@ -1,5 +1,5 @@
 "Alignment, pasting and stitching: signs, streams, agreement with the projection everywhere on the sphere, faults."
-import math
+import math, weakref
 
 import pytest
 import torch
@@ -199,6 +199,48 @@ def test_what_is_seldom_there_is_forgotten():
     for n in range(9): video[n, :, :, 7*n:7*n + 14] = torch.tensor([.9, .1, .6])[:, None, None]  # every place is hidden twice in nine
     errors = [(stitch_frames(video, still, SIZE, passes=p)[0] - .4).abs()[feathered_mask((48, 64), torch.eye(3), 1.2, SIZE).expand(1, 3, -1, -1)[0] > 0].max() for p in (1, 2, 4)]
     assert errors[0] > .1 and errors[1] < .6*errors[0] and errors[2] < .2*errors[0]
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 99), passes=st.sampled_from([1, 2, 3]), times=st.integers(1, 3))
+def test_stitching_knows_no_order_and_no_number_of_frames(seed, passes, times):
+    "A clip shuffled, or shown several times over, gives the same picture."
+    random = make_generator(seed)
+    track = simulate_motion(4, 1, random, fov_x=1.2)
+    video, order = torch.rand(4, 3, 6, 8, generator=random), torch.randperm(4*times, generator=random) % 4
+    once, seen = stitch_frames(video, track, (24, 48), passes=passes)
+    again, seen_again = stitch_frames(video[order], track[order.tolist()], (24, 48), passes=passes)
+    assert torch.equal(seen, seen_again)
+    assert_close(again, once, atol=1e-4, rtol=0)
+
+
+class Watched(Lazy):
+    "Frames that are copied when asked for; counts how many of the copies are still alive."
+    def __init__(self, frames): super().__init__(frames); self.alive, self.most_alive = weakref.WeakSet(), 0
+    def __getitem__(self, index):
+        frame = super().__getitem__(index).clone()
+        self.alive.add(frame); self.most_alive = max(self.most_alive, len(self.alive))
+        return frame
+
+
+@pytest.mark.parametrize('times', [1, 10])
+def test_stitching_keeps_no_frame(frames, cameras, times):
+    "Memory does not depend on the number of frames: the one at hand and the one before it."
+    watched = Watched(frames.repeat(times, 1, 1, 1))
+    stitch_frames(watched, cameras[list(range(6))*times], SIZE, passes=2)
+    assert watched.most == 1 and watched.most_alive <= 2
+
+
+@settings(max_examples=25, deadline=None)
+@given(yaw=angles, pitch=st.floats(-1.5, 1.5), roll=angles, error=st.floats(0, .05))
+def test_wander_does_not_depend_on_where_the_map_is_turned(yaw, pitch, roll, error):
+    track = CameraTrack.from_euler(torch.tensor([0., .3, .5]), torch.tensor([.1, 0., -.1]), 0., .9)
+    estimate = track.world_from_camera.clone(); estimate[1] = rotation_from_euler(error, 0., 0.) @ estimate[1]
+    estimate = CameraTrack(estimate, track.fov_x)
+    here, there = (wander(track, SIZE, e) for e in (estimate, estimate.rotated(rotation_from_euler(yaw, pitch, roll))))
+    assert there == pytest.approx(here, rel=1e-6, abs=1e-8)
+    assert here < 1e-6 if error == 0 else here < wander(track, SIZE)/3
+    if error > 1e-3: assert here > .1*error*SIZE[1]/(2*math.pi)
 
 
 # --- Levelling and faults ------------------------------------------------------------------------------------------
