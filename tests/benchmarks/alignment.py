@@ -76,7 +76,7 @@ def wandering():
     return rows
 
 
-def levelling(clips=60, seconds=10, fps=5):
+def levelling(clips=600, seconds=10, fps=5):
     "Tilt of the panorama in the first camera's frame and after levelling, in degrees: median and 90th percentile, by how far the hand turned."
     pairs = []
     for seed in range(clips):
