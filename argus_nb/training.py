@@ -394,8 +394,8 @@ def stage_record(
 RECIPE = dict(
     autoencoder=[dict(steps=400, worlds=400, lr=1.2e-4, decay=.6, perceptual=.01, crop=[128, 128], frames=4, lengths=[1, 2, 4])],
     image_encoder=dict(steps=600, batch=24, lr=1e-3),
-    pictures=dict(examples=1300, frames=1, cameras=2, batch=16, steps=800, lr=1e-3, decay=.3),
-    videos=dict(examples=80, frames=16, cameras=1, batch=1, steps=280, lr=6e-4, decay=.7),
+    pictures=dict(examples=800, frames=1, cameras=2, batch=16, steps=700, lr=1e-3, decay=.3),
+    videos=dict(examples=50, frames=16, cameras=1, batch=1, steps=220, lr=6e-4, decay=.7),
 )
 
 def train_nano(
