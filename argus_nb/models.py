@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['PRESETS', 'ANCHOR', 'LIFT', 'GAIN', 'CLIP_MEAN', 'CLIP_STD', 'PACKAGED', 'HUB', 'PARTS', 'preset', 'build_vae',
            'build_unet', 'build_image_encoder', 'build_scheduler', 'Models', 'build_models', 'count_parameters',
-           'silence_branches', 'start_as_thumbnail', 'circular_width', 'encode_frames', 'clip_input', 'embed_frames',
-           'save_models', 'locate_model', 'stored_shapes', 'wanted_shapes', 'check_fit', 'load_part', 'load_models']
+           'silence_branches', 'start_as_thumbnail', 'circular_width', 'encode_frames', 'balance_latents', 'clip_input',
+           'embed_frames', 'save_models', 'locate_model', 'stored_shapes', 'wanted_shapes', 'check_fit', 'load_part',
+           'load_models']
 
 # %% ../nbs/12_models.ipynb #a9d4d797
 import contextlib, json, math
@@ -229,6 +230,20 @@ def encode_frames(
             posterior = vae.encode(part.to(vae.device, vae.dtype)*2 - 1).latent_dist
             parts.append(posterior.sample(generator) if sample else posterior.mode())
     return torch.cat(parts)
+
+# %% ../nbs/12_models.ipynb #2a2b5b6b
+@torch.no_grad()
+def balance_latents(
+    vae:AutoencoderKLTemporalDecoder, # Autoencoder, changed in place
+    latents:Tensor,                   # Typical latents of it, not scaled; (N, C, h, w)
+)->Tensor:                            # What each channel was multiplied by; (C,)
+    "Give every latent channel unit variance, without changing what the autoencoder does."
+    factor = 1/latents.std((0, 2, 3))
+    channels = len(factor)
+    vae.quant_conv.weight[:channels] *= factor[:, None, None, None]; vae.quant_conv.bias[:channels] *= factor
+    vae.quant_conv.bias[channels:] += 2*factor.log()  # the posterior's logarithmic variance
+    vae.decoder.conv_in.weight /= factor[:, None, None]
+    return factor
 
 # %% ../nbs/12_models.ipynb #7718037b
 CLIP_MEAN, CLIP_STD = (.48145466, .4578275, .40821073), (.26862954, .26130258, .27577711)

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from .data import Batch, build_cache, draw_batch, example_clip, panorama_clip, world_clip
 from .diffusion import added_time_ids, append_axes, denoise, sample_sigma
 from .loss import edm_loss, feature_distance
-from .models import Models, build_image_encoder, build_scheduler, build_unet, build_vae, clip_input, encode_frames, preset as preset_of, save_models, silence_branches, start_as_thumbnail
+from .models import Models, balance_latents, build_image_encoder, build_scheduler, build_unet, build_vae, clip_input, encode_frames, preset as preset_of, save_models, silence_branches, start_as_thumbnail
 from .motion import random_fov
 from .projection import panorama_to_perspective, rotate_panorama
 from .runtime import check, make_generator, run_record, save_json, write_beside
@@ -304,6 +304,7 @@ def train_autoencoder(
     log = fit(stage, lambda step, generator: autoencoder_loss(stage, pool, generator, worlds=worlds, **options), steps, folder,
               lr=lr, decay=decay, weight_decay=0., betas=(.9, .99), ema_decay=.99, seed=seed, precision=precision, progress=progress)
     stage.eval().requires_grad_(False)
+    balance_latents(stage.vae, encode_frames(stage.vae, pool[::4, 0].float()/255, circular=True))
     stage.vae.register_to_config(scaling_factor=round(1/encode_frames(stage.vae, pool[::4, 0].float()/255, circular=True).std().item(), 5))
     if PartialState().is_main_process: save_json(folder/'log.json', run_record(stage='autoencoder', seed=seed, steps=steps, worlds=worlds, lr=lr, precision=precision, **options, log=log))
     return stage
