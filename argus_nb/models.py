@@ -285,8 +285,8 @@ def save_models(
     folder = Path(folder)
     for name in PARTS:
         part = getattr(models, name); kept = part.dtype
-        (part.to(dtype) if dtype else part).save_pretrained(folder/name, safe_serialization=True)
-        part.to(kept)
+        (torch.nn.Module.to(part, dtype) if dtype else part).save_pretrained(folder/name, safe_serialization=True)
+        torch.nn.Module.to(part, kept)  # not diffusers' own, which warns that some of its modules prefer float32
     models.scheduler.save_pretrained(folder/'scheduler')
     save = dict(_class_name='ArgusPipeline', _diffusers_version='0.30.0') | {n: [c.__module__.split('.')[0], c.__name__] for n, c in PARTS.items()}
     (folder/'model_index.json').write_text(json.dumps(save | {'scheduler': ['diffusers', 'EulerDiscreteScheduler']}, indent=1) + '\n')
