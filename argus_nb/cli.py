@@ -340,12 +340,13 @@ def add_train(
     commands:argparse._SubParsersAction,  # What `add_subparsers` gave
 )->None:
     "Declare `argus train`."
-    p = commands.add_parser('train', usage='argus train FOLDER [options]', help='train a model of your own, from nothing',
-        description='Train a model from nothing, on worlds and photographs that come with the package. Stop it at will: the same command goes on.')
+    p = commands.add_parser('train', usage='argus train FOLDER [options]', help='train a model of your own',
+        description='Train a model, from nothing or from another one, on worlds and photographs that come with the package. Stop it at will: the same command goes on.')
     p.set_defaults(run=train)
     p.add_argument('FOLDER', type=Path, help='everything goes here; the finished model is FOLDER/model')
     p.add_argument('--videos', type=existing_folder, metavar='DIR', help='train on the 360 degree videos in this folder instead')
     p.add_argument('--clips', type=existing_file, metavar='FILE', help='which clips of them: lines of category, video_id and clip, separated by tabs')
+    p.add_argument('--start', metavar='MODEL', help='begin with this model (nano, or a folder): keep its autoencoder, train its denoiser further')
     p.add_argument('--effort', type=effort, default=1., metavar='X', help='X times the steps and examples of the recipe (default: 1)')
     p.add_argument('--seed', type=seed_number, default=0, metavar='N', help='of all randomness (default: 0)')
 
@@ -370,14 +371,16 @@ def train(
 )->None:
     "Run `argus train`."
     from argus_nb.data import VideoClips
+    from argus_nb.models import locate_model
     from argus_nb.training import RECIPE, train_nano
     if args.clips and not args.videos: raise Mistake('--clips says which clips of --videos DIR to take, but there is no --videos')
     recipe = scaled_recipe(RECIPE, args.effort)
     own = dict(videos=str(args.videos), clips=args.clips and str(args.clips)) if args.videos else {}
+    if args.start: own['start'] = args.start; locate_model(args.start)
     settled(args.FOLDER, dict(effort=args.effort, seed=args.seed, recipe=recipe) | own)
     clips = VideoClips(args.videos, args.clips) if args.videos else None
     print(f'training in {args.FOLDER}; Ctrl-C stops, the same command goes on', file=sys.stderr)
-    train_nano(args.FOLDER, recipe=recipe, seed=args.seed, clip_of=clips, diary=True)
+    train_nano(args.FOLDER, recipe=recipe, seed=args.seed, start=args.start, clip_of=clips, diary=True)
     for name, why in clips.broken.items() if clips else (): print(f'left out: {name} ({why})', file=sys.stderr)
     show({'model': args.FOLDER/'model', 'use it': f"argus generate INPUT OUTPUT --model {args.FOLDER/'model'}"})
 

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['RECIPE', 'step_generator', 'learning_rate', 'save_checkpoint', 'my_share', 'Objective', 'Diary', 'fit', 'random_tilt',
            'frame_pool', 'draw_crops', 'Surroundings', 'ask_surroundings', 'AutoencoderStage', 'autoencoder_loss',
-           'train_autoencoder', 'train_image_encoder', 'denoiser_loss', 'train_denoiser', 'stage_record', 'train_nano']
+           'train_autoencoder', 'train_image_encoder', 'denoiser_loss', 'train_denoiser', 'stage_record',
+           'train_encoders', 'train_nano']
 
 # %% ../nbs/14_training.ipynb #6ac41e70
 import json, math, time
@@ -19,7 +20,7 @@ from tqdm.auto import tqdm
 from .data import Batch, build_cache, draw_batch, example_clip, panorama_clip, world_clip
 from .diffusion import added_time_ids, append_axes, denoise, sample_sigma
 from .loss import edm_loss, feature_distance
-from .models import Models, balance_latents, build_image_encoder, build_scheduler, build_unet, build_vae, clip_input, encode_frames, preset as preset_of, save_models, silence_branches, start_as_thumbnail
+from .models import Models, balance_latents, build_image_encoder, build_scheduler, build_unet, build_vae, clip_input, encode_frames, load_models, preset as preset_of, save_models, silence_branches, start_as_thumbnail
 from .motion import random_fov
 from .projection import panorama_to_perspective, rotate_panorama
 from .runtime import check, make_generator, run_record, save_json, write_beside
@@ -127,7 +128,7 @@ def fit(
     path = Path(folder)/'checkpoint.pt'; path.parent.mkdir(parents=True, exist_ok=True)
     module.to(engine.device)
     average = {n: p.detach().clone() for n, p in module.named_parameters()}
-    optimizer = torch.optim.AdamW(module.parameters(), lr=lr, betas=betas, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
     first, log, spent = 0, [], 0.
     if path.exists():
         state = torch.load(path, weights_only=True, map_location=engine.device)
@@ -148,7 +149,7 @@ def fit(
         norm = engine.clip_grad_norm_(module.parameters(), clip_norm)
         optimizer.step(); optimizer.zero_grad(set_to_none=True)
         rate = min(ema_decay, (1 + step)/(10 + step))
-        for name, parameter in module.named_parameters(): average[name].lerp_(parameter.detach(), 1 - rate)
+        torch._foreach_lerp_(list(average.values()), [p.detach() for p in module.parameters()], 1 - rate)
         if step % 10 == 0:
             log.append(dict(step=step, loss=engine.reduce(loss.detach(), 'mean').item(), norm=norm.item(), **numbers))
             bar.set_postfix(loss=f"{log[-1]['loss']:.4f}", **{k: f'{v:.3g}' for k, v in numbers.items()})
@@ -395,38 +396,50 @@ def stage_record(
 RECIPE = dict(
     autoencoder=[dict(steps=400, worlds=400, lr=1.2e-4, decay=.6, perceptual=.01, crop=[128, 128], frames=4, lengths=[1, 2, 4])],
     image_encoder=dict(steps=600, batch=24, lr=1e-3),
-    pictures=dict(examples=800, frames=1, cameras=2, batch=16, steps=700, lr=1e-3, decay=.3),
-    videos=dict(examples=50, frames=16, cameras=1, batch=1, steps=220, lr=6e-4, decay=.7),
+    pictures=dict(examples=1000, frames=1, cameras=2, mirror=True, batch=16, steps=2000, lr=1e-3, decay=.5),
+    videos=dict(examples=120, frames=16, cameras=1, mirror=False, batch=1, steps=1800, lr=5e-4, decay=.7),
 )
+
+def train_encoders(
+    folder:Path,              # Folder of the run
+    preset:str,               # Sizes of the networks
+    recipe:dict,              # Lengths of the stages
+    seed:int=0,               # Of everything
+    clip_of:Callable|None=None, # Gives clips, see `train_nano`
+    progress:bool=True,       # Show bars
+)->Models:                    # Trained autoencoder and image encoder, untrained denoiser
+    "The stages before the denoiser."
+    stage = None
+    for number, r in enumerate(recipe['autoencoder']):
+        stage = train_autoencoder(folder/f'autoencoder_{number}', preset, seed=seed + number, stage=stage, pool_file=folder/'pool.pt', clip_of=clip_of, progress=progress, **r)
+    train_image_encoder(folder/'image_encoder', stage.surroundings, torch.load(folder/'pool.pt', weights_only=True), recipe['autoencoder'][0]['worlds'], seed=seed, progress=progress, **recipe['image_encoder'])
+    torch.manual_seed(seed + 1)
+    return Models(stage.vae, silence_branches(build_unet(preset)), stage.surroundings.image_encoder, build_scheduler())
 
 def train_nano(
     folder:str|Path,          # Everything goes here: checkpoints, caches, logs, and the finished model in `model`
     preset:str='nano',        # Sizes of the networks
     recipe:dict=RECIPE,       # Lengths of the stages
     seed:int=0,               # Of everything
+    start:str|Path|None=None, # A finished model whose autoencoder and image encoder are kept and whose denoiser is trained further; from nothing when None
     clip_of:Callable|None=None, # Gives clips, called like `example_clip`: a `VideoClips`, say; worlds and panoramas when None
     diary:bool=False,         # Write TensorBoard files
     progress:bool=True,       # Show bars
 )->Models:                    # The finished model
-    "Train nano from nothing; run again with the same folder to go on after an interruption."
+    "Train nano; run again with the same folder to go on after an interruption."
     folder, p = Path(folder), preset_of(preset)
-    stage = None
-    for number, r in enumerate(recipe['autoencoder']):
-        stage = train_autoencoder(folder/f'autoencoder_{number}', preset, seed=seed + number, stage=stage, pool_file=folder/'pool.pt', clip_of=clip_of, progress=progress, **r)
-    train_image_encoder(folder/'image_encoder', stage.surroundings, torch.load(folder/'pool.pt', weights_only=True), recipe['autoencoder'][0]['worlds'], seed=seed, progress=progress, **recipe['image_encoder'])
-    vae, image_encoder = stage.vae, stage.surroundings.image_encoder
-    torch.manual_seed(seed + 1)
-    unet = silence_branches(build_unet(preset))
+    begun = load_models(start) if start else train_encoders(folder, preset, recipe, seed, clip_of, progress)
+    vae, unet, image_encoder = begun.vae, begun.unet.requires_grad_(True), begun.image_encoder
     for number, name in enumerate(('pictures', 'videos')):
         r = dict(recipe[name])
-        examples, frames, cameras = r.pop('examples'), r.pop('frames'), r.pop('cameras')
+        examples, frames, cameras, mirror = (r.pop(key) for key in ('examples', 'frames', 'cameras', 'mirror'))
         with PartialState().main_process_first(), tqdm(total=examples, desc=f'latents for {name}', disable=not progress) as bar:
-            cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras, first=100_000*number, size=p['size'], clip_of=clip_of or example_clip, progress=lambda _: bar.update())
+            cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras, first=100_000*number, size=p['size'], clip_of=clip_of or example_clip, mirror=mirror, progress=lambda _: bar.update())
         context = dict(context=.3, known=p['overlap']) if name == 'videos' else {}
         train_denoiser(unet, cache, vae.config.scaling_factor, folder/name, seed=seed + 1 + number, diary=diary, progress=progress, **r, **context)
     models = Models(vae, unet, image_encoder, build_scheduler(sigma_max=80.))
     if not PartialState().is_main_process: return models
     save_models(models, folder/'model', dtype=torch.float16)
-    names = [f'autoencoder_{n}' for n in range(len(recipe['autoencoder']))] + ['image_encoder', 'pictures', 'videos']
-    save_json(folder/'nano_training.json', run_record(seed=seed, stages={name: stage_record(folder/name) for name in names}))
+    names = [] if start else [f'autoencoder_{n}' for n in range(len(recipe['autoencoder']))] + ['image_encoder']
+    save_json(folder/'nano_training.json', run_record(seed=seed, start=start and str(start), stages={name: stage_record(folder/name) for name in names + ['pictures', 'videos']}))
     return models
