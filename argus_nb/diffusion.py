@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'append_axes', 'precondition', 'denoise', 'added_time_ids', 'noise_mean', 'sample_sigma', 'karras_sigmas',
-           'euler_step', 'guided_denoise', 'sample']
+           'euler_step', 'guided_denoise', 'sample', 'look_ahead']
 
 # %% ../nbs/10_diffusion.ipynb #b8646b0a
 import math
@@ -125,3 +125,16 @@ def sample(
     for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:]):
         x = euler_step(x, estimate(x, sigma[None]), sigma, sigma_next)
     return x
+
+# %% ../nbs/10_diffusion.ipynb #c3f1a7d2
+def look_ahead(
+    estimate:Tensor,     # Denoised estimate at level sigma
+    before:Tensor|None,  # The one at the level before; None at the first step
+    sigma_before:Tensor, # That level, a scalar
+    sigma:Tensor,        # This level
+    sigma_next:Tensor,   # The next, lower one
+)->Tensor:               # What an Euler step should be taken with
+    "Second-order multistep estimate (DPM-Solver++ 2M; Lu et al. 2022); the estimate itself at the first step and at the last."
+    if before is None or sigma_next == 0: return estimate
+    h, h_before = (sigma/sigma_next).log(), (sigma_before/sigma).log()
+    return estimate + h/(2*h_before)*(estimate - before)
