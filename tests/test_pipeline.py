@@ -58,13 +58,13 @@ def plain_embeddings(models, frames):
     mean, std = torch.tensor([.48145466, .4578275, .40821073]), torch.tensor([.26862954, .26130258, .27577711])
     return models.image_encoder((image - mean[:, None, None])/std[:, None, None]).image_embeds[None]
 
-def plain_sampler(models, condition, embeddings, noise, steps, guidance, roll, strength=.02, fps=5., bucket=127.):
+def plain_sampler(models, condition, embeddings, noise, steps, guidance, roll, strength=.02, fps=5., bucket=127., multistep=False):
     "v-prediction, Euler, Karras: every formula written out; rolled by index, not by torch.roll. (Two steps, 700 to 0.002, would cost float32 four digits.)"
     ids = torch.tensor([[fps - 1, bucket, strength]])
     levels = [(700**(1/7) + (i/(steps - 1) if steps > 1 else 0)*(.002**(1/7) - 700**(1/7)))**7 for i in range(steps)] + [0.]
     width = noise.shape[-1]
     turn = lambda a, by: a[..., [(j - by)%width for j in range(width)]]
-    x, turned = noise*math.sqrt(700**2 + 1), 0
+    x, turned, last = noise*math.sqrt(700**2 + 1), 0, None
     for i in range(steps):
         s, below = levels[i], levels[i + 1]
         def v(cond, emb): return models.unet(torch.cat([x/math.sqrt(s*s + 1), turn(cond, turned)], 2), torch.tensor(.25*math.log(s)), emb, ids).sample
@@ -73,21 +73,23 @@ def plain_sampler(models, condition, embeddings, noise, steps, guidance, roll, s
             nothing = v(torch.zeros_like(condition), torch.zeros_like(embeddings))
             output = nothing + guidance*(output - nothing)
         estimate = x/(s*s + 1) - s/math.sqrt(s*s + 1)*output
-        x = x + (x - estimate)/s*(below - s)
+        flat = turn(estimate, -turned)
+        if multistep and i and below: estimate = turn(flat + math.log(s/below)/(2*math.log(levels[i - 1]/s))*(flat - last), turned)
+        x, last = x + (x - estimate)/s*(below - s), flat
         if roll and i < steps - 1: x, turned = turn(x, width//4), turned + width//4
     return turn(x, -turned)
 
 def plain_condition(models, panorama, mask, noise, strength):
     return models.vae.encode(panorama*2 - 1 + strength*noise*mask).latent_dist.mean[None]
 
-@pytest.mark.parametrize('guidance, roll, steps', [(1, False, 3), (3., False, 4), (1, True, 6), (2.5, True, 3)])
+@pytest.mark.parametrize('guidance, roll, steps, solver', [(1, False, 3, 'euler'), (3., False, 4, 'euler'), (1, True, 6, 'euler'), (2.5, True, 3, 'euler'), (2., True, 6, 'multistep')])
 @torch.no_grad()
-def test_equals_a_plain_implementation(models, pipeline, clip, guidance, roll, steps):
+def test_equals_a_plain_implementation(models, pipeline, clip, guidance, roll, steps, solver):
     frames, _, panorama, mask = (c[:3] for c in clip)
     noise = normal(1, 3, 4, 4, 8, seed=1)
-    expected = plain_sampler(models, plain_condition(models, panorama, mask, 0, 0), plain_embeddings(models, frames), noise, steps, guidance, roll)
+    expected = plain_sampler(models, plain_condition(models, panorama, mask, 0, 0), plain_embeddings(models, frames), noise, steps, guidance, roll, multistep=solver == 'multistep')
     latents = pipeline(frames, panorama=panorama, mask=mask, latents=noise, num_inference_steps=steps, guidance_scale=guidance,
-                       roll=roll, noise_aug=False, preset='release', output_type='latent')
+                       roll=roll, solver=solver, noise_aug=False, preset='release', output_type='latent')
     assert latents.shape == (1, 3, 4, 4, 8) and latents.dtype == torch.float32
     assert_close(latents, expected, atol=1e-4, rtol=1e-4)
 
@@ -177,6 +179,67 @@ def test_progress_counts_denoising_steps(pipeline, clip):
     pipeline(frames, cameras, num_inference_steps=2, guidance_scale=1., window=3, overlap=1, progress=lambda *a: told.append(a))
     assert told == [('generate', n + 1, 4) for n in range(4)]
 
+# -- what may be chosen -----------------------------------------------------------------------------------------------
+
+@torch.no_grad()
+def test_the_multistep_solver_is_the_one_of_diffusers(models, pipeline, clip):
+    from diffusers import DPMSolverMultistepScheduler
+    frames, _, panorama, mask = (c[:3] for c in clip)
+    noise, condition, embeddings = normal(1, 3, 4, 4, 8, seed=1), plain_condition(models, clip[2][:3], 0, 0, 0), plain_embeddings(models, clip[0][:3])
+    ours = pipeline(frames, panorama=panorama, mask=mask, latents=noise, noise_aug=False, num_inference_steps=6, solver='multistep', guidance_scale=1., roll=False, output_type='latent')
+    theirs = DPMSolverMultistepScheduler(algorithm_type='dpmsolver++', solver_order=2, prediction_type='sample', final_sigmas_type='zero')
+    theirs.set_timesteps(6)
+    models.scheduler.set_timesteps(6)
+    theirs.sigmas = models.scheduler.sigmas  # theirs scales noise and signal: x/sqrt(s^2 + 1) stands for our x
+    x = noise*math.sqrt(700**2 + 1)/math.sqrt(models.scheduler.sigmas[0]**2 + 1)
+    for t, sigma in zip(theirs.timesteps, models.scheduler.sigmas):
+        s = float(sigma)
+        output = models.unet(torch.cat([x, condition], 2), torch.tensor(.25*math.log(s)), embeddings, torch.tensor([[4., 127., .02]])).sample
+        x = theirs.step(x/math.sqrt(s*s + 1) - s/math.sqrt(s*s + 1)*output, t, x).prev_sample
+    assert_close(ours, x, atol=1e-3, rtol=1e-3)
+
+@torch.no_grad()
+def test_guidance_between_two_levels_and_the_influence_of_the_input(models, pipeline, clip):
+    frames, _, panorama, mask = (c[:2] for c in clip)
+    common = dict(panorama=panorama, mask=mask, latents=normal(1, 2, 4, 4, 8, seed=2), noise_aug=False, num_inference_steps=3, output_type='latent')
+    call = lambda **options: pipeline(frames, **common | options)
+    assert_close(call(guidance_scale=3., guided=(1e4, 1e5)), call(guidance_scale=1.), atol=1e-4, rtol=1e-4)
+    assert_close(call(guidance_scale=3., guided=(0., 1e4)), call(guidance_scale=3.))
+    assert (call(guidance_scale=3., guided=(1., 100.)) - call(guidance_scale=3.)).abs().max() > 1e-3
+    nothing = dict(common, panorama=torch.rand(2, 3, 32, 64, generator=generator(8)))
+    assert_close(call(strength=0.), pipeline(frames, **nothing, strength=0.), atol=1e-4, rtol=1e-4)
+    assert_close(call(guidance_scale=2., strength=.5), call(guidance_scale=1.), atol=1e-4, rtol=1e-4)
+
+@torch.no_grad()
+@pytest.mark.parametrize('frames, window', [(5, 5), (5, 3)])
+def test_known_first_panoramas_stand_and_the_rest_goes_on_from_them(models, pipeline, clip, frames, window):
+    given, _, panorama, mask = (c[:frames] for c in clip)
+    known, noise, scale = uniform(2, 3, 32, 64, seed=5), normal(1, frames, 4, 4, 8, seed=4), models.vae.config.scaling_factor
+    before = plain_condition(models, known, 0, 0, 0)
+    condition = torch.cat([before, plain_condition(models, panorama[2:window], 0, 0, 0)], 1)
+    expected = plain_sampler(models, condition, plain_embeddings(models, given[:window]), noise[:, :window], 3, 2., True)
+    latents = pipeline(given, panorama=panorama, mask=mask, context=known, latents=noise, window=window, overlap=1, num_inference_steps=3, guidance_scale=2., noise_aug=False, output_type='latent')
+    assert_close(latents[:, :2], before*scale, atol=1e-5, rtol=1e-5)
+    last = window if window == frames else window - 1  # the window's last frame is mixed with the next one's
+    assert_close(latents[:, 2:last], expected[:, 2:last], atol=2e-4, rtol=1e-4)
+
+def test_a_callback_sees_each_step_and_may_change_it(pipeline, clip, capsys):
+    frames, cameras, *_ = clip
+    seen, common = [], dict(num_inference_steps=2, guidance_scale=1., window=3, overlap=1, output_type='latent')
+    def watch(pipe, step, level, state): seen.append((pipe is pipeline, step, tuple(state['latents'].shape))); return {'latents': torch.zeros_like(state['latents'])}
+    assert pipeline(frames, cameras, callback_on_step_end=watch, **common).abs().max() == 0
+    assert seen == [(True, n, (1, 3, 4, 4, 8)) for n in (0, 1, 0, 1)]
+    assert '4/4' in capsys.readouterr().err  # diffusers' bar
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline(frames, cameras, callback_on_step_end=lambda *_: None, **common)
+    pipeline.set_progress_bar_config()
+    assert 'it/s' not in capsys.readouterr().err
+
+def test_cancelling_from_a_callback_is_at_once(pipeline, clip):
+    frames, cameras, *_ = clip
+    def stop(pipe, step, level, state): raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): pipeline(frames, cameras, num_inference_steps=2, callback_on_step_end=stop)
+
 def test_size_may_differ_from_the_models_own(pipeline, clip):
     frames, cameras, *_ = clip
     assert pipeline(frames[:1], cameras[:1], size=(48, 96), num_inference_steps=1, guidance_scale=1.).shape == (1, 3, 48, 96)
@@ -217,7 +280,12 @@ def test_a_scheduler_of_another_kind_is_refused(models):
     (dict(window=4, overlap=4), 'overlap must be smaller than the window'),
     (dict(num_inference_steps=0), 'num_inference_steps must be at least 1'),
     (dict(output_type='pil'), "output_type must be 'pt' or 'latent'"),
-    (dict(preset='old'), "preset must be 'release' or None"),
+    (dict(preset='old'), "preset must be release, fast, best or None, got 'old'"),
+    (dict(solver='heun'), "solver must be 'euler' or 'multistep', got 'heun'"),
+    (dict(strength=1.5), 'strength must lie between 0 and 1'),
+    (dict(guided=(3., 1.)), 'guided must be a lower and an upper noise level'),
+    (dict(context=torch.zeros(1, 3, 16, 32)), 'context must have shape'),
+    (dict(context=torch.zeros(4, 3, 32, 64)), 'context must be at least one frame and fewer than a window has, got 4'),
 ])
 def test_mistakes_are_named_before_any_work(pipeline, clip, change, message):
     with pytest.raises(InputError, match=message): pipeline.stream(**dict(frames=clip[0], cameras=clip[1]) | change)
