@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SEAMS', 'decode_plain', 'blend_weights', 'ramp_weights', 'decode_blended', 'decode_circular', 'decode_around',
-           'seam_discontinuity', 'check_seam', 'decode']
+           'seam_discontinuity', 'pole_spread', 'calm_poles', 'check_seam', 'decode']
 
 # %% ../nbs/15_decoding.ipynb #ce6dfd04
 import torch
@@ -89,6 +89,24 @@ def seam_discontinuity(
     across = (p[..., 0] - p[..., -1]).abs().mean()
     beside = ((p[..., 1] - p[..., 0]).abs().mean() + (p[..., -1] - p[..., -2]).abs().mean())/2
     return float((across + 1e-3)/(beside + 1e-3))
+
+# %% ../nbs/15_decoding.ipynb #f2a96c03
+def pole_spread(
+    panorama:Tensor,  # Panoramas in [0, 1]; (..., H, W)
+)->float:             # 0 where each pole has one colour
+    "Mean standard deviation along the first and the last row."
+    return float(panorama.double()[..., [0, -1], :].std(-1, correction=0).mean())
+
+# %% ../nbs/15_decoding.ipynb #c47d1e28
+def calm_poles(
+    panorama:Tensor,  # Panoramas; (..., H, W), W even
+)->Tensor:            # The same without detail that the sphere cannot hold
+    "Limit each row to the waves that fit around its circle of latitude (polar filter)."
+    height, width = panorama.shape[-2:]
+    latitude = (.5 - (torch.arange(height, device=panorama.device) + .5)/height)*torch.pi
+    waves = torch.arange(width//2 + 1, device=panorama.device)
+    keep = (2 - waves/(width/2*latitude.cos())[:, None]).clamp(0, 1)
+    return torch.fft.irfft(torch.fft.rfft(panorama.float())*keep, n=width).to(panorama.dtype)
 
 # %% ../nbs/15_decoding.ipynb #04b72ac3
 SEAMS = ('none', 'blended', 'ramp', 'circular', 'convolutions')

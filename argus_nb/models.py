@@ -41,6 +41,7 @@ PRESETS = {
     'overlap':               dict(tiny=1,        nano=4,             svd=5),
     'circular':              dict(tiny=False,    nano=True,          svd=False), # whether panoramas are encoded with `circular_width`
     'seam':                  dict(tiny='blended', nano='convolutions', svd='blended'), # how `15_decoding` closes it, by default
+    'poles':                 dict(tiny=False,    nano=True,          svd=True),  # whether rows near the poles lose what cannot be there
     'steps':                 dict(tiny=25,       nano=15,            svd=25),    # of the sampler, by default
     'guidance':              dict(tiny=3.,       nano=1.,            svd=3.),    # exaggeration of the condition, by default
 }

@@ -235,6 +235,16 @@ def test_a_callback_sees_each_step_and_may_change_it(pipeline, clip, capsys):
     pipeline.set_progress_bar_config()
     assert 'it/s' not in capsys.readouterr().err
 
+def test_what_does_not_fit_is_said_with_what_would(models, pipeline, clip, monkeypatch):
+    import argus_nb.pipeline as module
+    needed = [module.memory_needed(models.unet, models.vae, module.Sampling(window=w, overlap=1, chunk=c), (32, 64)) for w, c in ((5, 10), (5, 4), (4, 1))]
+    assert needed[0] > needed[1] > needed[2]
+    for free, message in ((needed[1], 'chunk=4 and window=5 would fit'), (needed[2], 'chunk=1 and window=4 would fit'), (10, 'a smaller size= is needed')):
+        monkeypatch.setattr(module, 'memory_free', lambda device: free)
+        with pytest.raises(InputError, match=message): pipeline.stream(*clip[:2], window=5, overlap=1, guidance_scale=1.)
+    monkeypatch.setattr(module, 'memory_free', lambda device: needed[0])
+    pipeline.stream(*clip[:2], window=5, overlap=1, chunk=10)
+
 def test_cancelling_from_a_callback_is_at_once(pipeline, clip):
     frames, cameras, *_ = clip
     def stop(pipe, step, level, state): raise KeyboardInterrupt
