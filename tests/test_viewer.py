@@ -1,0 +1,292 @@
+"""The viewer: what a page must be told, and in a real browser, inside JupyterLab, that the picture turns where the hand drags it."""
+import hashlib, io, json, math, os, secrets, shutil, socket, subprocess, sys, time, urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from argus_nb.cameras import CameraTrack
+from argus_nb.projection import panorama_to_perspective
+from argus_nb.runtime import InputError
+from argus_nb.sphere import perspective_coordinates, rotation_from_euler
+from argus_nb.video import read_video, write_video
+from argus_nb.viewer import FOV_LIMITS, edge_distance, image_corners, look, look_together, still_picture
+from argus_nb.worlds import load_panorama
+
+ROOT = Path(__file__).parents[1]
+VIEWER, STATIC = ROOT/'viewer', ROOT/'argus_nb'/'static'
+
+
+def track(*degrees, fov=70, **more) -> CameraTrack:
+    "Cameras from (yaw, pitch, roll) in degrees."
+    return CameraTrack(rotation_from_euler(*torch.tensor(degrees).double().deg2rad().T), math.radians(fov), **more)
+
+
+def png(panorama, path) -> Path:
+    Image.fromarray((panorama.movedim(0, -1)*255).round().byte().numpy()).save(path)
+    return path
+
+
+# --- Python's side -------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('more', [{}, dict(fov_y=math.radians(95)), dict(principal_point=torch.tensor([.7, .4]))], ids=['plain', 'fov_y', 'principal point'])
+def test_corners_are_those_of_the_image_rectangle(more):
+    cameras, (height, width) = track((150, -40, 10), (-20, 80, -30), fov=100, **more), (9, 16)
+    corners = image_corners(cameras, (height, width))
+    for n in range(2):
+        point = None if cameras.principal_point is None else cameras.principal_point[n]
+        u, v, front = perspective_coordinates(corners[n] @ cameras.world_from_camera[n], (height, width), cameras.fov_x[n], None if cameras.fov_y is None else cameras.fov_y[n], point)
+        torch.testing.assert_close(torch.stack([u, v], -1), torch.tensor([[0, 0], [width, 0], [width, height], [0, height]]).double())
+        assert front.all() and edge_distance(corners[n], corners[n]).abs().max() < 1e-12
+
+
+def test_files_that_browsers_show_go_as_they_are_and_others_are_rewritten(tmp_path):
+    hall = load_panorama('pmndrs_hall')
+    path = png(hall, tmp_path/'hall.png')
+    assert look(path).media == [path.read_bytes()] and look(path).kinds == ['image/png']
+    Image.open(path).save(tmp_path/'hall.bmp')
+    rewritten = look(str(tmp_path/'hall.bmp'))
+    assert rewritten.kinds == ['image/png'] and np.array_equal(np.array(Image.open(io.BytesIO(rewritten.media[0]))), np.array(Image.open(path)))
+    frames = torch.stack([hall[:, ::4, ::4].roll(8*n, -1) for n in range(5)])
+    movie = write_video(tmp_path/'movie.mp4', frames, 10)
+    viewer = look(movie)
+    assert viewer.media == [movie.read_bytes()] and (viewer.num_frames, viewer.fps, viewer.kinds) == (5, 10., ['video/mp4'])
+    assert len(look(read_video(movie)).media[0]) > 1000 and look(frames, track((0, 0, 0))[[0]*5], fps=10).num_frames == 5
+
+
+def test_a_wrong_direction_is_refused_and_changes_nothing():
+    viewer = look(load_panorama('pmndrs_hall'), yaw=7., pitch=1.)
+    assert abs(viewer.yaw - (7 - 2*math.pi)) < 1e-12
+    for name, wrong in (('pitch', 1.6), ('pitch', math.nan), ('yaw', math.inf), ('fov', FOV_LIMITS[1] + .01), ('fov', 0), ('frame', 1), ('frame', -1)):
+        before = getattr(viewer, name)
+        with pytest.raises(Exception, match=name): setattr(viewer, name, wrong)
+        assert getattr(viewer, name) == before
+
+
+def test_bad_input_is_one_line(tmp_path):
+    (tmp_path/'text.txt').write_text('no picture')
+    (tmp_path/'empty.mp4').touch()
+    (tmp_path/'cut.png').write_bytes(png(load_panorama('pmndrs_hall'), tmp_path/'whole.png').read_bytes()[:5000])
+    wide = png(torch.zeros(3, 9, 16), tmp_path/'wide.png')
+    write_video(tmp_path/'wide.mp4', torch.zeros(3, 3, 36, 64), 5, spherical=False)
+    for bad, words in ((tmp_path/'text.txt', 'text.txt'), (tmp_path/'lost.mp4', 'lost.mp4: no such file'), (tmp_path/'empty.mp4', 'empty'), (tmp_path/'cut.png', 'cut.png'), (tmp_path, 'no such file'),
+                       (wide, 'wide.png: a panorama is twice as wide as high, got 16x9 pixels'), (tmp_path/'wide.mp4', 'got 64x36 pixels'),
+                       (torch.zeros(3, 8, 8), 'got 8x8'), (torch.zeros(1, 8, 16), 'shape'), (torch.zeros(8, 16), 'shape'), (None, 'NoneType'), (torch.zeros(2, 3, 8, 16), 'fps')):
+        with pytest.raises(InputError, match=words) as caught: look(bad)
+        assert '\n' not in str(caught.value)
+    with pytest.raises(InputError, match='cameras'): look(torch.zeros(3, 3, 8, 16), track((0, 0, 0))[[0, 0]], fps=5)
+    with pytest.raises(InputError, match='dictionary'): look_together([torch.zeros(3, 8, 16)])
+
+
+def test_the_still_picture_shows_the_view_and_both_outlines():
+    hall, wanted = load_panorama('pmndrs_hall'), (90, 120)
+    viewer = look(hall, track((40, 10, 0)), yaw=-1.2, pitch=.3, fov=1.)
+    picture = torch.from_numpy(np.array(Image.open(io.BytesIO(still_picture(viewer, wanted))).convert('RGB'))).movedim(-1, 0)/255
+    view = panorama_to_perspective(hall[None], rotation_from_euler(-1.2, .3, 0.)[None], 1., wanted)[0]
+    assert (picture[..., :120] - view).abs().mean() < .03 < (picture[..., :120] - view.flip(-1)).abs().mean()
+    flat = picture[..., 124:]
+    orange = (flat[0] > .85) & (flat[1] - .6).abs().lt(.15) & (flat[2] < .3)
+    columns = orange.any(0).nonzero()[:, 0]
+    middle = (columns.min() + columns.max())/2/flat.shape[-1]*360 - 180
+    assert abs(middle - 40) < 4, middle
+
+
+def test_the_bundle_is_built_from_these_sources():
+    names = ['build.mjs', 'package.json', 'package-lock.json', *(f'src/{path.name}' for path in sorted((VIEWER/'src').iterdir()))]
+    digest = hashlib.sha256(b''.join((VIEWER/name).read_bytes() for name in names)).hexdigest()
+    assert digest in (STATIC/'viewer.js').read_text(encoding='utf-8')[:300], 'stale: cd viewer && npm ci && npm run build'
+    assert (STATIC/'viewer.css').read_bytes() == (VIEWER/'src'/'viewer.css').read_bytes()
+
+
+def test_the_bundle_is_locked_licensed_and_fetches_nothing():
+    lock = json.loads((VIEWER/'package-lock.json').read_text())['packages']
+    wanted = json.loads((VIEWER/'package.json').read_text())
+    for name, version in {**wanted['dependencies'], **wanted['devDependencies']}.items(): assert lock[f'node_modules/{name}']['version'] == version
+    assert all('integrity' in package and 'resolved' not in package for name, package in lock.items() if name)
+    assert 'MIT License' in (STATIC/'LICENCE').read_text() and wanted['dependencies']['three'] in (STATIC/'LICENCE').read_text()
+    assert not any(f'import {q}' in (STATIC/'viewer.js').read_text() or f'from{q}' in (STATIC/'viewer.js').read_text() for q in '"\'')
+
+
+# --- In a browser --------------------------------------------------------------------------------------------------
+
+CHROMIUM, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
+needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason='no Chromium here (apt-get install chromium chromium-driver)')
+NOTEBOOK = """
+import math, torch
+from argus_nb.cameras import CameraTrack
+from argus_nb.sphere import rotation_from_euler
+from argus_nb.viewer import look, look_together
+from argus_nb.worlds import load_panorama
+hall = load_panorama('pmndrs_hall')
+clip = torch.stack([hall[:, ::2, ::2].roll(16*n, -1) for n in range(12)])
+viewer = look(hall, shows_map=False, yaw=.3, pitch=.1, fov=1.2, height=300)
+viewer.observe(lambda change: open('state.txt', 'w').write(repr([viewer.yaw, viewer.pitch, viewer.fov])), ['yaw', 'pitch', 'fov'])
+def from_outside(change): viewer.yaw, viewer.pitch = 2.5, -.4
+viewer.observe(lambda change: from_outside(change) if viewer.fov < .7 else None, 'fov')
+display(viewer)
+movie = look_together({'moving': clip, 'still': hall}, fps=6, height=160,
+                      cameras=CameraTrack(rotation_from_euler(torch.arange(12)*.1, torch.zeros(12), torch.zeros(12)), 1.))
+movie.observe(lambda change: open('frame.txt', 'w').write(repr([movie.frame, movie.is_playing])), ['frame', 'is_playing'])
+display(movie)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def wait(condition, seconds=90., what='the page'):
+    "What `condition` gives as soon as it is something."
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if (result := condition()): return result
+        time.sleep(.1)
+    raise TimeoutError(f'waited {seconds:g} s for {what}')
+
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    "A JupyterLab on a port of its own, in a folder of its own, with a notebook that shows viewers: (address, folder)."
+    folder, port, token = tmp_path_factory.mktemp('lab'), free_port(), secrets.token_hex(16)
+    cell = dict(cell_type='code', id='12345678', metadata={}, source=NOTEBOOK, outputs=[], execution_count=None)
+    kernel = dict(name='python3', display_name='python3', language='python')
+    (folder/'look.ipynb').write_text(json.dumps(dict(cells=[cell], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)))
+    environment = os.environ | {f'JUPYTER_{kind}_DIR': str(folder/kind) for kind in ('CONFIG', 'DATA', 'RUNTIME')} | dict(PYTHONPATH=str(ROOT), IPYTHONDIR=str(folder/'ipython'), OMP_NUM_THREADS='1')
+    log = (folder/'log.txt').open('w')
+    server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0', f'--IdentityProvider.token={token}',
+                               f'--ServerApp.root_dir={folder}', '--LabApp.news_url=', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate'], cwd=folder, env=environment, stdout=log, stderr=log)
+    def answers():
+        assert server.poll() is None, (folder/'log.txt').read_text()[-2000:]
+        try: return urllib.request.urlopen(f'http://127.0.0.1:{port}/api?token={token}', timeout=5).status == 200
+        except OSError: return False
+    try:
+        wait(answers, what='JupyterLab')
+        yield f'http://127.0.0.1:{port}/lab/tree/look.ipynb?token={token}&reset', folder
+    finally:
+        server.terminate()
+        try: server.wait(15)
+        except subprocess.TimeoutExpired: server.kill()
+        log.close()
+
+
+@pytest.fixture(scope='module')
+def browser(tmp_path_factory):
+    "A headless Chromium that draws WebGL in software."
+    from selenium import webdriver
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--window-size=1000,1100',
+                     '--force-device-scale-factor=1', '--no-proxy-server', f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"): options.add_argument(argument)
+    options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_window_size(1000, 1100)
+    yield driver
+    driver.quit()
+
+
+def grab(element) -> torch.Tensor:
+    "What an element looks like on the screen; (3, H, W) in [0, 1]."
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(element.screenshot_as_png)).convert('RGB'))).movedim(-1, 0)/255
+
+
+def keep(browser, name):
+    "Save a picture of the page where somebody asked for it."
+    if (folder := os.environ.get('ARGUS_SCREENSHOTS')): browser.save_screenshot(str(Path(folder)/f'{name}.png'))
+
+
+def read_state(path):
+    "The list that the notebook wrote last; None before."
+    try: return json.loads(path.read_text().replace('False', 'false').replace('True', 'true'))
+    except (OSError, ValueError): return None
+
+
+def difference(element, panorama, yaw, pitch, fov, border=6) -> float:
+    "Mean difference between the screen and `panorama_to_perspective`, away from the frame of the focus."
+    shown = grab(element)
+    wanted = panorama_to_perspective(panorama[None], rotation_from_euler(yaw, pitch, 0.)[None], fov, tuple(shown.shape[-2:]), antialias=False)[0]
+    return (shown - wanted)[:, border:-border, border:-border].abs().mean().item()
+
+
+@pytest.fixture(scope='module')
+def page(browser, lab):
+    "The notebook, run in JupyterLab, and its two viewers."
+    from selenium.webdriver import ActionChains, Keys
+    from selenium.webdriver.common.by import By
+    address, folder = lab
+    browser.get(address)
+    cell = wait(lambda: next(iter(browser.find_elements(By.CSS_SELECTOR, '.jp-Notebook .jp-CodeCell .cm-content')), None), what='the notebook')
+    wait(lambda: 'Idle' in browser.page_source, what='the kernel')
+    cell.click()
+    ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+    def viewers(): return (found := browser.find_elements(By.CSS_SELECTOR, '.argus-viewer[data-ready]')) and len(found) == 2 and found
+    try: found = wait(viewers, what='the viewers')
+    except TimeoutError:
+        keep(browser, 'failed')
+        raise AssertionError(f"{browser.get_log('browser')[-5:]}\n{[o.text for o in browser.find_elements(By.CSS_SELECTOR, '.jp-OutputArea-output')]}") from None
+    return browser, folder, found
+
+
+@needs_browser
+def test_in_jupyterlab_the_picture_turns_where_it_is_dragged(page):
+    from selenium.webdriver import ActionChains, Keys
+    from selenium.webdriver.common.by import By
+    browser, folder, (viewer, _) = page
+    hall, canvas = load_panorama('pmndrs_hall'), viewer.find_element(By.CSS_SELECTOR, 'canvas')
+    browser.execute_script("arguments[0].scrollIntoView({block: 'start'})", viewer)
+    keep(browser, 'begin')
+    assert difference(canvas, hall, .3, .1, 1.2) < .01
+
+    # Dragging: the point that was taken hold of stays under the pointer.
+    width, height = canvas.size['width'], canvas.size['height']
+    ActionChains(browser, duration=50).move_to_element_with_offset(canvas, 60, 20).click_and_hold().move_by_offset(-100, 40).move_by_offset(-60, 20).release().perform()
+    yaw, pitch, fov = wait(lambda: (s := read_state(folder/'state.txt')) and abs(s[0] - .3) > .2 and s, 20, 'the drag')
+    time.sleep(.3)
+    yaw, pitch, fov = read_state(folder/'state.txt')
+    def direction(yaw, pitch, x, y):
+        focal = width/2/math.tan(1.2/2)
+        return torch.nn.functional.normalize(rotation_from_euler(yaw, pitch, 0.) @ torch.tensor([x/focal, y/focal, 1.]).double(), dim=0)
+    angle = (direction(.3, .1, 60, 20) @ direction(yaw, pitch, -100, 80)).clamp(-1, 1).acos().rad2deg()
+    assert angle < .2 and yaw > .45 and pitch > .15 and fov == 1.2, (angle, yaw, pitch, fov)
+    keep(browser, 'dragged')
+    assert difference(canvas, hall, yaw, pitch, fov) < .01
+    assert min(difference(canvas, hall, *wrong) for wrong in ((.3, .1, 1.2), (-yaw, pitch, fov), (yaw, -pitch, fov), (yaw, pitch, 1.3))) > .03
+
+    # Keys and wheel, and what Python sets in answer.
+    canvas.send_keys(Keys.ARROW_LEFT)
+    assert abs(wait(lambda: (s := read_state(folder/'state.txt')) and abs(s[0] - yaw) > .01 and s, 20, 'the key')[0] - (yaw - 1.2/18)) < 1e-9
+    for _ in range(6): canvas.send_keys('+')
+    wait(lambda: read_state(folder/'state.txt')[:2] == [2.5, -.4], 20, 'the answer of Python')
+    fov = read_state(folder/'state.txt')[2]
+    time.sleep(.3)
+    keep(browser, 'set')
+    assert difference(canvas, hall, 2.5, -.4, fov) < .01  # the seam lies within this view
+    ActionChains(browser).scroll_from_origin(__import__('selenium.webdriver.common.actions.wheel_input', fromlist=['ScrollOrigin']).ScrollOrigin.from_element(canvas), 0, 100).perform()
+    assert wait(lambda: read_state(folder/'state.txt')[2] > fov + .05, 20, 'the wheel')
+
+
+@needs_browser
+def test_in_jupyterlab_a_video_plays_and_is_scrubbed(page):
+    from selenium.webdriver.common.by import By
+    browser, folder, (_, movie) = page
+    browser.execute_script("arguments[0].scrollIntoView({block: 'end'})", movie)
+    movie.find_element(By.CSS_SELECTOR, '.argus-scrub').send_keys('\ue014'*7)  # arrow right
+    wait(lambda: (s := read_state(folder/'frame.txt')) and s == [7, False], 20, 'the scrubber')
+    time.sleep(.5)
+    keep(browser, 'scrubbed')
+    canvas = movie.find_element(By.CSS_SELECTOR, 'canvas')
+    shown, hall = grab(canvas), load_panorama('pmndrs_hall')
+    width = (shown.shape[-1] - 2)//2
+    def off(turn):
+        view = panorama_to_perspective(hall[None].roll(2*16*turn, -1), torch.eye(3)[None], math.pi/2, (shown.shape[-2], width))[0]
+        return (shown[:, 8:-8, width//2:width - 8] - view[:, 8:-8, width//2:-8]).abs().median().item()
+    assert off(7) < .02 < min(off(5), off(9)), [off(n) for n in range(12)]
+    movie.find_element(By.CSS_SELECTOR, '.argus-play').click()
+    wait(lambda: (s := read_state(folder/'frame.txt')) and s[1] and s[0] != 7, 20, 'the video to play')
+    assert movie.find_element(By.CSS_SELECTOR, '.argus-play').get_attribute('title').startswith('Pause')
+    movie.find_element(By.CSS_SELECTOR, '.argus-play').click()
+    wait(lambda: read_state(folder/'frame.txt')[1] is False, 20, 'the pause')
+    assert not [entry for entry in browser.get_log('browser') if 'argus' in entry['message'].lower() or 'webgl' in entry['message'].lower() and entry['level'] == 'SEVERE']
