@@ -105,7 +105,7 @@ function render({ model, el }) {
   const readout = element('span', 'readout', bar);
   element('button', 'map', bar, { type: 'button', textContent: 'map', title: 'Show or hide the flat map', onclick: () => tell({ shows_map: !model.get('shows_map') }) });
   if (model.get('corners').byteLength) element('button', 'outline', bar, { type: 'button', textContent: 'input', title: 'Show or hide the outline of the input', onclick: () => tell({ shows_outline: !model.get('shows_outline') }) });
-  element('button', 'full', bar, { type: 'button', textContent: '⛶', title: 'Full screen', onclick: () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen?.()) });
+  element('button', 'full', bar, { type: 'button', textContent: 'full', title: 'Full screen', onclick: () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen?.()) });
 
   // --- Begin, and end -----------------------------------------------------------------------------------------------
   const listen = (names, callback) => {
