@@ -218,7 +218,7 @@ def _input_corners(viewer):
 
 def still_picture(
     viewer:PanoramaViewer,              # A viewer
-    view_size:tuple[int,int]=(150,225), # Height and width of each view, in pixels
+    view_size:tuple[int,int]=(128,192), # Height and width of each view, in pixels
 )->bytes:                               # A PNG file
     "What a viewer shows, without a browser: its views of the first frame, and the flat map with the outlines."
     height, direction = view_size[0], rotation_from_euler(viewer.yaw, viewer.pitch, 0.)[None]

@@ -1,5 +1,5 @@
 """The viewer: what a page must be told, and in a real browser, inside JupyterLab, that the picture turns where the hand drags it."""
-import hashlib, io, json, math, os, secrets, shutil, socket, subprocess, sys, time, urllib.request
+import functools, hashlib, http.server, io, json, math, os, secrets, shutil, socket, subprocess, sys, threading, time, urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from PIL import Image
 from argus_nb.cameras import CameraTrack
 from argus_nb.projection import panorama_to_perspective
 from argus_nb.runtime import InputError
-from argus_nb.sphere import perspective_coordinates, rotation_from_euler
+from argus_nb.sphere import perspective_coordinates, perspective_rays, rotation_from_euler
 from argus_nb.video import read_video, write_video
 from argus_nb.viewer import FOV_LIMITS, edge_distance, image_corners, look, look_together, still_picture
 from argus_nb.worlds import load_panorama
@@ -112,25 +112,36 @@ def test_the_bundle_is_locked_licensed_and_fetches_nothing():
 # --- In a browser --------------------------------------------------------------------------------------------------
 
 CHROMIUM, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
-needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason='no Chromium here (apt-get install chromium chromium-driver)')
+REQUIRED = os.environ.get('ARGUS_BROWSER') == 'required'  # .ci/run: never skip
+needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER) and not REQUIRED, reason='no Chromium here (apt-get install chromium chromium-driver)')
 NOTEBOOK = """
-import math, torch
+import torch
 from argus_nb.cameras import CameraTrack
 from argus_nb.sphere import rotation_from_euler
 from argus_nb.viewer import look, look_together
-from argus_nb.worlds import load_panorama
-hall = load_panorama('pmndrs_hall')
-clip = torch.stack([hall[:, ::2, ::2].roll(16*n, -1) for n in range(12)])
-viewer = look(hall, shows_map=False, yaw=.3, pitch=.1, fov=1.2, height=300)
+viewer = look('hall.png', shows_map=False, yaw=.3, pitch=.1, fov=1.2, height=300)
 viewer.observe(lambda change: open('state.txt', 'w').write(repr([viewer.yaw, viewer.pitch, viewer.fov])), ['yaw', 'pitch', 'fov'])
-def from_outside(change): viewer.yaw, viewer.pitch = 2.5, -.4
-viewer.observe(lambda change: from_outside(change) if viewer.fov < .7 else None, 'fov')
+def answer(change):
+    if viewer.fov < .7: viewer.yaw, viewer.pitch = 2.5, -.4
+viewer.observe(answer, 'fov')
 display(viewer)
-movie = look_together({'moving': clip, 'still': hall}, fps=6, height=160,
-                      cameras=CameraTrack(rotation_from_euler(torch.arange(12)*.1, torch.zeros(12), torch.zeros(12)), 1.))
+input_cameras = CameraTrack(rotation_from_euler(torch.arange(12)*.1, torch.zeros(12), torch.zeros(12)), 1.)
+movie = look_together({'moving': 'clip.mp4', 'still': 'hall.png'}, input_cameras, height=160)
 movie.observe(lambda change: open('frame.txt', 'w').write(repr([movie.frame, movie.is_playing])), ['frame', 'is_playing'])
 display(movie)
 """
+PATIENCE = 240  # seconds for anything, on a machine that is busy with something else
+
+
+def footage(folder) -> Path:
+    "A folder with a still panorama, hall.png, and a video of it turning, clip.mp4."
+    hall = load_panorama('pmndrs_hall')
+    png(hall, folder/'hall.png')
+    write_video(folder/'clip.mp4', [hall[:, ::2, ::2].roll(16*n, -1) for n in range(12)], 6)
+    return folder
+
+
+def turning() -> CameraTrack: return track(*((6.*n, 0, 0) for n in range(12)), fov=57)
 
 
 def free_port() -> int:
@@ -139,7 +150,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait(condition, seconds=90., what='the page'):
+def wait(condition, what, seconds=PATIENCE):
     "What `condition` gives as soon as it is something."
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -152,13 +163,14 @@ def wait(condition, seconds=90., what='the page'):
 def lab(tmp_path_factory):
     "A JupyterLab on a port of its own, in a folder of its own, with a notebook that shows viewers: (address, folder)."
     folder, port, token = tmp_path_factory.mktemp('lab'), free_port(), secrets.token_hex(16)
+    footage(folder)
     cell = dict(cell_type='code', id='12345678', metadata={}, source=NOTEBOOK, outputs=[], execution_count=None)
     kernel = dict(name='python3', display_name='python3', language='python')
     (folder/'look.ipynb').write_text(json.dumps(dict(cells=[cell], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)))
     environment = os.environ | {f'JUPYTER_{kind}_DIR': str(folder/kind) for kind in ('CONFIG', 'DATA', 'RUNTIME')} | dict(PYTHONPATH=str(ROOT), IPYTHONDIR=str(folder/'ipython'), OMP_NUM_THREADS='1')
     log = (folder/'log.txt').open('w')
     server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0', f'--IdentityProvider.token={token}',
-                               f'--ServerApp.root_dir={folder}', '--LabApp.news_url=', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate'], cwd=folder, env=environment, stdout=log, stderr=log)
+                               f'--ServerApp.root_dir={folder}', '--LabApp.news_url=', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.expose_app_in_browser=True'], cwd=folder, env=environment, stdout=log, stderr=log)
     def answers():
         assert server.poll() is None, (folder/'log.txt').read_text()[-2000:]
         try: return urllib.request.urlopen(f'http://127.0.0.1:{port}/api?token={token}', timeout=5).status == 200
@@ -211,17 +223,133 @@ def difference(element, panorama, yaw, pitch, fov, border=6) -> float:
     return (shown - wanted)[:, border:-border, border:-border].abs().mean().item()
 
 
+# A page without JupyterLab, quick enough for everything that hands and videos do. The model is the least that a widget needs.
+PLAIN = """<!doctype html><meta charset="utf8"><link rel="icon" href="data:,"><link rel="stylesheet" href="viewer.css">
+<body style="margin: 0; width: 700px"><div id="place"></div><script type="module">
+import widget from './viewer.js';
+class Model {
+  constructor(state) { this.state = state; this.listeners = []; this.frames = []; }
+  get(name) { return this.state[name]; }
+  set(changes) {
+    for (const [name, value] of Object.entries(changes)) if (this.state[name] !== value) {
+      this.state[name] = value;
+      if (name === 'frame') this.frames.push(value);
+      for (const [names, listener] of this.listeners) if (names.split(' ').includes(`change:${name}`)) listener();
+    }
+  }
+  save_changes() {}
+  on(...listener) { this.listeners.push(listener); }
+  off(names, listener) { this.listeners = this.listeners.filter(other => other[1] !== listener); }
+}
+const load = async name => new DataView(await (await fetch(name)).arrayBuffer());
+const state = await (await fetch('state.json')).json();
+window.model = new Model({ ...state, media: [await load('clip.mp4'), await load('hall.png')], corners: await load('corners') });
+window.end = widget.render({ model, el: place });
+</script>"""
+
+
+@pytest.fixture(scope='module')
+def plain(browser, tmp_path_factory):
+    "A page with the widget alone: a moving panel and a still one, and the outline of an input that turns."
+    folder = footage(tmp_path_factory.mktemp('plain'))
+    viewer = look_together({'moving': folder/'clip.mp4', 'still': folder/'hall.png'}, turning(), yaw=.2, pitch=.1, fov=1.2, height=300)
+    for name in ('viewer.js', 'viewer.css'): shutil.copy(STATIC/name, folder)
+    (folder/'corners').write_bytes(viewer.corners)
+    (folder/'state.json').write_text(json.dumps({name: getattr(viewer, name) for name in viewer.keys if not name.startswith('_') and name not in ('media', 'corners', 'layout', 'tabbable', 'tooltip')}))
+    (folder/'index.html').write_text(PLAIN)
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_): pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    browser.get(f'http://127.0.0.1:{server.server_port}/index.html')
+    wait(lambda: browser.execute_script("return document.querySelector('.argus-viewer[data-ready]') !== null"), 'the page')
+    yield browser
+    server.shutdown()
+
+
+def model(browser, *names) -> list: return browser.execute_script('return arguments[0].map(name => model.get(name))', list(names))
+
+
+def settle(browser, **state):
+    "Set the state of the model and wait until it was drawn."
+    browser.execute_script('model.set(arguments[0])', state)
+    browser.execute_async_script('requestAnimationFrame(() => requestAnimationFrame(arguments[0]))')
+
+
+@needs_browser
+@pytest.mark.parametrize('direction', [(.2, .1, 1.2), (math.pi - .1, -.3, 2.), (1., math.pi/2, 1.5), (-2., -1.3, .4)], ids=['ahead', 'seam', 'pole', 'near'])
+def test_the_shader_shows_what_the_projection_gives(plain, direction):
+    settle(plain, **dict(zip(('yaw', 'pitch', 'fov'), direction)), shows_outline=False, shows_map=False)
+    right = grab(plain.find_element('css selector', 'canvas'))[..., 351:]
+    wanted = panorama_to_perspective(load_panorama('pmndrs_hall')[None], rotation_from_euler(*direction[:2], 0.)[None], direction[2], (300, 349), antialias=False)[0]
+    error = (right - wanted)[:, 30:-6, 6:-6].abs().mean()  # below the title
+    assert error < .003 < .03 < (right - wanted.flip(-1)).abs().mean(), error
+
+
+@needs_browser
+def test_outlines_and_map_show_where_input_and_view_are(plain):
+    settle(plain, yaw=.2, pitch=.1, fov=1.2, frame=0, shows_outline=True, shows_map=True)
+    shown = grab(plain.find_element('css selector', 'canvas'))
+    keep(plain, 'plain')
+    view = panorama_to_perspective(load_panorama('pmndrs_hall')[None], rotation_from_euler(.2, .1, 0.)[None], 1.2, (300, 349), antialias=False)[0]
+    rays = perspective_rays(300, 349, 1.2) @ rotation_from_euler(.2, .1, 0.).T
+    distance = edge_distance(image_corners(turning(), (9, 16))[0], rays).abs()
+    changed = (shown[..., 351:] - view).abs().amax(0) > .02
+    pixel = 2*math.tan(.6)/349
+    changed[:6], changed[-6:], changed[:, -6:], changed[:30, :70] = (False,)*4  # rounded corners, and the title
+    assert changed[distance < .4*pixel].float().mean() > .97 and not changed[distance > 4*pixel].any()
+    flat = shown[:, 222:292, 8:148]  # the map, 140 wide, 8 from the left and from below
+    middle = (flat.amin(0) > .97).nonzero().float()
+    plain_map = torch.nn.functional.interpolate(load_panorama('pmndrs_hall')[None], (70, 140), mode='area')[0]
+    assert (flat - plain_map).abs().median() < .03 and len(middle) > 20
+
+
+@needs_browser
+def test_fingers_zoom_and_a_click_on_the_map_goes_there(plain):
+    from selenium.webdriver import ActionChains
+    settle(plain, yaw=0, pitch=0, fov=1.2, shows_map=True)
+    def touch(kind, *points): plain.execute_cdp_cmd('Input.dispatchTouchEvent', dict(type=kind, touchPoints=[dict(x=x, y=y, id=n) for n, (x, y) in enumerate(points)]))
+    touch('touchStart', (480, 150)); touch('touchStart', (480, 150), (570, 150)); touch('touchMove', (435, 150), (615, 150)); touch('touchEnd')
+    yaw, pitch, fov = wait(lambda: (s := model(plain, 'yaw', 'pitch', 'fov'))[2] < 1.1 and s, 'the fingers')
+    assert abs(fov - 2*math.atan(math.tan(.6)/2)) < 1e-6 and abs(yaw) < .05 and abs(pitch) < .05
+    canvas = plain.find_element('css selector', 'canvas')
+    ActionChains(plain).move_to_element_with_offset(canvas, -350 + 8 + 105, 150 - 8 - 17).click().perform()
+    yaw, pitch = wait(lambda: (s := model(plain, 'yaw', 'pitch'))[0] > .2 and s, 'the map')
+    assert abs(yaw - math.pi/2) < .05 and abs(pitch + math.pi/4) < .05
+
+
+@needs_browser
+def test_a_video_is_scrubbed_and_plays(plain):
+    settle(plain, yaw=0, pitch=0, fov=1.4, frame=0, shows_outline=False, shows_map=False)
+    plain.find_element('css selector', '.argus-scrub').send_keys('\ue014'*7)  # arrow right
+    assert wait(lambda: (s := model(plain, 'frame', 'is_playing')) and s[0] == 7 and s, 'the scrubber') == [7, False]
+    def off(n):
+        view = panorama_to_perspective(load_panorama('pmndrs_hall')[None, :, ::2, ::2].roll(16*n, -1), torch.eye(3)[None], 1.4, (300, 349), antialias=False)[0]
+        return (shown - view)[:, 30:-8, 8:341].abs().mean().item()
+    for _ in range(50):  # until the picture that was sought is there
+        shown = grab(plain.find_element('css selector', 'canvas'))[..., :349]
+        if off(7) < .03: break
+    assert off(7) < .03 and min(off(6), off(8)) > 1.5*off(7), (off(6), off(7), off(8))
+    plain.find_element('css selector', '.argus-play').click()
+    wait(lambda: len(plain.execute_script('return model.frames')) > 9, 'the video to play')
+    plain.find_element('css selector', '.argus-play').click()
+    frame = model(plain, 'frame', 'is_playing')
+    time.sleep(.4)
+    assert model(plain, 'is_playing') == [False] and abs(model(plain, 'frame')[0] - frame[0]) <= 1
+    plain.execute_script('end()')  # and everything is let go of without a complaint
+    assert plain.execute_script('return model.listeners.length') == 0
+    assert not [entry for entry in plain.get_log('browser') if entry['level'] == 'SEVERE']
+
+
 @pytest.fixture(scope='module')
 def page(browser, lab):
     "The notebook, run in JupyterLab, and its two viewers."
-    from selenium.webdriver import ActionChains, Keys
     from selenium.webdriver.common.by import By
     address, folder = lab
     browser.get(address)
-    cell = wait(lambda: next(iter(browser.find_elements(By.CSS_SELECTOR, '.jp-Notebook .jp-CodeCell .cm-content')), None), what='the notebook')
-    wait(lambda: 'Idle' in browser.page_source, what='the kernel')
-    cell.click()
-    ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+    kernel = "return window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status"
+    wait(lambda: browser.execute_script(kernel) == 'idle', what='the kernel')
+    browser.execute_script("void jupyterapp.commands.execute('notebook:run-all-cells')")
     def viewers(): return (found := browser.find_elements(By.CSS_SELECTOR, '.argus-viewer[data-ready]')) and len(found) == 2 and found
     try: found = wait(viewers, what='the viewers')
     except TimeoutError:
@@ -233,6 +361,7 @@ def page(browser, lab):
 @needs_browser
 def test_in_jupyterlab_the_picture_turns_where_it_is_dragged(page):
     from selenium.webdriver import ActionChains, Keys
+    from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
     from selenium.webdriver.common.by import By
     browser, folder, (viewer, _) = page
     hall, canvas = load_panorama('pmndrs_hall'), viewer.find_element(By.CSS_SELECTOR, 'canvas')
@@ -243,7 +372,7 @@ def test_in_jupyterlab_the_picture_turns_where_it_is_dragged(page):
     # Dragging: the point that was taken hold of stays under the pointer.
     width, height = canvas.size['width'], canvas.size['height']
     ActionChains(browser, duration=50).move_to_element_with_offset(canvas, 60, 20).click_and_hold().move_by_offset(-100, 40).move_by_offset(-60, 20).release().perform()
-    yaw, pitch, fov = wait(lambda: (s := read_state(folder/'state.txt')) and abs(s[0] - .3) > .2 and s, 20, 'the drag')
+    yaw, pitch, fov = wait(lambda: (s := read_state(folder/'state.txt')) and abs(s[0] - .3) > .2 and s, 'the drag')
     time.sleep(.3)
     yaw, pitch, fov = read_state(folder/'state.txt')
     def direction(yaw, pitch, x, y):
@@ -257,36 +386,25 @@ def test_in_jupyterlab_the_picture_turns_where_it_is_dragged(page):
 
     # Keys and wheel, and what Python sets in answer.
     canvas.send_keys(Keys.ARROW_LEFT)
-    assert abs(wait(lambda: (s := read_state(folder/'state.txt')) and abs(s[0] - yaw) > .01 and s, 20, 'the key')[0] - (yaw - 1.2/18)) < 1e-9
-    for _ in range(6): canvas.send_keys('+')
-    wait(lambda: read_state(folder/'state.txt')[:2] == [2.5, -.4], 20, 'the answer of Python')
+    assert abs(wait(lambda: (s := read_state(folder/'state.txt')) and abs(s[0] - yaw) > .01 and s, 'the key')[0] - (yaw - 1.2/18)) < 1e-9
+    for _ in range(8): canvas.send_keys('+')
+    wait(lambda: read_state(folder/'state.txt')[:2] == [2.5, -.4], 'the answer of Python')
     fov = read_state(folder/'state.txt')[2]
     time.sleep(.3)
     keep(browser, 'set')
     assert difference(canvas, hall, 2.5, -.4, fov) < .01  # the seam lies within this view
-    ActionChains(browser).scroll_from_origin(__import__('selenium.webdriver.common.actions.wheel_input', fromlist=['ScrollOrigin']).ScrollOrigin.from_element(canvas), 0, 100).perform()
-    assert wait(lambda: read_state(folder/'state.txt')[2] > fov + .05, 20, 'the wheel')
+    ActionChains(browser).scroll_from_origin(ScrollOrigin.from_element(canvas), 0, 100).perform()
+    assert wait(lambda: read_state(folder/'state.txt')[2] > fov + .05, 'the wheel')
 
 
 @needs_browser
-def test_in_jupyterlab_a_video_plays_and_is_scrubbed(page):
-    from selenium.webdriver.common.by import By
+def test_in_jupyterlab_a_video_arrives_and_its_frame_is_known_to_python(page):
     browser, folder, (_, movie) = page
     browser.execute_script("arguments[0].scrollIntoView({block: 'end'})", movie)
-    movie.find_element(By.CSS_SELECTOR, '.argus-scrub').send_keys('\ue014'*7)  # arrow right
-    wait(lambda: (s := read_state(folder/'frame.txt')) and s == [7, False], 20, 'the scrubber')
-    time.sleep(.5)
-    keep(browser, 'scrubbed')
-    canvas = movie.find_element(By.CSS_SELECTOR, 'canvas')
-    shown, hall = grab(canvas), load_panorama('pmndrs_hall')
-    width = (shown.shape[-1] - 2)//2
-    def off(turn):
-        view = panorama_to_perspective(hall[None].roll(2*16*turn, -1), torch.eye(3)[None], math.pi/2, (shown.shape[-2], width))[0]
-        return (shown[:, 8:-8, width//2:width - 8] - view[:, 8:-8, width//2:-8]).abs().median().item()
-    assert off(7) < .02 < min(off(5), off(9)), [off(n) for n in range(12)]
-    movie.find_element(By.CSS_SELECTOR, '.argus-play').click()
-    wait(lambda: (s := read_state(folder/'frame.txt')) and s[1] and s[0] != 7, 20, 'the video to play')
-    assert movie.find_element(By.CSS_SELECTOR, '.argus-play').get_attribute('title').startswith('Pause')
-    movie.find_element(By.CSS_SELECTOR, '.argus-play').click()
-    wait(lambda: read_state(folder/'frame.txt')[1] is False, 20, 'the pause')
-    assert not [entry for entry in browser.get_log('browser') if 'argus' in entry['message'].lower() or 'webgl' in entry['message'].lower() and entry['level'] == 'SEVERE']
+    movie.find_element('css selector', '.argus-scrub').send_keys('\ue014'*7)  # arrow right
+    wait(lambda: read_state(folder/'frame.txt') == [7, False], 'the scrubber')
+    movie.find_element('css selector', '.argus-play').click()
+    wait(lambda: (s := read_state(folder/'frame.txt')) and s[1] and s[0] != 7, 'the video to play')
+    movie.find_element('css selector', '.argus-play').click()
+    wait(lambda: read_state(folder/'frame.txt')[1] is False, 'the pause')
+    keep(browser, 'video')
