@@ -1302,7 +1302,7 @@ def _resized(image, size):
 
 def _as_panorama(image, size, exposure):
     "An image as `_still` gives it as display values (3, H, W) in [0, 1]."
-    if image.dtype == np.float32: shown = develop(_resized(_repaired(image), size), exposure)
+    if image.dtype.kind == 'f': shown = develop(_resized(_repaired(image.astype(np.float32)), size), exposure)  # TIFF also has float64
     else: shown = _resized(image.astype(np.float32)/np.iinfo(image.dtype).max, size)
     return torch.from_numpy(np.ascontiguousarray(shown.transpose(2, 0, 1)))
 

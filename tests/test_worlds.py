@@ -425,6 +425,13 @@ def test_light_is_developed(tmp_path, kind):
     assert .3 < clip.mean() < .7 and load_clip(path, exposure=.3).mean() < .8*clip.mean()
 
 
+@pytest.mark.parametrize('precision', [np.float32, np.float64])
+def test_light_in_a_tiff(tmp_path, precision):
+    light = smooth(16, 32)**2.2*3
+    assert cv2.imwrite(str(tmp_path/'a.tiff'), light[..., ::-1].astype(precision))
+    assert_close(load_clip(tmp_path/'a.tiff')[0].movedim(0, -1).numpy(), develop(light), atol=1e-5, rtol=0)
+
+
 def test_what_packing_broke_is_repaired(tmp_path):
     "A sun in half floats: infinite, with a ring of negative and of one-coloured pixels; and a hole that is no number."
     light = np.full((32, 64, 3), .3, np.float32)
