@@ -100,6 +100,7 @@ def test_a_repeated_keyframe_stands_still_and_does_not_overshoot():
     path = app.keyframe_path(keys, torch.linspace(0, 4, 81).double())
     held = rotation_angle(path.rotation[20].T @ path.rotation[20:41])
     assert held.max() < 1e-6  # what a keyframe does not say stays as it was
+    assert rotation_angle(path.rotation[19].T @ path.rotation[20]) < math.radians(1)  # and it comes to rest there without a jerk
     assert_close(path.rotation[60:], path.rotation[60:61].expand(21, 3, 3))  # after the last one too
 
 
