@@ -1,0 +1,145 @@
+"""What sampling settings do on held-out clips: fewer calls, borders between windows, poles.
+
+    python tests/benchmarks/sampling.py calls|windows|poles [--clips N] [--write]
+
+*calls*: every setting samples the same clips from the same noise. PSNR and ST-LPIPS against the truth, over four decoded
+frames; differences to 25 guided Euler steps are paired, with a bootstrap interval of 95 %. Clips that are done are kept in
+runs/sampling and not done again. *windows*: the step between neighbouring frames across window borders, relative to the steps
+inside windows, with overlap as context, with overlap that is only mixed, and without. *poles*: variation along the outermost
+rows before and after `calm_poles`, beside the truth's. --write stores results/sampling_<what>.json, which notebooks 15 and 16 show.
+"""
+import argparse, functools, json, math, statistics, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2]/'scripts')]
+import numpy as np
+import torch
+from argus_nb.data import filmed, panorama_clip, world_clip
+from argus_nb.decoding import calm_poles, decode, pole_spread
+from argus_nb.models import encode_frames
+from argus_nb.pipeline import ArgusPipeline, Source, sampling_for
+from argus_nb.projection import panorama_to_cubemap
+from argus_nb.runtime import make_generator, run_record, save_json
+from evaluate_nano import PerceptualDistance
+
+ROOT = Path(__file__).parents[2]
+BASELINE = '25 Euler, guided'
+SETTINGS = {
+    BASELINE:       dict(num_inference_steps=25, solver='euler', guidance_scale=2.),
+    '25 Euler':     dict(num_inference_steps=25, solver='euler', guidance_scale=1.),
+    '12 Euler':     dict(num_inference_steps=12, solver='euler', guidance_scale=1.),
+    '25 multistep': dict(num_inference_steps=25, solver='multistep', guidance_scale=1.),
+    '12 multistep': dict(num_inference_steps=12, solver='multistep', guidance_scale=1.),
+    '12 multistep, guided in the middle': dict(num_inference_steps=12, solver='multistep', guidance_scale=2., guided=(.3, 10.)),
+    '8 multistep':  dict(num_inference_steps=8, solver='multistep', guidance_scale=1.),
+    '8 Euler':      dict(num_inference_steps=8, solver='euler', guidance_scale=1.),
+    '5 multistep':  dict(num_inference_steps=5, solver='multistep', guidance_scale=1.),
+}
+JUDGED = slice(6, 10)
+
+def held_out(number, frames, size=(128, 256)):
+    "Held-out clip number n, filmed: three worlds, then a photograph, and so on."
+    make, index = (panorama_clip, 75 + number//4) if number % 4 == 3 else (world_clip, 100 + number)
+    return filmed(make(index, frames, size=(2*size[0], 2*size[1]), held_out=True), index, camera=number, held_out=True)
+
+def psnr(a, b): return -10*math.log10((a - b).square().mean().item())
+
+def bootstrap(values, seed=0):
+    "Mean and interval of 95 %."
+    values = np.asarray(values); draws = np.random.default_rng(seed).choice(values, (4000, len(values))).mean(1)
+    return dict(mean=round(float(values.mean()), 4), low=round(float(np.quantile(draws, .025)), 4), high=round(float(np.quantile(draws, .975)), 4))
+
+@functools.cache
+def judges():
+    "The pipeline and the perceptual distance of this process."
+    pipe = ArgusPipeline.from_pretrained('nano'); pipe.set_progress_bar_config(disable=True)
+    return pipe, PerceptualDistance()
+
+def calls_of_a_clip(number, path):
+    "Scores of every setting on one clip, kept in a file."
+    if path.exists(): return
+    (pipe, perceptual), pair, scores = judges(), held_out(number, 16), {}
+    noise = torch.randn(1, 16, 4, 16, 32, generator=make_generator(number))
+    seen = pair.mask[JUDGED].expand(-1, 3, -1, -1)
+    for name, settings in SETTINGS.items():
+        calls, start = [0], time.perf_counter()
+        handle = pipe.unet.register_forward_pre_hook(lambda module, args: calls.__setitem__(0, calls[0] + len(args[0])))
+        latents = pipe(pair.frames, pair.cameras, latents=noise, generator=make_generator(number), output_type='latent', **settings)[0]
+        handle.remove()
+        seconds, s = time.perf_counter() - start, sampling_for(pipe.unet)
+        made, truth = calm_poles(decode(pipe.vae, latents[JUDGED], s.seam)), pair.target[JUDGED]
+        distance = perceptual(made, perceptual.features(truth))
+        scores[name] = dict(psnr=psnr(made, truth), seen=psnr(made[seen], truth[seen]), unseen=psnr(made[~seen], truth[~seen]), st_lpips=distance, calls=calls[0], seconds=round(seconds, 2))
+    save_json(path, scores)
+
+def calls(count, work, workers):
+    "The table of settings."
+    Path(work).mkdir(parents=True, exist_ok=True)
+    paths = [Path(work)/f'{number}.json' for number in range(count)]
+    with ProcessPoolExecutor(workers, get_context('spawn'), torch.set_num_threads, (max(1, torch.get_num_threads()//workers),)) as pool:
+        list(pool.map(calls_of_a_clip, range(count), paths))
+    rows, table = [json.loads(path.read_text()) for path in paths], {}
+    for name in SETTINGS:
+        of = lambda key: np.array([r[name][key] for r in rows]); base = lambda key: np.array([r[BASELINE][key] for r in rows])
+        table[name] = dict(calls=int(of('calls').mean()), time=round(float(np.median(of('seconds')/base('seconds'))), 3),
+            **{key: bootstrap(of(key)) for key in ('psnr', 'seen', 'unseen', 'st_lpips')},
+            psnr_difference=bootstrap(of('psnr') - base('psnr')), st_lpips_ratio=bootstrap(of('st_lpips')/base('st_lpips')))
+        t = table[name]
+        print(f"{name:36} {t['calls']:3} calls, {t['time']:.2f} of the time, PSNR {t['psnr']['mean']:.2f} ({t['psnr_difference']['mean']:+.2f}, {t['psnr_difference']['low']:+.2f} to {t['psnr_difference']['high']:+.2f}), "
+              f"ST-LPIPS {t['st_lpips']['mean']:.3f} (x {t['st_lpips_ratio']['mean']:.3f}, {t['st_lpips_ratio']['low']:.3f} to {t['st_lpips_ratio']['high']:.3f})", flush=True)
+    return dict(clips=count, frames=16, baseline=BASELINE, table=table, rows=rows)
+
+def windows(count, work, workers, frames=40):
+    "How far frames step across the borders of windows."
+    pipe, _ = judges()
+    own = replace(sampling_for(pipe.unet), num_inference_steps=8, solver='multistep')
+    ways = {'no overlap': replace(own, overlap=0), 'overlap as context, mixed': own}
+    rows = []
+    for number in range(count):
+        pair = held_out(number, frames)
+        for name, s in ways.items():
+            latents = torch.cat(list(pipe.stream_latents(Source(pair.frames, pair.cameras, size=(128, 256)), s, generator=make_generator(number))))
+            made = torch.cat(list(pipe.stream_decoded(iter([latents]), s)))
+            step = (made[1:] - made[:-1]).abs().mean((1, 2, 3))
+            stride = s.window - s.overlap
+            border = {b - 1 for b in range(stride, frames, stride)} | {b + s.overlap - 1 for b in range(stride, frames - s.overlap, stride)} if s.overlap else {b - 1 for b in range(stride, frames, stride)}
+            inside = [step[n].item() for n in range(frames - 1) if n not in border]
+            rows.append(dict(clip=number, way=name, border=statistics.mean(step[n].item() for n in border), inside=statistics.mean(inside),
+                             truth=(pair.target[1:] - pair.target[:-1]).abs().mean().item(), steps=[round(v, 5) for v in step.tolist()], borders=sorted(border)))
+    table = {name: dict(ratio=bootstrap([r['border']/r['inside'] for r in rows if r['way'] == name]), **{k: round(statistics.mean(r[k] for r in rows if r['way'] == name), 5) for k in ('border', 'inside', 'truth')}) for name in ways}
+    for name, t in table.items(): print(f"{name:28} {t['ratio']['mean']:.2f} times the step inside ({t['ratio']['low']:.2f} to {t['ratio']['high']:.2f}); inside {t['inside']:.4f}, truth {t['truth']:.4f}")
+    return dict(clips=count, frames=frames, table=table, rows=rows)
+
+def poles(count, work, workers):
+    "Variation along the outermost rows, and what calming them does to the truth's resemblance."
+    pipe, _ = judges()
+    rows, pictures, own = [], [], replace(sampling_for(pipe.unet), num_inference_steps=8, solver='multistep')
+    for number in range(count):
+        pair = held_out(number, 16)
+        latents = torch.cat(list(pipe.stream_latents(Source(pair.frames, pair.cameras, size=(128, 256)), own, generator=make_generator(number))))[JUDGED]
+        made, truth = decode(pipe.vae, latents, own.seam), pair.target[JUDGED]
+        again = decode(pipe.vae, encode_frames(pipe.vae, truth, circular=own.circular)*pipe.vae.config.scaling_factor, own.seam)
+        rows.append(dict(clip=number, truth=pole_spread(truth), generated=pole_spread(made), calmed=pole_spread(calm_poles(made)), autoencoder=pole_spread(again), autoencoder_calmed=pole_spread(calm_poles(again)),
+                         psnr_autoencoder=psnr(again, truth), psnr_autoencoder_calmed=psnr(calm_poles(again), truth), psnr_truth_calmed=psnr(calm_poles(truth), truth)))
+        if number in (0, 3): pictures.append(torch.cat([torch.cat(list(panorama_to_cubemap(p[:1], 112)[0][4:6]), -1) for p in (truth, made, calm_poles(made))], -1))
+    table = {key: round(statistics.mean(r[key] for r in rows), 4) for key in rows[0] if key != 'clip'}
+    print(', '.join(f'{k} {v:.3f}' for k, v in table.items()))
+    from PIL import Image
+    Image.fromarray((torch.cat(pictures, -2).clamp(0, 1)*255).byte().movedim(0, -1).numpy()).save(ROOT/'nbs'/'images'/'poles.jpg', quality=88)
+    return dict(clips=count, frames=4, table=table, rows=rows)
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('what', choices=['calls', 'windows', 'poles'])
+    parser.add_argument('--clips', type=int, help='held-out clips (default: 40 for calls, 6 for windows, 12 for poles)')
+    parser.add_argument('--work', default='runs/sampling', help='where finished clips are kept')
+    parser.add_argument('--workers', type=int, default=2, help='clips of `calls` that are sampled side by side')
+    parser.add_argument('--write', action='store_true', help='store results/sampling_<what>.json')
+    args = parser.parse_args()
+    clips = args.clips or dict(calls=40, windows=6, poles=12)[args.what]
+    result = dict(calls=calls, windows=windows, poles=poles)[args.what](clips, args.work, args.workers)
+    if args.write: save_json(ROOT/'results'/f'sampling_{args.what}.json', run_record(model='nano', **result))
+
+if __name__ == '__main__': main()
