@@ -403,12 +403,16 @@ def test_in_jupyterlab_the_picture_turns_where_it_is_dragged(page):
 
 @needs_browser
 def test_in_jupyterlab_a_video_arrives_and_its_frame_is_known_to_python(page):
+    from selenium.webdriver import ActionChains
     browser, folder, (_, movie) = page
     browser.execute_script("arguments[0].scrollIntoView({block: 'end'})", movie)
-    movie.find_element('css selector', '.argus-scrub').send_keys('\ue014'*7)  # arrow right
+    scrubber = movie.find_element('css selector', '.argus-scrub')
+    ActionChains(browser).move_to_element_with_offset(scrubber, round((scrubber.size['width'] - 16)*(7/11 - .5)), 0).click().perform()
     wait(lambda: read_state(folder/'frame.txt') == [7, False], 'the scrubber')
+    scrubber.send_keys('\ue014')  # arrow right, which the notebook would like to have
+    wait(lambda: read_state(folder/'frame.txt') == [8, False], 'the key')
     movie.find_element('css selector', '.argus-play').click()
-    wait(lambda: (s := read_state(folder/'frame.txt')) and s[1] and s[0] != 7, 'the video to play')
+    wait(lambda: (s := read_state(folder/'frame.txt')) and s[1] and s[0] != 8, 'the video to play')
     movie.find_element('css selector', '.argus-play').click()
     wait(lambda: read_state(folder/'frame.txt')[1] is False, 'the pause')
     keep(browser, 'video')

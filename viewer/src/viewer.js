@@ -95,6 +95,7 @@ function render({ model, el }) {
   };
 
   // --- The bar below ------------------------------------------------------------------------------------------------
+  bar.addEventListener('keydown', event => event.stopPropagation());  // or the notebook takes the keys of the scrubber
   let player, scrubber, counter;
   if (model.get('num_frames') > 1) {
     player = element('button', 'play', bar, { type: 'button', onclick: view.toggle });
