@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['field_of_view', 'angle', 'start_time', 'duration', 'frame_rate', 'scale', 'effort', 'count', 'seed_number',
-           'panorama_width', 'STILLS', 'highlight', 'CommandLine', 'Mistake', 'number', 'frame_size', 'existing_folder',
-           'existing_file', 'check_output', 'spoken', 'Progress', 'add_generate', 'generate', 'show', 'add_info',
-           'info', 'add_view', 'read_still', 'write_still', 'check_panorama', 'view', 'in_chunks', 'add_source',
-           'open_panoramas', 'counted', 'write_views', 'add_cameras', 'cameras_inside', 'add_stabilise', 'stabilise',
-           'add_look', 'look', 'add_light', 'light', 'write_maps', 'add_ask', 'ask', 'scaled_recipe', 'add_train',
-           'settled', 'train', 'build_parser', 'main']
+           'strength', 'generated_height', 'panorama_width', 'STILLS', 'highlight', 'CommandLine', 'Mistake', 'number',
+           'frame_size', 'existing_folder', 'existing_file', 'check_output', 'spoken', 'Progress', 'add_generate',
+           'generate', 'show', 'add_info', 'info', 'add_view', 'read_still', 'write_still', 'check_panorama', 'view',
+           'in_chunks', 'add_source', 'open_panoramas', 'counted', 'write_views', 'add_cameras', 'cameras_inside',
+           'add_stabilise', 'stabilise', 'add_look', 'look', 'add_light', 'light', 'write_maps', 'add_ask', 'ask',
+           'scaled_recipe', 'add_train', 'settled', 'train', 'build_parser', 'main']
 
 # %% ../nbs/39_cli.ipynb #384fdbc0
 import argparse, contextlib, math, os, signal, sys, tempfile, time
@@ -53,6 +53,8 @@ scale         = number('a number of 0 or more', lambda v: 0 <= v < math.inf)
 effort        = number('a number of more than 0', lambda v: 0 < v < math.inf)
 count         = number('a whole number of 1 or more', lambda v: v >= 1, int)
 seed_number   = number('a whole number between 0 and 2^63', lambda v: 0 <= v < 2**63, int)
+strength      = number('a number from 0 to 1', lambda v: 0 <= v <= 1)
+generated_height = number('a multiple of 16 between 64 and 2048 pixels', lambda v: 64 <= v <= 2048 and v % 16 == 0, int)
 panorama_width = number('a multiple of 4 between 64 and 8192 pixels', lambda v: 64 <= v <= 8192 and v % 4 == 0, int)
 
 # %% ../nbs/39_cli.ipynb #5cd450bc
@@ -184,8 +186,11 @@ def add_generate(
     model.add_argument('--model', default='nano', metavar='NAME', help='nano (default), svd, or the path of a model folder')
     model.add_argument('--seed', type=seed_number, default=0, metavar='N', help='another number, other surroundings (default: 0)')
     model.add_argument('--generate-fps', type=frame_rate, metavar='F', help='frames generated per second (default: what the model learned)')
-    model.add_argument('--steps', type=count, metavar='N', help='steps of the sampler')
-    model.add_argument('--guidance', type=scale, metavar='G', help='how strongly the input guides')
+    model.add_argument('--quality', choices=['fast', 'best'], help="how many steps (default: the model's own number)")
+    model.add_argument('--steps', type=count, metavar='N', help='steps of the sampler, exactly')
+    model.add_argument('--guidance', type=scale, metavar='G', help='how strongly the input guides, beyond what the model learned')
+    model.add_argument('--strength', type=strength, default=1., metavar='S', help='influence of the input, from 1 (default) down to 0')
+    model.add_argument('--size', type=lambda text: (generated_height(text), 2*generated_height(text)), metavar='H', help="height that is generated, a multiple of 16; models are best at their own")
     model.add_argument('--seam', choices=['convolutions', 'blended', 'ramp', 'circular', 'none'], help="how the ends of the panorama are joined (default: the model's own way)")
     model.add_argument('--device', metavar='NAME', help='cpu, cuda, ... (default: the best there is)')
     output = p.add_argument_group('output')

@@ -42,7 +42,7 @@ PRESETS = {
     'circular':              dict(tiny=False,    nano=True,          svd=False), # whether panoramas are encoded with `circular_width`
     'seam':                  dict(tiny='blended', nano='convolutions', svd='blended'), # how `15_decoding` closes it, by default
     'poles':                 dict(tiny=False,    nano=True,          svd=True),  # whether rows near the poles lose what cannot be there
-    'steps':                 dict(tiny=25,       nano=15,            svd=25),    # of the sampler, by default
+    'steps':                 dict(tiny=25,       nano=8,             svd=25),    # of the sampler, by default
     'guidance':              dict(tiny=3.,       nano=1.,            svd=3.),    # exaggeration of the condition, by default
 }
 

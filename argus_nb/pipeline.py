@@ -134,8 +134,8 @@ RELEASE = dict(solver='euler', num_inference_steps=25, guidance_scale=3., window
 
 PRESET_SETTINGS = dict(
     release=RELEASE,
-    fast=dict(num_inference_steps=8, solver='multistep'),
-    best=dict(num_inference_steps=25, solver='multistep'),
+    fast=dict(num_inference_steps=8),
+    best=dict(num_inference_steps=25),
 )
 
 def model_settings(

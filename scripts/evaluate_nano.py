@@ -24,7 +24,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from argus_nb.runtime import check, make_generator, run_record, save_json, write_beside
 from argus_nb.data import Pair, example_clip, filmed, panorama_clip, world_clip
-from argus_nb.decoding import decode
+from argus_nb.decoding import calm_poles, decode
 from argus_nb.models import PARTS, encode_frames, locate_model
 from argus_nb.pipeline import ArgusPipeline, model_settings, sampling_for
 from argus_nb.sphere import panorama_coordinates, panorama_rays
@@ -256,7 +256,8 @@ def without_embeddings(pipeline: ArgusPipeline) -> Iterator[None]:
 def decoded(pipeline: ArgusPipeline, latents: Tensor, settings: Settings) -> Tensor:
     "Latents (T, 4, h, w) to panoramas (T, 3, H, W), as the pipeline does it."
     s = sampling_for(pipeline.unet, **settings.told)
-    with torch.autocast('cpu', torch.bfloat16, enabled=settings.bfloat16): return decode(pipeline.vae, latents, s.seam, s.chunk, s.ratio)
+    with torch.autocast('cpu', torch.bfloat16, enabled=settings.bfloat16): panoramas = decode(pipeline.vae, latents, s.seam, s.chunk, s.ratio)
+    return calm_poles(panoramas) if s.poles else panoramas
 
 
 def generated(pipeline: ArgusPipeline, pair: Pair, seed: int, settings: Settings) -> Tensor:
