@@ -267,12 +267,15 @@ def test_a_file_cut_off_half_way_gives_one_warning(tiny, tmp_path, capsys):
 @pytest.mark.parametrize('number', [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_run_leaves_nothing(number, clip, tiny, tmp_path):
     words = ['generate', str(clip), 'out.mp4', '--model', str(tiny), '--static', '--steps', '100000', '--width', '64']
-    process = subprocess.Popen([*ARGUS, *words], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(ROOT)}, stderr=subprocess.PIPE, text=True)
+    # A shell that starts the suite in the background has it ignore Ctrl-C, and children inherit that: undo it for this one.
+    process = subprocess.Popen([*ARGUS, *words], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(ROOT)}, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     lines = [process.stderr.readline()]
     while lines[-1] and 'about ' not in lines[-1]: lines.append(process.stderr.readline())
     time.sleep(.5)
     process.send_signal(number)
-    rest = process.communicate(timeout=60)[1]
+    try: rest = process.communicate(timeout=60)[1]
+    finally: process.kill()
     assert process.returncode == 130 and rest.endswith('argus: interrupted\n') and 'Traceback' not in rest, ''.join(lines) + rest
     assert files_in(tmp_path) == {}
 
