@@ -46,9 +46,12 @@ demo: $(STAMP)  ## Film a small world with a simulated hand and turn the clip in
 lab: $(STAMP)  ## Open the notebooks
 	$(BIN)/jupyter lab nbs
 
-results: $(STAMP)  ## Measure again what the results say: how good nano is, how long the commands take (hours)
+results: $(STAMP)  ## Measure again what the results say: how good nano is, what its settings are worth, what commands cost (hours)
 	$(BIN)/python scripts/evaluate_nano.py
 	$(BIN)/python tests/benchmarks/commands.py
+	$(BIN)/python tests/benchmarks/seams.py --write
+	for what in calls windows poles; do $(BIN)/python tests/benchmarks/sampling.py $$what --write || exit; done
+	$(BIN)/python tests/benchmarks/memory.py --write
 
 # --- Testing ------------------------------------------------------------------------------------------------------
 

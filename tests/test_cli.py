@@ -94,6 +94,8 @@ QUICK = {  # What can be said without opening a video, so before anything heavy 
     'output of another kind': (['generate', 'clip.mp4', 'out.gif'], '.mp4'),
     'output is the input': (['generate', 'clip.mp4', 'clip.mp4', '--overwrite'], 'is the input itself'),
     'output is a link to the input': (['generate', 'clip.mp4', 'link.mp4', '--overwrite'], 'is the input itself'),
+    **{f'size {size}': (['generate', 'clip.mp4', 'out.mp4', '--size', size], '--size', 'multiple of 16', size) for size in ('0', '100', '4096', 'large')},
+    **{f'strength {share}': (['generate', 'clip.mp4', 'out.mp4', '--strength', share], '--strength', 'from 0 to 1', share) for share in ('-1', '1.5', 'nan')},
     **{f'fov {fov}': (['generate', 'clip.mp4', 'out.mp4', '--fov', fov], '--fov', 'between 0 and 180', fov) for fov in ('0', '180', '-10', '400', 'nan', 'inf', 'wide')},
     'no time': (['generate', 'clip.mp4', 'out.mp4', '--seconds', '0'], '--seconds'),
     'before the start': (['generate', 'clip.mp4', 'out.mp4', '--start', '-1'], '--start'),
