@@ -183,12 +183,13 @@ def cache_example(
     vae:AutoencoderKLTemporalDecoder,            # Autoencoder
     image_encoder:CLIPVisionModelWithProjection, # Image encoder
     generator:torch.Generator, # Randomness of the noise on the condition
+    bfloat16:bool=False,       # Encode in bfloat16: three times as fast where a processor has it
 )->dict[str,Tensor]:           # 'target' and 'condition' (T, 4, h, w), not scaled, 'embeddings' (T, D), 'noise' ()
     "Latents and embeddings of one example."
     sigma = (-3 + .5*torch.randn((), generator=generator)).exp()
     condition = noise_condition(pair.condition, pair.mask, sigma.item(), generator)
-    with torch.no_grad(): embeddings = embed_frames(image_encoder, pair.frames)
-    latents = dict(target=encode_frames(vae, pair.target, circular=True), condition=encode_frames(vae, condition, circular=True), embeddings=embeddings)
+    with torch.no_grad(), torch.autocast(vae.device.type, torch.bfloat16, enabled=bfloat16):
+        latents = dict(target=encode_frames(vae, pair.target, circular=True), condition=encode_frames(vae, condition, circular=True), embeddings=embed_frames(image_encoder, pair.frames))
     return {name: value.half().contiguous() for name, value in latents.items()} | dict(noise=sigma)
 
 def build_cache(
@@ -203,6 +204,7 @@ def build_cache(
     shard:int=50,              # Clips in a file
     clip_of:Callable=example_clip, # Gives the clip of an example, called like `example_clip`: a `VideoClips`, say
     mirror:bool=False,         # Whether odd cameras film the mirrored clip
+    bfloat16:bool=False,       # Encode in bfloat16
     progress:Callable|None=None, # Called with each finished clip's number
 )->dict[str,Tensor]:           # All examples stacked, cameras x clips first
     "Compute (or continue, or just read) the latent cache; returns it whole: it is small."
@@ -213,7 +215,7 @@ def build_cache(
         rows = []
         for index in range(start, min(start + shard, first + examples)):
             clip = clip_of(index, num_frames, size=size)
-            rows += [cache_example(filmed(clip, index, camera, mirror=mirror), vae, image_encoder, make_generator(index*17 + camera)) for camera in range(cameras)]
+            rows += [cache_example(filmed(clip, index, camera, mirror=mirror), vae, image_encoder, make_generator(index*17 + camera), bfloat16) for camera in range(cameras)]
             if progress: progress(index)
         with write_beside(path) as temporary: save_file({name: torch.stack([r[name] for r in rows]) for name in rows[0]}, temporary)
     return read_cache(folder)

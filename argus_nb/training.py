@@ -393,7 +393,7 @@ def sample_pictures(
     target, condition, embeddings = (cache[name][:clips].float() for name in ('target', 'condition', 'embeddings'))
     told = [part.to(unet.device) for part in (condition, embeddings, added_time_ids(cache['noise'][:clips].float()))]
     noise = torch.randn(target.shape, generator=make_generator(0)).to(unet.device)
-    made = sample(lambda x, sigma: denoise(unet, x, sigma.expand(len(x)), *told), noise, karras_sigmas(steps, sigma_max=80., device=unet.device))
+    made = sample(lambda x, sigma: denoise(unet, x, sigma.expand(len(x)), *told), noise, karras_sigmas(steps, device=unet.device))
     latents = [target, condition, made.cpu()/vae.config.scaling_factor]
     columns = [vae.decode(part[:, 0].to(vae.device, vae.dtype), num_frames=1).sample.float().cpu()/2 + .5 for part in latents]
     return {'truth, input, sample': torch.cat([torch.cat(row, -1) for row in zip(*columns)], -2).clamp(0, 1)}
@@ -437,8 +437,8 @@ def stage_record(
 RECIPE = dict(
     autoencoder=[dict(steps=400, worlds=400, lr=1.2e-4, decay=.6, perceptual=.01, crop=[128, 128], frames=4, lengths=[1, 2, 4])],
     image_encoder=dict(steps=600, batch=24, lr=1e-3),
-    pictures=dict(examples=1000, frames=1, cameras=2, mirror=True, batch=16, steps=2000, lr=1e-3, decay=.5),
-    videos=dict(examples=120, frames=16, cameras=1, mirror=False, batch=1, steps=1400, lr=5e-4, decay=.7),
+    pictures=dict(examples=700, frames=1, cameras=2, mirror=True, bfloat16=True, batch=16, steps=700, lr=7e-4, decay=.6, mean=1., std=1.8),
+    videos=dict(examples=100, frames=16, cameras=1, mirror=False, bfloat16=True, batch=1, steps=950, lr=4e-4, decay=.8, mean=1.6, std=1.8),
 )
 
 def train_encoders(
@@ -461,7 +461,7 @@ def train_nano(
     folder:str|Path,          # Everything goes here: checkpoints, caches, logs, and the finished model in `model`
     preset:str='nano',        # Sizes of the networks
     recipe:dict=RECIPE,       # Lengths of the stages
-    seed:int=0,               # Of everything
+    seed:int=0,               # Of everything; another seed trains on other clips, too
     start:str|Path|None=None, # A finished model whose autoencoder and image encoder are kept and whose denoiser is trained further; from nothing when None
     clip_of:Callable|None=None, # Gives clips, called like `example_clip`: a `VideoClips`, say; worlds and panoramas when None
     diary:bool=False,         # Write TensorBoard files
@@ -473,12 +473,12 @@ def train_nano(
     vae, unet, image_encoder = begun.vae, begun.unet.requires_grad_(True), begun.image_encoder
     for number, name in enumerate(('pictures', 'videos')):
         r = dict(recipe[name])
-        examples, frames, cameras, mirror = (r.pop(key) for key in ('examples', 'frames', 'cameras', 'mirror'))
+        examples, frames, cameras, mirror, bfloat16 = (r.pop(key) for key in ('examples', 'frames', 'cameras', 'mirror', 'bfloat16'))
         with PartialState().main_process_first(), tqdm(total=examples, desc=f'latents for {name}', disable=not progress) as bar:
-            cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras, first=100_000*number, size=p['size'], clip_of=clip_of or example_clip, mirror=mirror, progress=lambda _: bar.update())
+            cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras, first=1_000_000*seed + 100_000*number, size=p['size'], clip_of=clip_of or example_clip, mirror=mirror, bfloat16=bfloat16, progress=lambda _: bar.update())
         context = dict(context=.3, known=p['overlap']) if name == 'videos' else {}
         train_denoiser(unet, cache, vae.config.scaling_factor, folder/name, seed=seed + 1 + number, diary=diary, pictures=lambda: sample_pictures(unet, vae, cache), progress=progress, **r, **context)
-    models = Models(vae, unet, image_encoder, build_scheduler(sigma_max=80.))
+    models = Models(vae, unet, image_encoder, build_scheduler())
     if not PartialState().is_main_process: return models
     save_models(models, folder/'model', dtype=torch.float16)
     names = [] if start else [f'autoencoder_{n}' for n in range(len(recipe['autoencoder']))] + ['image_encoder']

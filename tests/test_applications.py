@@ -227,6 +227,39 @@ def test_a_local_model_is_loaded_once_without_the_network_and_asked_in_its_own_w
     assert asked[1][0] == dict(type='image', image=PICTURES[1]) and 'How many chairs?' in asked[1][1]['text']
 
 
+@pytest.fixture(scope='module')
+def vision_language_model(tmp_path_factory):
+    "A real model folder of transformers, a LLaVA with random weights and a tokenizer of single bytes: it says nothing sensible, but says it in the way that all of them do."
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import (CLIPImageProcessor, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration,
+                              LlavaProcessor, PreTrainedTokenizerFast)
+    folder = tmp_path_factory.mktemp('llava')
+    words = {word: n for n, word in enumerate(['<pad>', '<s>', '</s>', '<image>'] + sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    raw = Tokenizer(models.BPE(vocab=words, merges=[]))
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token='<pad>', bos_token='<s>', eos_token='</s>', additional_special_tokens=['<image>'])
+    template = "{% for m in messages %}{% for part in m['content'] %}{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endfor %}"
+    torch.manual_seed(0)
+    vision = CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14)
+    text = LlamaConfig(vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2)
+    LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_id=words['<image>'])).save_pretrained(folder)
+    LlavaProcessor(CLIPImageProcessor(size=dict(shortest_edge=28), crop_size=dict(height=28, width=28)), tokenizer, patch_size=14,
+                   vision_feature_select_strategy='default', num_additional_image_tokens=1, image_token='<image>', chat_template=template).save_pretrained(folder)
+    return folder
+
+
+def test_a_real_model_folder_answers_about_every_view(vision_language_model):
+    model = app.LocalModel(vision_language_model, device='cpu', max_new_tokens=4)
+    found = app.ask(torch.rand(3, 32, 64), 'Where is the door?', model, size=28, around=4, pitches=(0.,))
+    assert len(found.replies) == 6 and all(isinstance(reply.text, str) and 0 <= reply.score <= 1 for _, reply in found.replies)
+
+
+def test_a_folder_that_is_no_such_model_is_refused_in_one_line(tmp_path):
+    (tmp_path/'config.json').write_text('{"model_type": "bert"}')
+    with pytest.raises(InputError, match='cannot be loaded as an image-text-to-text model') as refused: app.LocalModel(tmp_path)(PICTURES, 'What?')
+    assert '\n' not in str(refused.value)
+
+
 @pytest.mark.parametrize('yaw, pitch', [(0, 0), (180, 0), (-90, 45), (45, -45), (0, 90), (0, -90)])
 def test_the_answer_points_at_what_was_asked_for(yaw, pitch):
     towards = rotation_from_euler(math.radians(yaw), math.radians(pitch), 0.)[:, 2]
