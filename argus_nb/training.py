@@ -81,6 +81,7 @@ class Objective(torch.nn.Module):
         "The loss of one step."
         return self.loss_of(step, step_generator(seed, step))
 
+# %% ../nbs/14_training.ipynb #5a01c7d2
 class Diary:
     "Scalars every few steps, pictures now and then, in TensorBoard's format; silent without a folder or on other processes than the first."
     def __init__(self,
@@ -103,6 +104,7 @@ class Diary:
         for name, picture in pictures.items(): self.writer.add_image(name, picture.clamp(0, 1), step)
         self.writer.flush()
 
+# %% ../nbs/14_training.ipynb #5a01c7d4
 class Keeper:
     "What a run needs to go on, kept in one file: weights, their averages, the optimizer's moments, the step and the log."
     def __init__(self,
@@ -139,6 +141,7 @@ class Keeper:
         "Move the averages towards the present weights."
         torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.module.parameters()], rate)
 
+# %% ../nbs/14_training.ipynb #5a01c7d6
 def fit(
     module:torch.nn.Module,  # What is trained; ends on the device that was trained on
     loss_of:Callable,        # (step, generator) -> loss to minimise, dictionary of numbers to log
@@ -381,6 +384,7 @@ def denoiser_loss(
     share = b.learned.mean()/whole.learned.mean()  # so that the mean over processes is the loss of the whole batch
     return share*edm_loss(estimate, b.target, level, kind, normalise=True, frames=b.learned), dict(sigma=sigma.mean().item())
 
+# %% ../nbs/14_training.ipynb #5a01c7d8
 @torch.no_grad()
 def sample_pictures(
     unet:UNetSpatioTemporalConditionModel, # Denoiser
@@ -398,6 +402,7 @@ def sample_pictures(
     columns = [vae.decode(part[:, 0].to(vae.device, vae.dtype), num_frames=1).sample.float().cpu()/2 + .5 for part in latents]
     return {'truth, input, sample': torch.cat([torch.cat(row, -1) for row in zip(*columns)], -2).clamp(0, 1)}
 
+# %% ../nbs/14_training.ipynb #5a01c7da
 def train_denoiser(
     unet:UNetSpatioTemporalConditionModel, # Denoiser, changed in place
     cache:dict[str,Tensor],      # Latent cache
@@ -441,6 +446,7 @@ RECIPE = dict(
     videos=dict(examples=100, frames=16, cameras=1, mirror=False, bfloat16=True, batch=1, steps=950, lr=4e-4, decay=.8, mean=1.6, std=1.8),
 )
 
+# %% ../nbs/14_training.ipynb #5a01c7dc
 def train_encoders(
     folder:Path,              # Folder of the run
     preset:str,               # Sizes of the networks
@@ -457,6 +463,7 @@ def train_encoders(
     torch.manual_seed(seed + 1)
     return Models(stage.vae, silence_branches(build_unet(preset)), stage.surroundings.image_encoder, build_scheduler())
 
+# %% ../nbs/14_training.ipynb #5a01c7de
 def train_nano(
     folder:str|Path,          # Everything goes here: checkpoints, caches, logs, and the finished model in `model`
     preset:str='nano',        # Sizes of the networks

@@ -16,18 +16,16 @@ from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
-from scipy.spatial import cKDTree
 from torch import Tensor
 from argus_nb.runtime import check, make_generator, run_record, save_json, write_beside
-from argus_nb.data import Pair, example_clip, filmed, panorama_clip, world_clip
+from argus_nb.baselines import FILLS, everything_seen, fill, mean_panorama
+from argus_nb.data import Pair, filmed, panorama_clip, world_clip
 from argus_nb.decoding import calm_poles, decode
 from argus_nb.models import PARTS, encode_frames, locate_model
 from argus_nb.pipeline import ArgusPipeline, model_settings, sampling_for
-from argus_nb.sphere import panorama_coordinates, panorama_rays
 from argus_nb.worlds import panorama_names, random_world
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,103 +89,10 @@ def film(held: Held, frames: int, size: tuple) -> Pair:
 
 
 # --- Simple ways to fill the gap -----------------------------------------------------------------------------------
-# Each takes a panorama (3, H, W) in [0, 1] that is known where `seen` (H, W) is true, and fills in the rest.
-
-FILLS = ('mean colour', 'edge extension', 'mirrored', 'inpainting (Telea)', 'inpainting (Navier-Stokes)', 'mean panorama',
-         'mean panorama, mean matched', 'mean panorama, mean and deviation matched', 'mean panorama, by regression')
-
-
-def everything_seen(condition: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    "One panorama of all that the clip has seen, averaged over the frames that saw it, and where: as much as a fill can know."
-    seen = mask.sum(0)
-    return (condition*mask).sum(0)/seen.clamp(min=1), seen[0] > 0
-
-
-def fill_mean_colour(image: Tensor, seen: Tensor) -> Tensor:
-    "The mean of the seen pixels."
-    return torch.where(seen, image, image[:, seen].mean(1)[:, None, None])
-
-
-@functools.lru_cache
-def rays_of(size: tuple) -> np.ndarray:
-    "Directions of all panorama pixels, (H W, 3)."
-    return panorama_rays(*size).reshape(-1, 3).numpy()
-
-
-def at_directions(image: Tensor, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "Row and column of the pixel that each direction (n, 3) falls into."
-    height, width = image.shape[-2:]
-    u, v = panorama_coordinates(torch.from_numpy(directions), (height, width))
-    return v.long().clamp(0, height - 1).numpy(), (u.long() % width).numpy()
-
-
-def filled_from(image: Tensor, seen: Tensor, directions: np.ndarray) -> Tensor:
-    "Give every unseen pixel the colour of the seen pixel nearest, on the sphere, to its entry of `directions` (n, 3)."
-    known = seen.flatten().numpy()
-    nearest = cKDTree(rays_of(tuple(seen.shape))[known]).query(directions)[1]
-    out = image.clone()
-    out[:, ~seen] = image[:, seen][:, torch.from_numpy(nearest)]
-    return out
-
-
-def fill_edge(image: Tensor, seen: Tensor) -> Tensor:
-    "The nearest seen pixel on the sphere: the edge is drawn out."
-    return filled_from(image, seen, rays_of(tuple(seen.shape))[~seen.flatten().numpy()])
-
-
-def fill_mirrored(image: Tensor, seen: Tensor, folds: int = 12) -> Tensor:
-    "What lies as far inside the edge as the pixel lies outside; folded again where that comes out on the other side."
-    rays, known = rays_of(tuple(seen.shape)), seen.flatten().numpy()
-    tree, place = cKDTree(rays[known]), rays[~known].copy()
-    for _ in range(folds):
-        outside = ~seen.numpy()[at_directions(image, place)]
-        if not outside.any(): break
-        edge = rays[known][tree.query(place[outside])[1]]
-        place[outside] = 2*(edge*place[outside]).sum(1, keepdims=True)*edge - place[outside]  # half a turn about the edge
-    return filled_from(image, seen, place)
-
-
-def fill_inpainted(image: Tensor, seen: Tensor, method: int) -> Tensor:
-    "OpenCV's inpainting, with the panorama continued around the seam."
-    half = seen.shape[1]//2
-    wide = lambda a: np.ascontiguousarray(np.concatenate([a[:, half:], a, a[:, :half]], 1))
-    picture = (image.movedim(0, -1)*255).round().byte().numpy()
-    done = cv2.inpaint(wide(picture), wide((~seen).byte().numpy()), 3, method)[:, half:half + seen.shape[1]]
-    return torch.where(seen, image, torch.from_numpy(done.copy()).movedim(-1, 0)/255)
-
-
-def fill_matched(image: Tensor, seen: Tensor, mean: Tensor, match: str) -> Tensor:
-    "The mean panorama of the training set, its colours matched to what was seen: by 'mean', by mean and 'deviation', or by 'regression'."
-    there, here = mean[:, seen].double(), image[:, seen].double()
-    spread, centre = there.std(1, correction=0).clamp(min=1e-3), there.mean(1)
-    covariance = ((there - centre[:, None])*(here - here.mean(1)[:, None])).mean(1)
-    gain = {'mean': torch.ones(3), 'deviation': here.std(1, correction=0)/spread, 'regression': covariance/spread**2}[match]
-    matched = gain[:, None, None]*(mean - centre[:, None, None]) + here.mean(1)[:, None, None]
-    return torch.where(seen, image, matched.clamp(0, 1).float())
-
 
 def fills(image: Tensor, seen: Tensor, mean: Tensor) -> dict[str, Tensor]:
-    "Every fill by name."
-    return {
-        'mean colour': fill_mean_colour(image, seen),
-        'edge extension': fill_edge(image, seen),
-        'mirrored': fill_mirrored(image, seen),
-        'inpainting (Telea)': fill_inpainted(image, seen, cv2.INPAINT_TELEA),
-        'inpainting (Navier-Stokes)': fill_inpainted(image, seen, cv2.INPAINT_NS),
-        'mean panorama': torch.where(seen, image, mean),
-        'mean panorama, mean matched': fill_matched(image, seen, mean, 'mean'),
-        'mean panorama, mean and deviation matched': fill_matched(image, seen, mean, 'deviation'),
-        'mean panorama, by regression': fill_matched(image, seen, mean, 'regression'),
-    }
-
-
-def mean_panorama(examples: int, size: tuple, cameras: int = 4) -> Tensor:
-    "Mean over training examples as the model sees them, in the first camera's frame; (3, H, W)."
-    total = torch.zeros(3, *size)
-    for index in range(examples):
-        clip = example_clip(index, 1, size=size)
-        for camera in range(cameras): total += filmed(clip, index, camera).target[0]/(examples*cameras)
-    return total
+    "Every fill of `21_baselines` by name, of a panorama (3, H, W) that is known where `seen` (H, W) is true."
+    return {name: fill(name, image, seen, mean) for name in FILLS}
 
 
 # --- Distances -----------------------------------------------------------------------------------------------------
