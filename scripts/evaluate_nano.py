@@ -12,7 +12,6 @@ import argparse, contextlib, functools, hashlib, json, math, sys, types
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,16 +19,15 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from argus_nb.runtime import check, make_generator, run_record, save_json, write_beside
+from argus_nb.runtime import make_generator, run_record, save_json, write_beside
 from argus_nb.baselines import FILLS, everything_seen, fill, mean_panorama
-from argus_nb.data import Pair, filmed, panorama_clip, world_clip
+from argus_nb.data import Pair
 from argus_nb.decoding import calm_poles, decode
-from argus_nb.models import PARTS, encode_frames, locate_model
+from argus_nb.evaluation import KINDS, HeldOut, bootstrap, held_out_clips, weights_of
+from argus_nb.models import encode_frames
 from argus_nb.pipeline import ArgusPipeline, model_settings, sampling_for
-from argus_nb.worlds import panorama_names, random_world
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ('room', 'street', 'landscape')
 
 
 # --- What is judged ------------------------------------------------------------------------------------------------
@@ -53,39 +51,10 @@ class Settings:
         return dict(num_inference_steps=self.steps, guidance_scale=self.guidance)
 
 
-@dataclass(frozen=True)
-class Held:
-    "A held-out clip by name."
-    name: str     # 'room_13', or the name of a panorama
-    kind: str     # 'room', 'street', 'landscape' or 'panorama'
-    index: int    # number of the example, as `argus_nb.data` counts
-
-    @property
-    def group(self) -> str: return 'panoramas' if self.kind == 'panorama' else 'worlds'
-
-    def seeds(self, samples: int) -> list[int]:
-        "Seeds of its samples, which no other clip has."
-        return list(range(1000*(self.index + 1), 1000*(self.index + 1) + samples))
-
-
-def held_out_clips(worlds: int, panoramas: int) -> list[Held]:
-    "The first held-out worlds of each kind, in turn, then panoramas of the test split; asserts that training has none of them."
-    tests, found = panorama_names('test'), {kind: [] for kind in KINDS}
-    for index in count():
-        if min(map(len, found.values()))*len(KINDS) >= worlds: break
-        found[random_world(2*index + 1).kind].append(index)
-    chosen = [(f'{kind}_{2*found[kind][n]+1}', kind, found[kind][n]) for n in range(-(-worlds//len(KINDS))) for kind in KINDS][:worlds]
-    assert not set(tests) & set(panorama_names('train')), 'a panorama is in both splits'
-    # Numbers 75 to 99 of every hundred are photographs, in training too: held-out ones get the same numbers and other cameras.
-    chosen += [(tests[index % len(tests)], 'panorama', index) for index in range(75, 75 + min(panoramas, len(tests)))]
-    return [Held(*clip) for clip in chosen]
-
-
 @functools.lru_cache(maxsize=2)
-def film(held: Held, frames: int, size: tuple) -> Pair:
+def film(held: HeldOut, frames: int, size: tuple) -> Pair:
     "Target, condition, mask and frames of a held-out clip; worlds have odd seeds, training has even ones."
-    make = panorama_clip if held.kind == 'panorama' else world_clip
-    return filmed(make(held.index, frames, size=(2*size[0], 2*size[1]), held_out=True), held.index, held_out=True)
+    return held.pair(frames, size)
 
 
 # --- Simple ways to fill the gap -----------------------------------------------------------------------------------
@@ -136,15 +105,6 @@ def colour_agreement(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     "Correlation of two pictures (3, H, W) along brightness and two directions of colour: what a PSNR does not tell apart."
     def along(axis, picture): return np.tensordot(axis, picture.astype(float), 1).ravel()
     return {name: float(np.corrcoef(along(axis, image), along(axis, truth))[0, 1]) for name, axis in COLOURS.items()}
-
-
-def bootstrap(values: list[float], draws: int = 10_000, seed: int = 0) -> dict[str, float]:
-    "Mean over clips with the 95 % interval of the percentile bootstrap."
-    values = np.asarray([v for v in values if math.isfinite(v)])
-    if not len(values): return dict(mean=math.nan, low=math.nan, high=math.nan, clips=0)
-    means = values[np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return dict(mean=round(float(values.mean()), 4), low=round(float(low), 4), high=round(float(high), 4), clips=len(values))
 
 
 # --- One clip ------------------------------------------------------------------------------------------------------
@@ -222,7 +182,7 @@ def rounded(value, digits: int = 4):
     return round(value, digits) if isinstance(value, float) else value
 
 
-def judge(held: Held, other: Held, settings: Settings, pipeline: ArgusPipeline, mean: Tensor, distance: PerceptualDistance) -> tuple[dict, dict]:
+def judge(held: HeldOut, other: HeldOut, settings: Settings, pipeline: ArgusPipeline, mean: Tensor, distance: PerceptualDistance) -> tuple[dict, dict]:
     "All numbers of one clip, and its pictures."
     pair, seeds = film(held, settings.frames, settings.size), held.seeds(settings.samples)
     made = outputs(pipeline, pair, film(other, settings.frames, settings.size), seeds, settings)
@@ -238,15 +198,7 @@ def judge(held: Held, other: Held, settings: Settings, pipeline: ArgusPipeline, 
 
 # --- All clips -----------------------------------------------------------------------------------------------------
 
-def weights_of(model: str) -> dict[str, str]:
-    "SHA-256 of each network's weights."
-    folder = Path(locate_model(model))
-    files = {part: sorted((folder/part).glob('*.safetensors')) for part in PARTS}
-    for part, found in files.items(): check(len(found) == 1, f'{folder/part} must hold one .safetensors file, got {len(found)}')
-    return {part: hashlib.sha256(found[0].read_bytes()).hexdigest() for part, found in files.items()}
-
-
-def finished(path: Path, other: Held, settings: Settings) -> dict|None:
+def finished(path: Path, other: HeldOut, settings: Settings) -> dict|None:
     "The row of a clip that was judged before under the same settings."
     if not path.exists(): return None
     record = json.loads(path.read_text())
@@ -264,7 +216,7 @@ def tools(model: str, work: Path, examples: int, size: tuple) -> tuple[ArgusPipe
     return pipeline, torch.from_numpy(np.load(path)), PerceptualDistance()
 
 
-def judge_and_keep(held: Held, other: Held, model: str, work: Path, settings: Settings) -> dict:
+def judge_and_keep(held: HeldOut, other: HeldOut, model: str, work: Path, settings: Settings) -> dict:
     "Judge one clip, or read what is known of it."
     path = work/f'{held.name}.json'
     if (row := finished(path, other, settings)) is None:
@@ -274,7 +226,7 @@ def judge_and_keep(held: Held, other: Held, model: str, work: Path, settings: Se
     return row
 
 
-def judge_all(clips: list[Held], model: str, work: Path, settings: Settings, workers: int) -> list[dict]:
+def judge_all(clips: list[HeldOut], model: str, work: Path, settings: Settings, workers: int) -> list[dict]:
     "Judge all clips, some at a time, saying each; the control gets the input of the clip that comes next."
     work.mkdir(parents=True, exist_ok=True)
     jobs = [(held, clips[(n + 1) % len(clips)], model, work, settings) for n, held in enumerate(clips)]

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np, pytest, torch
 from torch.testing import assert_close
+from argus_nb.data import panorama_clip
 from argus_nb.models import build_models, embed_frames, locate_model, save_models
 from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import InputError
 from argus_nb.sphere import panorama_rays
-from argus_nb.worlds import load_panorama, panorama_names
+from argus_nb.worlds import load_panorama, panorama_names, random_world
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT/'results'/'nano.json'
@@ -43,9 +44,9 @@ def test_clips_are_held_out(judging):
     clips = judging.held_out_clips(9, 8)
     worlds, panoramas = [c for c in clips if c.group == 'worlds'], [c for c in clips if c.group == 'panoramas']
     assert [c.kind for c in worlds] == ['room', 'street', 'landscape']*3
-    assert all(judging.random_world(2*c.index + 1).kind == c.kind and c.name.endswith(f'_{2*c.index + 1}') for c in worlds)
+    assert all(random_world(2*c.index + 1).kind == c.kind and c.name.endswith(f'_{2*c.index + 1}') for c in worlds)
     assert sorted(c.name for c in panoramas) == sorted(panorama_names('test'))
-    for c in panoramas: assert_close(judging.panorama_clip(c.index, 1, (256, 512), held_out=True)[0], load_panorama(c.name))
+    for c in panoramas: assert_close(panorama_clip(c.index, 1, (256, 512), held_out=True)[0], load_panorama(c.name))
     assert len({c.name for c in clips}) == 17 and len({seed for c in clips for seed in c.seeds(8)}) == 17*8
 
 

@@ -1,0 +1,71 @@
+"The protocol: clips from folders, a run that is stopped and goes on, the command from end to end."
+import json, math
+
+import pytest, torch
+from argus_nb import evaluation as ev
+from argus_nb.baselines import ResultFolder
+from argus_nb.cli import main
+from argus_nb.models import build_models, save_models
+from argus_nb.motion import simulate_motion
+from argus_nb.runtime import InputError, make_generator
+from argus_nb.video import write_video
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    "A folder with a model of random weights."
+    torch.manual_seed(0)
+    save_models(build_models('tiny'), folder := tmp_path_factory.mktemp('tiny'))
+    return folder
+
+
+def test_the_command_writes_a_table_goes_on_and_refuses_to_mix(tiny, tmp_path, capsys):
+    command = ['evaluate', str(tmp_path/'run'), '--model', str(tiny), '--worlds', '3', '--panoramas', '1', '--steps', '1', '--examples', '4', '--rows', 'argus; edge extension; bound']
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert out.startswith('| row | PSNR, seen') and '| edge extension |' in out
+    record = json.loads((tmp_path/'run'/'results.json').read_text())
+    assert set(record['clips']) == {'argus', 'edge extension', 'bound'} and all(len(rows) == 4 for rows in record['clips'].values())
+    assert record['summary']['worlds']['differences']['bound']['PSNR, whole']['clips'] == 3
+    assert {'command', 'date', 'device', 'versions', 'settings', 'set_distances'} <= set(record)
+    [clip] = [name for name in record['groups'] if name.startswith('room')]
+    (kept := tmp_path/'run'/'argus'/f'{clip}.json').unlink()
+    others = {path: path.stat().st_mtime_ns for path in (tmp_path/'run').glob('*/*.json')}
+    assert main(command) == 0 and kept.exists()
+    assert all(path.stat().st_mtime_ns == when for path, when in others.items())  # nothing else was made again
+    assert json.loads((tmp_path/'run'/'results.json').read_text())['clips'] == record['clips']
+    capsys.readouterr()
+    assert main(command[:-2] + ['--steps', '2']) == 2 and 'other settings' in capsys.readouterr().err
+
+
+def test_results_of_another_system_are_a_row(tmp_path):
+    clips = ev.held_out_clips(3, 1)
+    (tmp_path/'theirs').mkdir()
+    for clip in clips: write_video(tmp_path/'theirs'/f'{clip.name}.mp4', clip.pair(4, (64, 128)).target, 5)
+    rows = ev.run({'theirs': ResultFolder(tmp_path/'theirs')}, clips, tmp_path/'run', 4, (64, 128), progress=False)
+    assert all(30 < scores['PSNR, whole'] < 60 for scores in rows['theirs'].values())  # the truth, but for the codec
+
+
+def test_a_method_that_answers_in_another_shape_is_named(tmp_path):
+    with pytest.raises(InputError, match=r'short gave \(3, 3, 32, 64\) for'):
+        ev.run({'short': lambda task: task.panorama[:3]}, ev.held_out_clips(1, 0), tmp_path, 4, (32, 64), progress=False)
+    assert not [*tmp_path.glob('short/*.json')]
+
+
+@pytest.mark.parametrize('values, mean', [([1., 2., 3.], 2.), ([1., math.inf, math.nan], 1.)])
+def test_the_bootstrap_brackets_the_mean_of_what_is_finite(values, mean):
+    found = ev.bootstrap(values)
+    assert found['mean'] == mean and found['low'] <= mean <= found['high']
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    generator = torch.Generator().manual_seed(0)
+    draws = [ev.bootstrap(torch.randn(25, generator=generator).tolist(), draws=400) for _ in range(200)]
+    assert .86 < sum(b['low'] < 0 < b['high'] for b in draws)/200 < .99
+
+
+def test_trajectories_without_both_fields_of_view_are_refused(tmp_path):
+    (tmp_path/'motion').mkdir(); (tmp_path/'fov').mkdir()
+    simulate_motion(2, 5., make_generator(3)).save(tmp_path/'motion'/'walk.txt')
+    with pytest.raises(InputError, match='no video for 1 of 1'): ev.folder_clips(tmp_path)
+    with pytest.raises(InputError, match='no trajectory'): ev.folder_clips(tmp_path/'motion')
