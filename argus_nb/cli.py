@@ -8,9 +8,9 @@ __all__ = ['field_of_view', 'angle', 'start_time', 'duration', 'frame_rate', 'sc
            'Mistake', 'number', 'frame_size', 'existing_folder', 'existing_file', 'check_output', 'spoken', 'Progress',
            'add_generate', 'generate', 'show', 'add_info', 'info', 'add_view', 'read_still', 'write_still',
            'check_panorama', 'view', 'in_chunks', 'add_source', 'open_panoramas', 'counted', 'write_views',
-           'add_cameras', 'cameras_inside', 'add_stabilise', 'stabilise', 'add_look', 'look', 'add_light', 'light',
-           'write_maps', 'add_ask', 'ask', 'named_folder', 'add_evaluate', 'evaluate', 'scaled_recipe', 'add_train',
-           'settled', 'train', 'build_parser', 'main']
+           'add_cameras', 'cameras_inside', 'add_stabilise', 'input_size', 'stabilise', 'add_look', 'look', 'add_light',
+           'light', 'write_maps', 'add_ask', 'ask', 'named_folder', 'add_evaluate', 'evaluate', 'scaled_recipe',
+           'add_train', 'settled', 'train', 'build_parser', 'main']
 
 # %% ../nbs/39_cli.ipynb #384fdbc0
 import argparse, contextlib, math, os, signal, sys, tempfile, time
@@ -415,7 +415,16 @@ def add_stabilise(
     p.add_argument('--smooth', type=scale, default=.5, metavar='S', help='width of the moving average in seconds (default: 0.5)')
     p.add_argument('--still', action='store_true', help='a camera on a tripod instead of a calm one')
     p.add_argument('--keep-roll', action='store_true', help='do not keep the horizon level')
-    p.add_argument('--size', type=frame_size, default=(360, 640), metavar='WxH', help='size of the video (default: 640x360)')
+    p.add_argument('--size', type=frame_size, metavar='WxH', help="size of the video (default: that of --input, or 640x360)")
+
+def input_size(
+    path:Path|None,      # An ordinary video
+)->tuple[int,int]:       # Height and width, both even
+    "Size of the input, so that nothing of its field of view is lost; 360 x 640 without one."
+    if path is None: return 360, 640
+    from argus_nb.video import read_video
+    height, width = read_video(path).frames.shape[-2:]
+    return height//2*2, width//2*2
 
 def stabilise(
     args:argparse.Namespace,  # What was typed
@@ -426,7 +435,7 @@ def stabilise(
     from argus_nb.applications import steady_track, steady_views
     video = open_panoramas(args.PANO)
     steady = steady_track(cameras_inside(args, video), None if args.still else args.smooth, level=not args.keep_roll)
-    write_views(args, video, (view for part in steady_views(video.frames, steady, args.size) for view in part), 'stabilise')
+    write_views(args, video, (view for part in steady_views(video.frames, steady, args.size or input_size(args.input)) for view in part), 'stabilise')
 
 # %% ../nbs/39_cli.ipynb #eaa0245f
 def add_look(

@@ -677,6 +677,18 @@ def render_perspective(self:World,
     spread = 1/focal_length(width*supersample, fov_x)
     return self._render(times, rotation, rays if rays.ndim == 4 else rays[None], spread, (height, width), supersample, return_depth)
 
+# %% ../nbs/06_worlds.ipynb #06a0c0d2
+@patch
+def render_rays(self:World,
+    times:Tensor|list[float],  # Seconds; (T,)
+    rays:Tensor,               # Directions from the camera in the panorama's axes, of any length; (N, 3)
+    spread:float=.005,         # Width of a ray in radians: textures finer than that are averaged
+)->Tensor:                     # Colours in [0, 1]; (T, 3, N)
+    "What is seen along single rays."
+    check_shape('rays', rays, 'N 3')
+    rays = torch.nn.functional.normalize(torch.as_tensor(rays, dtype=torch.float64), dim=-1)
+    return self._render(_as_times(times), torch.eye(3, dtype=torch.float64), rays[None, None], spread, (1, len(rays)), 1, False)[:, :, 0]
+
 # %% ../nbs/06_worlds.ipynb #c3fb85b6
 def _colour(hue, saturation, value):
     "Linear light of a colour given as hue, saturation and display value in [0, 1]; greens and magentas muted, as they are in things."

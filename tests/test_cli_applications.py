@@ -52,6 +52,12 @@ def test_stabilise_writes_an_ordinary_video_that_holds_still(here):
     assert move(frames) < .2*move(clip) and frames.mean() > 60
 
 
+def test_a_steady_film_is_as_large_as_its_input(here):
+    for cameras, size in (('--cameras cameras.json', (640, 360)), ('--cameras cameras.json --input clip.mp4', (64, 48))):
+        assert main(f'stabilise pano.mp4 steady.mp4 {cameras} --still --no-level --overwrite'.split()) == 0
+        assert tuple(video_info('steady.mp4')[side] for side in ('width', 'height')) == size
+
+
 def test_look_follows_its_keyframes(here):
     assert main('look pano.mp4 out.mp4 --path keys.json --size 64x48'.split()) == 0
     frames, panorama = read_video('out.mp4').frames[:].float(), read_video('pano.mp4').frames[0]

@@ -1,10 +1,11 @@
 """What sampling settings do on held-out clips: fewer calls, borders between windows, poles.
 
-    python tests/benchmarks/sampling.py calls|windows|poles [--clips N] [--write]
+    python tests/benchmarks/sampling.py calls|levels|windows|poles [--clips N] [--write]
 
 *calls*: every setting samples the same clips from the same noise. PSNR and ST-LPIPS against the truth, over four decoded
 frames; differences to 25 guided Euler steps are paired, with a bootstrap interval of 95 %. Clips that are done are kept in
-runs/sampling and not done again. *windows*: the step between neighbouring frames across window borders, relative to the steps
+runs/sampling and not done again. *levels*: where the noise levels of the sampler begin and end, with the model's own number of
+steps and three seeds a clip. *windows*: the step between neighbouring frames across window borders, relative to the steps
 inside windows, with overlap as context, with overlap that is only mixed, and without. *poles*: variation along the outermost
 rows before and after `calm_poles`, beside the truth's. --write stores results/sampling_<what>.json, which notebooks 15 and 16 show.
 """
@@ -91,6 +92,28 @@ def calls(count, work, workers):
               f"ST-LPIPS {t['st_lpips']['mean']:.3f} (x {t['st_lpips_ratio']['mean']:.3f}, {t['st_lpips_ratio']['low']:.3f} to {t['st_lpips_ratio']['high']:.3f})", flush=True)
     return dict(clips=count, frames=16, baseline=BASELINE, table=table, rows=rows)
 
+LEVELS = {'80 to 0.002': (80., .002), '700 to 0.002': (700., .002), '700 to 0.02': (700., .02), '700 to 0.05': (700., .05)}
+
+def levels(count, work, workers, samples=3):
+    "Scores of single samples, and of their mean where nothing was seen, for several first and last noise levels."
+    (pipe, perceptual), rows = judges(), []
+    own = sampling_for(pipe.unet)
+    for number in range(count):
+        pair = held_out(number, 16)
+        truth, features, row = pair.target[JUDGED], perceptual.features(pair.target[JUDGED]), {}
+        seen, never = pair.mask[JUDGED].expand(-1, 3, -1, -1), ~pair.mask.any(0, keepdim=True).expand(4, 3, -1, -1)
+        for name, (first, last) in LEVELS.items():
+            pipe.scheduler.register_to_config(sigma_max=first, sigma_min=last)
+            made = torch.stack([calm_poles(decode(pipe.vae, pipe(pair.frames, pair.cameras, generator=make_generator(1000*number + n), output_type='latent')[0, JUDGED], own.seam)) for n in range(samples)])
+            row[name] = dict(seen=statistics.mean(psnr(m[seen], truth[seen]) for m in made), never=statistics.mean(psnr(m[never], truth[never]) for m in made),
+                             never_of_mean=psnr(made.mean(0)[never], truth[never]), st_lpips=statistics.mean(perceptual(m, features) for m in made), step=(made[:, 1:] - made[:, :-1]).abs().mean().item())
+        rows.append(row | dict(clip=number))
+        print(number, {name: {k: round(v, 3) for k, v in row[name].items()} for name in LEVELS}, flush=True)
+    base = next(iter(LEVELS))
+    table = {name: {key: bootstrap([r[name][key] for r in rows]) for key in rows[0][name]} | {f'{key}_difference': bootstrap([r[name][key] - r[base][key] for r in rows]) for key in rows[0][name]} for name in LEVELS}
+    for name, t in table.items(): print(f"{name:16} " + ', '.join(f"{key} {t[key]['mean']:.3f} ({t[key + '_difference']['mean']:+.3f})" for key in rows[0][name]))
+    return dict(clips=count, frames=16, samples=samples, table=table, rows=rows)
+
 def windows(count, work, workers, frames=40):
     "How far frames step across the borders of windows."
     pipe, _ = judges()
@@ -132,14 +155,14 @@ def poles(count, work, workers):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('what', choices=['calls', 'windows', 'poles'])
-    parser.add_argument('--clips', type=int, help='held-out clips (default: 40 for calls, 6 for windows, 12 for poles)')
+    parser.add_argument('what', choices=['calls', 'levels', 'windows', 'poles'])
+    parser.add_argument('--clips', type=int, help='held-out clips (default: 40 for calls, 8 for levels, 6 for windows, 12 for poles)')
     parser.add_argument('--work', default='runs/sampling', help='where finished clips are kept')
     parser.add_argument('--workers', type=int, default=2, help='clips of `calls` that are sampled side by side')
     parser.add_argument('--write', action='store_true', help='store results/sampling_<what>.json')
     args = parser.parse_args()
-    clips = args.clips or dict(calls=40, windows=6, poles=12)[args.what]
-    result = dict(calls=calls, windows=windows, poles=poles)[args.what](clips, args.work, args.workers)
+    clips = args.clips or dict(calls=40, levels=8, windows=6, poles=12)[args.what]
+    result = dict(calls=calls, levels=levels, windows=windows, poles=poles)[args.what](clips, args.work, args.workers)
     if args.write: save_json(ROOT/'results'/f'sampling_{args.what}.json', run_record(model='nano', **result))
 
 if __name__ == '__main__': main()
