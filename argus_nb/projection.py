@@ -323,6 +323,25 @@ def _add_samples(source, h, w, wraps, taps, U, V, F, start, stop, parts, total):
                 for channel in range(len(source)): total[channel, n] += _between(source[channel], at, w, tx, ty)
 
 
+# %% ../nbs/02_projection.ipynb #02f0a0d1
+@_compiled
+def _read_rgb(source, h, w, wraps, U, V, F, start, stop, red, green, blue):
+    "One bilinear sample of three channels for each of the pixels `start` to `stop`."
+    weight_x, weight_y, edge = np.empty(4, np.float32), np.empty(4, np.float32), np.empty((3, 1), np.float32)
+    first, second, third = source[0], source[1], source[2]
+    for n in range(np.uint64(start), np.uint64(stop)):
+        x, y = U[n] - .5, V[n] - .5
+        left, upper = math.floor(x), math.floor(y)
+        j, i = int(left), int(upper)
+        if i < 0 or j < 0 or i + 1 >= h or j + 1 >= w:
+            edge[:] = 0
+            _add_pixel(source, h, w, wraps, 2, F[n]*h*w, U[n], V[n], edge, 0, weight_x, weight_y)
+            red[n], green[n], blue[n] = edge[0, 0], edge[1, 0], edge[2, 0]
+            continue
+        tx, ty, at = np.float32(x - left), np.float32(y - upper), np.uint64((F[n]*h + i)*w + j)
+        red[n], green[n], blue[n] = _between(first, at, w, tx, ty), _between(second, at, w, tx, ty), _between(third, at, w, tx, ty)
+
+
 # %% ../nbs/02_projection.ipynb #f12021ff
 @_compiled
 def _mark_seen(p, r, c, lens, h, w, U, V, seen):
@@ -345,20 +364,25 @@ def _render_rows(source, h, w, kind, lens, taps, rays, fine, sy, sx, out, mask, 
     channels, height, width = out.shape
     U, V, F = np.empty(width*sx), np.empty(width*sx), np.zeros(width*sx, np.int64)
     total, share, furthest = np.empty((channels, width), np.float32), np.float32(1/(sy*sx)), c[2].max()
+    is_plain = sy*sx == 1 and taps == 2 and channels == 3 and not is_whole
     for i in range(first, last):
         if kind == _IMAGE:
             if p[i]*furthest + r[i, 2] <= 0.: continue
             _mark_seen(p[i], r[i], c, lens, h, w, U, V, mask[i])
         start, stop = _next_run(mask[i], 0)
         while start < stop:
-            total[:, start:stop] = 0
-            for n in range(i*sy, i*sy + sy):
-                _aim(kind, fine_p[n], fine_r[n], fine_c, start*sx, stop*sx, lens, h, w, U, V, F)
-                _add_samples(source, h, w, kind == _PANORAMA, taps, U, V, F, start, stop, sx, total)
-            for channel in range(channels):
-                for j in range(start, stop):
-                    value = total[channel, j]*share
-                    out[channel, i, j] = np.rint(min(max(value, np.float32(0)), np.float32(255))) if is_whole else value
+            if is_plain:
+                _aim(kind, p[i], r[i], c, start, stop, lens, h, w, U, V, F)
+                _read_rgb(source, h, w, kind == _PANORAMA, U, V, F, start, stop, out[0, i], out[1, i], out[2, i])
+            else:
+                total[:, start:stop] = 0
+                for n in range(i*sy, i*sy + sy):
+                    _aim(kind, fine_p[n], fine_r[n], fine_c, start*sx, stop*sx, lens, h, w, U, V, F)
+                    _add_samples(source, h, w, kind == _PANORAMA, taps, U, V, F, start, stop, sx, total)
+                for channel in range(channels):
+                    for j in range(start, stop):
+                        value = total[channel, j]*share
+                        out[channel, i, j] = np.rint(min(max(value, np.float32(0)), np.float32(255))) if is_whole else value
             start, stop = _next_run(mask[i], stop)
 
 # %% ../nbs/02_projection.ipynb #0315aa5a
