@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.stamp
+DOCS   := $(VENV)/.docs-stamp
 HERE   := $(CURDIR)/$(VENV)
 
 # PyTorch's threads spin while they wait, which is ruinous when something else runs too: let them sleep.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab results test test-all export readme clean-notebooks clean
+.PHONY: help setup demo lab docs results test test-all export readme clean-notebooks clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -35,6 +36,10 @@ $(STAMP): requirements.txt settings.ini setup.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
+$(DOCS): requirements-docs.txt $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt -c requirements.txt
+	@touch $(DOCS)
+
 setup: $(STAMP)  ## Install everything into .venv (the other targets do this by themselves)
 
 # --- Using --------------------------------------------------------------------------------------------------------
@@ -45,6 +50,9 @@ demo: $(STAMP)  ## Film a small world with a simulated hand and turn the clip in
 
 lab: $(STAMP)  ## Open the notebooks
 	$(BIN)/jupyter lab nbs
+
+docs: $(DOCS)  ## Build a site from the notebooks in _docs and check its links
+	$(BIN)/python scripts/make_docs.py
 
 results: $(STAMP)  ## Measure again what the results say: how good nano is, what its settings are worth, what commands cost (hours)
 	$(BIN)/python scripts/evaluate_nano.py
@@ -82,4 +90,4 @@ readme: $(STAMP)  ## Write README.md from nbs/index.ipynb
 	$(BIN)/python scripts/make_readme.py
 
 clean:  ## Remove what the other targets made, .venv included
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .hypothesis
+	rm -rf $(VENV) demo _docs _proc .cache build dist *.egg-info .pytest_cache .hypothesis

@@ -1,0 +1,69 @@
+"The site: its order is the index's, its links lead somewhere, and nothing is fetched from elsewhere."
+import json, subprocess, sys
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WANTED = [name for name in ('mkdocs', 'material', 'mkdocs_jupyter', 'latex2mathml') if find_spec(name) is None]
+
+
+@pytest.fixture(scope='module')
+def docs():
+    "The script as a module."
+    spec = spec_from_file_location('make_docs', ROOT/'scripts'/'make_docs.py')
+    spec.loader.exec_module(module := module_from_spec(spec))
+    return module
+
+
+def test_every_notebook_has_one_place_in_the_navigation(docs):
+    groups = docs.navigation(json.loads((ROOT/'nbs'/'index.ipynb').read_text()))
+    pages = [path for _, pages in groups for _, path in pages]
+    there = {p.relative_to(ROOT/'nbs').as_posix() for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts}
+    assert sorted(pages) == sorted(there - {'index.ipynb'})
+    assert [group for group, _ in groups] == ['Seeing', 'Generating', 'Judging', 'Using']
+
+
+@pytest.mark.parametrize('page, target, wanted', [
+    ('01_sphere.ipynb', '02_projection.ipynb', '02_projection.html'),
+    ('01_sphere.ipynb', '02_projection.ipynb#cubes', '02_projection.html#cubes'),
+    ('tables/nano.ipynb', '../16_pipeline.ipynb', '../16_pipeline.html'),
+    ('tables/nano.ipynb', '../images/a.jpg', '../images/a.jpg'),
+    ('index.ipynb', 'https://arxiv.org/abs/2504.07940', 'https://arxiv.org/abs/2504.07940'),
+    ('index.ipynb', '#two-commands', '#two-commands')])
+def test_links_of_notebooks_become_links_of_pages(docs, page, target, wanted): assert docs.page_link(target, page) == wanted
+
+
+def test_a_file_outside_the_notebooks_is_read_in_the_repository(docs):
+    assert docs.page_link('../LICENSE', 'index.ipynb') == f'{docs.repository()}/LICENSE'
+
+
+def test_names_lead_to_their_reference_and_code_stays_as_it_is(docs):
+    symbols = {'panorama_rays': 'api/sphere.html#panorama_rays'}
+    text = 'Call `panorama_rays()`, `other`, [`panorama_rays`](x.ipynb).\n```\n`panorama_rays` costs 3$ or 4$\n```'
+    assert docs.page_text(text, 'tables/nano.ipynb', symbols) == ('Call [`panorama_rays()`](../api/sphere.html#panorama_rays), `other`, [`panorama_rays`](x.html).\n'
+                                                                  '```\n`panorama_rays` costs 3$ or 4$\n```')
+
+
+@pytest.mark.skipif(find_spec('latex2mathml') is None, reason='latex2mathml is not installed: make docs does that')
+def test_formulas_are_drawn_without_scripts(docs):
+    text = docs.page_text('where $x^2$ and\n\n$$\\frac{a}{b}$$', 'index.ipynb', {})
+    assert text.count('<math') == 2 and 'display="block"' in text and '$' not in text
+
+
+def test_the_checker_finds_what_leads_nowhere(docs, tmp_path):
+    (tmp_path/'a.html').write_text('<h1 id="top">A</h1><a href="b.html#here">b</a> <a href="#top">up</a> <a href="https://example.org">out</a><img src="data:image/png;base64,xx">')
+    (tmp_path/'b.html').write_text('<p id="here">B</p><a href="a.html">a</a>')
+    assert docs.broken_links(tmp_path) == []
+    (tmp_path/'b.html').write_text('<a href="c.html">c</a><a href="a.html#bottom">a</a><img src="lost.png"><script src="https://example.org/x.js"></script>')
+    assert docs.broken_links(tmp_path) == ['a.html: b.html#here has no such anchor', 'b.html: c.html is not there', 'b.html: a.html#bottom has no such anchor',
+                                           'b.html: lost.png is not there', 'b.html loads https://example.org/x.js']
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(WANTED), reason=f"{', '.join(WANTED)} not installed: make docs does that")
+def test_the_whole_site_builds_and_every_link_leads_somewhere():
+    done = subprocess.run([sys.executable, 'scripts/make_docs.py'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ' 0 broken links' in done.stdout and (ROOT/'_docs'/'02_projection.html').exists() and (ROOT/'_docs'/'api'/'projection.html').exists()
