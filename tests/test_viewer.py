@@ -1,5 +1,5 @@
 """The viewer: what a page must be told, and in a real browser, inside JupyterLab, that the picture turns where the hand drags it."""
-import functools, hashlib, http.server, io, json, math, os, secrets, shutil, socket, subprocess, sys, threading, time, urllib.request
+import functools, hashlib, http.server, io, json, math, shutil, threading, time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from argus_nb.sphere import perspective_coordinates, perspective_rays, rotation_
 from argus_nb.video import read_video, write_video
 from argus_nb.viewer import FOV_LIMITS, edge_distance, image_corners, look, look_together, still_picture
 from argus_nb.worlds import load_panorama
+from browser import keep, needs_browser, open_browser, run_notebook, serve_lab, wait
 
 ROOT = Path(__file__).parents[1]
 VIEWER, STATIC = ROOT/'viewer', ROOT/'argus_nb'/'static'
@@ -111,9 +112,6 @@ def test_the_bundle_is_locked_licensed_and_fetches_nothing():
 
 # --- In a browser --------------------------------------------------------------------------------------------------
 
-CHROMIUM, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
-REQUIRED = os.environ.get('ARGUS_BROWSER') == 'required'  # .ci/run: never skip
-needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER) and not REQUIRED, reason='no Chromium here (apt-get install chromium chromium-driver)')
 NOTEBOOK = """
 import os, pathlib, torch
 from argus_nb.cameras import CameraTrack
@@ -133,7 +131,6 @@ movie = look_together({'moving': 'clip.mp4', 'still': 'hall.png'}, input_cameras
 movie.observe(lambda change: note('frame.txt', [movie.frame, movie.is_playing]), ['frame', 'is_playing'])
 display(movie)
 """
-PATIENCE = 240  # seconds for anything, on a machine that is busy with something else
 
 
 def footage(folder) -> Path:
@@ -147,70 +144,21 @@ def footage(folder) -> Path:
 def turning() -> CameraTrack: return track(*((6.*n, 0, 0) for n in range(12)), fov=57)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
-def wait(condition, what, seconds=PATIENCE):
-    "What `condition` gives as soon as it is something."
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if (result := condition()): return result
-        time.sleep(.1)
-    raise TimeoutError(f'waited {seconds:g} s for {what}')
-
-
 @pytest.fixture(scope='module')
 def lab(tmp_path_factory):
-    "A JupyterLab on a port of its own, in a folder of its own, with a notebook that shows viewers: (address, folder)."
-    folder, port, token = tmp_path_factory.mktemp('lab'), free_port(), secrets.token_hex(16)
-    footage(folder)
-    cell = dict(cell_type='code', id='12345678', metadata={}, source=NOTEBOOK, outputs=[], execution_count=None)
-    kernel = dict(name='python3', display_name='python3', language='python')
-    (folder/'look.ipynb').write_text(json.dumps(dict(cells=[cell], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)))
-    environment = os.environ | {f'JUPYTER_{kind}_DIR': str(folder/kind) for kind in ('CONFIG', 'DATA', 'RUNTIME')} | dict(PYTHONPATH=str(ROOT), IPYTHONDIR=str(folder/'ipython'), OMP_NUM_THREADS='1')
-    log = (folder/'log.txt').open('w')
-    server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0', f'--IdentityProvider.token={token}',
-                               f'--ServerApp.root_dir={folder}', '--LabApp.news_url=', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.expose_app_in_browser=True'], cwd=folder, env=environment, stdout=log, stderr=log)
-    def answers():
-        assert server.poll() is None, (folder/'log.txt').read_text()[-2000:]
-        try: return urllib.request.urlopen(f'http://127.0.0.1:{port}/api?token={token}', timeout=5).status == 200
-        except OSError: return False
-    try:
-        wait(answers, what='JupyterLab')
-        yield f'http://127.0.0.1:{port}/lab/tree/look.ipynb?token={token}&reset', folder
-    finally:
-        server.terminate()
-        try: server.wait(15)
-        except subprocess.TimeoutExpired: server.kill()
-        log.close()
+    "A JupyterLab in a folder of its own, with a notebook that shows viewers: (address, folder)."
+    folder = footage(tmp_path_factory.mktemp('lab'))
+    with serve_lab(folder, NOTEBOOK) as address: yield address, folder
 
 
 @pytest.fixture(scope='module')
 def browser(tmp_path_factory):
-    "A headless Chromium that draws WebGL in software."
-    from selenium import webdriver
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--window-size=1000,1100',
-                     '--force-device-scale-factor=1', '--no-proxy-server', f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"): options.add_argument(argument)
-    options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_window_size(1000, 1100)
-    yield driver
-    driver.quit()
+    with open_browser(tmp_path_factory.mktemp('chromium')) as driver: yield driver
 
 
 def grab(element) -> torch.Tensor:
     "What an element looks like on the screen; (3, H, W) in [0, 1]."
     return torch.from_numpy(np.array(Image.open(io.BytesIO(element.screenshot_as_png)).convert('RGB'))).movedim(-1, 0)/255
-
-
-def keep(browser, name):
-    "Save a picture of the page where somebody asked for it."
-    if (folder := os.environ.get('ARGUS_SCREENSHOTS')): browser.save_screenshot(str(Path(folder)/f'{name}.png'))
 
 
 def read_state(path):
@@ -350,10 +298,7 @@ def page(browser, lab):
     "The notebook, run in JupyterLab, and its two viewers."
     from selenium.webdriver.common.by import By
     address, folder = lab
-    browser.get(address)
-    kernel = "return window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status"
-    wait(lambda: browser.execute_script(kernel) == 'idle', what='the kernel')
-    browser.execute_script("void jupyterapp.commands.execute('notebook:run-all-cells')")
+    run_notebook(browser, address)
     def viewers(): return (found := browser.find_elements(By.CSS_SELECTOR, '.argus-viewer[data-ready]')) and len(found) == 2 and found
     try: found = wait(viewers, what='the viewers')
     except TimeoutError:
