@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PATHS', 'MIRROR', 'GLOSSY', 'MATT', 'PROMPT', 'smoothing_weights', 'smooth_rotations', 'shake', 'look_at',
            'steady_track', 'steady_views', 'lens_rays', 'lens_view', 'slerp', 'sphere_curve', 'CameraPath',
-           'keyframe_path', 'camera_path', 'path_views', 'linear_light', 'display_values', 'write_light',
+           'keyframe_path', 'camera_path', 'path_views', 'followed', 'linear_light', 'display_values', 'write_light',
            'pixel_solid_angles', 'harmonics', 'irradiance_coefficients', 'Surroundings', 'surroundings',
            'surface_light', 'Ball', 'ball_hits', 'three_balls', 'add_balls', 'View', 'views_around', 'Reply', 'Finding',
            'ask', 'read_reply', 'LocalModel', 'Endpoint']
@@ -249,6 +249,42 @@ def path_views(
 )->Iterator[Tensor]:             # Views of the type given; (3, h, w) each
     "Frames along any path, one by one."
     for panorama, rotation, fov_x, distance in zip(panoramas, *path): yield lens_view(panorama, rotation, fov_x.item(), size, distance.item())
+
+# %% ../nbs/31_applications.ipynb #31f0a001
+def followed(
+    panoramas:Iterable[Tensor], # Panoramas, uint8 or float in [0, 1]; T of (3, H, W), may be lazy
+    yaw:float,                  # Where the thing is in the first, degrees to the right
+    pitch:float=0.,             # Degrees up
+    size:float=20.,             # Degrees across: the middle of the view in which corners are looked for
+    fov:float=60.,              # Field of view of the path, degrees
+)->CameraPath:                  # Looks at it all the time; T frames
+    "A path that keeps something in the middle, wherever it goes."
+    import cv2
+    check(0 < size <= 60 and 0 < fov < 180, f'size must lie between 0 and 60 degrees and fov between 0 and 180, got {size:g} and {fov:g}')
+    n, lens = 120, math.radians(3*size if 3*size < 150 else 150)
+    def grey(panorama, rotation): return cv2.cvtColor(_as_bytes(lens_view(panorama, rotation, lens, (n, n))).movedim(0, -1).contiguous().numpy(), cv2.COLOR_RGB2GRAY)
+    middle = np.zeros((n, n), np.uint8); middle[n//3:-n//3, n//3:-n//3] = 255
+    rays, rotations, before = perspective_rays(n, n, lens), [look_at(rotation_from_euler(math.radians(yaw), math.radians(pitch), 0.)[:, 2])], None
+    for panorama in panoramas:
+        if before is not None: rotations.append(look_at(rotations[-1] @ _moved_to(before, grey(panorama, rotations[-1]), middle, rays)))
+        before = grey(panorama, rotations[-1])
+    turns = torch.stack(rotations)
+    return CameraPath(turns, torch.full((len(turns),), math.radians(fov), dtype=torch.float64), torch.zeros(len(turns), dtype=torch.float64))
+
+def _as_bytes(image): return image if image.dtype == torch.uint8 else image.mul(255).round().byte()
+
+def _moved_to(before, after, middle, rays):
+    "Where what stood in the middle of one grey picture stands in the next, as a ray; straight ahead where that cannot be told."
+    import cv2
+    points = cv2.goodFeaturesToTrack(before, 80, .01, 3, mask=middle)
+    if points is None: return rays.new_tensor([0., 0., 1.])
+    there, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points, None, winSize=(21, 21))
+    back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, there, None, winSize=(21, 21))
+    good = (found & again).ravel().astype(bool) & (np.linalg.norm(back - points, axis=-1).ravel() < .7)
+    if good.sum() < 3: return rays.new_tensor([0., 0., 1.])
+    x, y = np.median((there - points).reshape(-1, 2)[good], 0)
+    focal = len(rays)/2/rays[0, -1, 0].item()*rays[0, -1, 2].item()*(len(rays) - 1)/len(rays)
+    return torch.nn.functional.normalize(rays.new_tensor([x/focal, y/focal, 1.]), dim=0)
 
 # %% ../nbs/31_applications.ipynb #212b00a6
 def linear_light(

@@ -8,9 +8,9 @@ __all__ = ['field_of_view', 'angle', 'start_time', 'duration', 'frame_rate', 'sc
            'Mistake', 'number', 'frame_size', 'existing_folder', 'existing_file', 'check_output', 'spoken', 'Progress',
            'add_generate', 'generate', 'show', 'add_info', 'info', 'add_view', 'read_still', 'write_still',
            'check_panorama', 'view', 'in_chunks', 'add_source', 'open_panoramas', 'counted', 'write_views',
-           'add_cameras', 'cameras_inside', 'add_stabilise', 'input_size', 'stabilise', 'add_look', 'look', 'add_light',
-           'light', 'write_maps', 'add_ask', 'ask', 'named_folder', 'add_evaluate', 'evaluate', 'scaled_recipe',
-           'add_train', 'settled', 'train', 'build_parser', 'main']
+           'add_cameras', 'cameras_inside', 'add_stabilise', 'input_size', 'stabilise', 'towards', 'add_look', 'look',
+           'add_light', 'light', 'write_maps', 'add_ask', 'ask', 'named_folder', 'add_evaluate', 'evaluate',
+           'scaled_recipe', 'add_train', 'settled', 'train', 'build_parser', 'main']
 
 # %% ../nbs/39_cli.ipynb #384fdbc0
 import argparse, contextlib, math, os, signal, sys, tempfile, time
@@ -438,16 +438,27 @@ def stabilise(
     write_views(args, video, (view for part in steady_views(video.frames, steady, args.size or input_size(args.input)) for view in part), 'stabilise')
 
 # %% ../nbs/39_cli.ipynb #eaa0245f
+def towards(
+    text:str,              # Such as '30,-5'
+)->tuple[float,float]:     # Yaw and pitch in degrees
+    "A reader of directions for `argparse`."
+    try: yaw, pitch = map(float, text.split(','))
+    except ValueError: yaw, pitch = math.nan, math.nan
+    if not (abs(yaw) <= 360 and abs(pitch) <= 90): raise argparse.ArgumentTypeError(f'must be YAW,PITCH in degrees, got {text!r}')
+    return yaw, pitch
+
 def add_look(
     commands:argparse._SubParsersAction,  # What `add_subparsers` gave
 )->None:
     "Declare `argus look`."
-    p = commands.add_parser('look', usage='argus look PANO OUT --path NAME|FILE [options]', help='move a camera of your own through a 360 video',
+    p = commands.add_parser('look', usage='argus look PANO OUT (--path NAME|FILE | --follow YAW,PITCH) [options]', help='move a camera of your own through a 360 video',
         description='Write an ordinary video along a path of your own: turn (once around), dolly (step back and zoom in), planet (fall into a little planet), '
                     'or a JSON file with keyframes such as [{"time": 0, "yaw": -30}, {"time": 2, "yaw": 90, "pitch": 10, "fov": 50}].')
     p.set_defaults(run=look)
     add_source(p, 'the video to write, an .mp4')
-    p.add_argument('--path', required=True, metavar='NAME|FILE', help='turn, dolly, planet, or a JSON file of keyframes (time in seconds; yaw, pitch, roll, fov in degrees; distance 0 to 1)')
+    which = p.add_mutually_exclusive_group(required=True)
+    which.add_argument('--follow', type=towards, metavar='YAW,PITCH', help='keep what is in this direction at the beginning in the middle, wherever it goes; degrees')
+    which.add_argument('--path', metavar='NAME|FILE', help='turn, dolly, planet, or a JSON file of keyframes (time in seconds; yaw, pitch, roll, fov in degrees; distance 0 to 1)')
     p.add_argument('--size', type=frame_size, default=(360, 640), metavar='WxH', help='size of the video (default: 640x360)')
 
 def look(
@@ -455,9 +466,10 @@ def look(
 )->None:
     "Run `argus look`."
     check_output(args.OUT, ('.mp4',), args.overwrite, args.PANO)
-    from argus_nb.applications import camera_path, path_views
+    from argus_nb.applications import camera_path, followed, path_views
     video = open_panoramas(args.PANO)
-    write_views(args, video, path_views(video.frames, camera_path(args.path, len(video.frames), video.fps), args.size), 'look')
+    path = followed(video.frames, *args.follow) if args.follow else camera_path(args.path, len(video.frames), video.fps)
+    write_views(args, video, path_views(video.frames, path, args.size), 'look')
 
 # %% ../nbs/39_cli.ipynb #bf704157
 highlight = number('a number of 1 or more', lambda v: 1 <= v < math.inf)

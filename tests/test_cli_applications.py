@@ -52,6 +52,19 @@ def test_stabilise_writes_an_ordinary_video_that_holds_still(here):
     assert move(frames) < .2*move(clip) and frames.mean() > 60
 
 
+def test_look_follows_a_thing_that_goes_around(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    panorama = smooth_noise(0)*.2 + .3
+    panorama[:, 28:36, 60:68] = torch.rand(3, 8, 8, generator=make_generator(4))
+    write_video('pano.mp4', torch.stack([torch.nn.functional.interpolate(panorama[None], (256, 512), mode='nearest')[0].roll(6*n, -1) for n in range(12)]), FPS)
+    assert main('look pano.mp4 out.mp4 --follow 0,0 --size 64x64'.split()) == 0
+    first, last = (read_video('out.mp4').frames[n][:, 24:40, 24:40].float() for n in (0, 11))
+    assert (first - last).abs().mean() < 12 < (first - first.flip(-1)).abs().mean()
+    for wrong in ('--follow ahead', '', '--follow 0,0 --path turn'):
+        with pytest.raises(SystemExit) as stopped: main(f'look pano.mp4 out.mp4 --overwrite {wrong}'.split())
+        assert stopped.value.code == 2
+
+
 def test_a_steady_film_is_as_large_as_its_input(here):
     for cameras, size in (('--cameras cameras.json', (640, 360)), ('--cameras cameras.json --input clip.mp4', (64, 48))):
         assert main(f'stabilise pano.mp4 steady.mp4 {cameras} --still --no-level --overwrite'.split()) == 0
