@@ -7,12 +7,11 @@ __all__ = ['Choices', 'as_png', 'camera_curves', 'seen_so_far', 'Cancelled', 'Li
            'studio']
 
 # %% ../nbs/32_studio.ipynb #5d100004
-import io, math, shutil, tempfile, threading, time
+import io, math, shutil, tempfile, textwrap, threading, time
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-import ipywidgets as widgets
 import torch
 from fastcore.basics import patch
 from PIL import Image
@@ -21,10 +20,14 @@ from .alignment import level_rotation, stitch_frames
 from .cameras import CameraTrack
 from .data import VIDEO_ENDINGS
 from .decoding import SEAMS
-from .pipeline import ArgusPipeline, cameras_for, generate_video, spoken
+from .pipeline import ArgusPipeline, SmallFrames, cameras_for, generate_video, spoken
 from .runtime import InputError, check, write_beside
 from .video import read_video
-from .viewer import look
+
+# %% ../nbs/32_studio.ipynb #5d100030
+try: import ipywidgets as widgets
+except ImportError: raise InputError("the studio needs ipywidgets: pip install 'ipywidgets>=8'") from None
+from .viewer import look  # needs ipywidgets, too
 
 # %% ../nbs/32_studio.ipynb #5d100007
 @dataclass(frozen=True)
@@ -43,11 +46,13 @@ class Choices:
         check(Path(self.video).is_file(), f'{self.video}: no such file')
         check(self.start >= 0 and self.seconds > 0, f'a start of 0 seconds or more and a length of more than 0 are wanted, got {self.start:g} and {self.seconds:g}')
         check(self.fov is None or 0 < self.fov < 180, f'the field of view must lie between 0 and 180 degrees, got {self.fov}')
+        check(0 <= self.seed < 2**63, f'the seed must be a whole number between 0 and 2^63, got {self.seed}')
 
     @property
     def part(self)->tuple:
-        "What the cameras depend on."
-        return self.video, self.start, self.seconds, self.fov
+        "What the cameras depend on; another file of the same name has other cameras."
+        file = Path(self.video).stat()
+        return self.video, file.st_mtime_ns, file.st_size, self.start, self.seconds, self.fov
 
 # %% ../nbs/32_studio.ipynb #5d100010
 def as_png(
@@ -62,11 +67,12 @@ def camera_curves(
 )->bytes:               # PNG
     "Yaw, pitch and roll in degrees over seconds."
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(5.6, 1.9), dpi=100, layout='constrained')
+    title = textwrap.fill(f'field of view {math.degrees(float(track.fov_x.median())):.0f}°; cameras: {track.source or "given"}', 85)
+    figure = Figure(figsize=(5.6, 1.9 + .13*title.count('\n')), dpi=100, layout='constrained')
     axis, seconds = figure.subplots(), torch.arange(len(track))/(track.fps or 1)
     for name, angles in zip(('yaw', 'pitch', 'roll'), track.euler()): axis.plot(seconds, angles.rad2deg(), label=name)
     axis.set_xlabel('seconds', fontsize=8); axis.set_ylabel('degrees', fontsize=8); axis.tick_params(labelsize=8); axis.legend(fontsize=8)
-    axis.set_title(f'field of view {math.degrees(float(track.fov_x.median())):.0f}°, cameras {track.source or "given"}', fontsize=8)
+    axis.set_title(title, fontsize=8)
     figure.savefig(file := io.BytesIO(), format='png')
     return file.getvalue()
 
@@ -79,7 +85,8 @@ def seen_so_far(
     "Everything that a video saw on one upright panorama."
     picks = torch.linspace(0, len(track) - 1, min(most, len(track))).round().long().unique().tolist()
     upright = track.rotated(level_rotation(track))[picks]
-    return as_png(stitch_frames(torch.stack([torch.as_tensor(frames[n]) for n in picks]), upright, (height, 2*height), passes=2)[0])
+    small = SmallFrames(frames, picks, 4*height)  # shrunk one at a time, as they are read
+    return as_png(stitch_frames(torch.cat([small[[n]] for n in range(len(picks))]), upright, (height, 2*height), passes=2)[0])
 
 # %% ../nbs/32_studio.ipynb #5d100013
 class Cancelled(Exception):
@@ -129,11 +136,11 @@ class Controls:
         layout = dict(layout=widgets.Layout(width='332px'), style=dict(description_width='110px'))
         self.video = widgets.Dropdown(options=videos_in(folder), description='Video', **layout)
         self.upload = widgets.FileUpload(accept='video/*', description='Upload another', layout=layout['layout'])
-        self.start = widgets.BoundedFloatText(0, min=0, max=1e6, step=.5, description='Start, seconds', **layout)
-        self.seconds = widgets.BoundedFloatText(4, min=.1, max=1e6, step=.5, description='Length, seconds', **layout)
+        self.start = widgets.FloatText(0, step=.5, description='Start, seconds', **layout)
+        self.seconds = widgets.FloatText(4, step=.5, description='Length, seconds', **layout)
         self.estimate = widgets.Checkbox(True, description='estimate the field of view', indent=True, **layout)
-        self.fov = widgets.BoundedFloatText(65, min=1, max=179, step=1, description='Field of view, °', disabled=True, **layout)
-        self.seed = widgets.BoundedIntText(0, min=0, max=2**31 - 1, description='Seed', **layout)
+        self.fov = widgets.FloatText(65, step=1, description='Field of view, °', disabled=True, **layout)
+        self.seed = widgets.IntText(0, description='Seed', **layout)
         self.quality = widgets.Dropdown(options=['fast', 'best'], description='Quality', **layout)
         self.seam = widgets.Dropdown(options=[("the model's own", ''), *[(seam, seam) for seam in SEAMS]], description='Seam', **layout)
         self.name = widgets.Text('around.mp4', description='Save as', **layout)
@@ -161,15 +168,15 @@ class Studio:
         model:str|Path|ArgusPipeline='nano',# What generates
     ):
         check(Path(folder).is_dir(), f'{folder}: no such folder')
-        self.folder, self.model, self.scratch = Path(folder), model, tempfile.TemporaryDirectory()
-        self.controls, self.thread, self.track, self.result = Controls(folder), None, None, None
+        self.folder, self.model, self.scratch, self.uploads = Path(folder), model, tempfile.TemporaryDirectory(), tempfile.TemporaryDirectory()
+        self.controls, self.thread, self.track, self.result, self.source = Controls(folder), None, None, None, None
         self.bar, self.stage, self.status = widgets.FloatProgress(max=1., layout=widgets.Layout(width='100%', max_width='560px')), widgets.HTML(), widgets.HTML()
         self.curves, self.seen = (widgets.Image(format='png', layout=widgets.Layout(width='100%', max_width='560px', display='none')) for _ in range(2))
         self.viewer, c = widgets.VBox(), self.controls
         self.listener = Listener(self.bar, self.stage)
         self.panel = widgets.VBox([widgets.HBox([c.column(), widgets.VBox([self.stage, self.bar, self.status, self.curves, self.seen], layout=widgets.Layout(margin='0 0 0 16px', flex='1 1 auto', min_width='200px', overflow='hidden'))]), self.viewer])
         for button, work in ((c.find, self.find_cameras), (c.generate, self.generate)): button.on_click(lambda _, work=work: self.begin(work))
-        c.cancel.on_click(lambda _: self.listener.stopped.set())
+        c.cancel.on_click(lambda _: self.stop())
         c.save.on_click(lambda _: self.tell(self.save))
         c.upload.observe(lambda change: self.tell(self.take_upload), 'value')
 
@@ -191,7 +198,8 @@ class Studio:
 def begin(self:Studio,
     work:Callable[[Choices],str],  # What to do; says how it went
 )->None:
-    "Start work in the background."
+    "Start work in the background, unless some is going on: a double click is one click."
+    if self.thread is not None and self.thread.is_alive(): return
     c = self.controls
     def run():
         try: self.tell(lambda: work(c.choices()))
@@ -202,6 +210,12 @@ def begin(self:Studio,
     self.listener.stopped.clear(); c.cancel.disabled, self.status.value = False, ''
     self.thread = threading.Thread(target=run, daemon=True)
     self.thread.start()
+
+@patch
+def stop(self:Studio)->None:
+    "Ask the work to end at its next report, and say that this was heard."
+    self.controls.cancel.disabled, self.status.value = True, 'stopping'  # first: the work replaces it when it has ended
+    self.listener.stopped.set()
 
 @patch
 def find_cameras(self:Studio,
@@ -231,9 +245,9 @@ def generate(self:Studio,
     made = Path(self.scratch.name)/f'{Path(choices.video).stem}_{choices.seed}.mp4'
     done = generate_video(choices.video, made, model=self.model, cameras=track, start=choices.start, seconds=choices.seconds, seed=choices.seed,
                           quality=choices.quality, seam=choices.seam, overwrite=True, progress=self.listener)
-    self.result = made
+    self.result, self.source = made, choices.video
     self.viewer.children = [look(made, track.rotated(level_rotation(track)), frame_size=frame_size, height=420)]
-    return f"{done['frames']} frames of {done['size']} in {done['took']}; drag to look around, Save keeps it"
+    return f"{done['frames']} frames of {done['size']} in {done['took']}; drag to look around, Save keeps it" + (f"; {done['warning']}" if 'warning' in done else '')
 
 @patch
 def save(self:Studio,
@@ -242,6 +256,7 @@ def save(self:Studio,
     path = self.folder/self.controls.name.value
     check(self.result is not None, 'there is nothing to save yet')
     check(path.suffix.lower() == '.mp4' and path.parent.is_dir(), f'{path}: the name of an .mp4 in a folder that exists is wanted')
+    check(not path.exists() or not Path(self.source).exists() or not path.samefile(self.source), f'{path}: is the input itself')
     check(self.controls.overwrite.value or not path.exists(), f'{path} exists already; tick the box to replace it')
     with write_beside(path) as temporary: shutil.copyfile(self.result, temporary)
     return f'saved as {path}'
@@ -252,9 +267,10 @@ def take_upload(self:Studio,
     "Offer an uploaded video, and choose it."
     if not self.controls.upload.value: return None
     file = self.controls.upload.value[-1]
-    path = Path(self.scratch.name)/Path(file['name']).name
-    path.write_bytes(file['content'])
-    self.controls.video.options = [*videos_in(self.folder), (path.name, str(path))]
+    check(Path(file['name']).suffix.lower() in VIDEO_ENDINGS, f"{file['name']}: a video is wanted ({', '.join(VIDEO_ENDINGS)})")
+    path = Path(self.uploads.name)/Path(file['name']).name
+    with write_beside(path) as temporary: temporary.write_bytes(file['content'])
+    self.controls.video.options = videos_in(self.folder) + videos_in(self.uploads.name)
     self.controls.video.value = str(path)
     return f'{path.name}: {len(file["content"])/1e6:.1f} MB'
 

@@ -1,13 +1,15 @@
 "The studio: what its buttons do, in Python and in a real browser."
-import math, os, threading, time
+import io, math, os, subprocess, sys, threading, time
 from datetime import datetime
 
+import numpy as np
 import pytest, torch
+from PIL import Image
+from argus_nb.cameras import CameraTrack
 from argus_nb.models import build_models, save_models
 from argus_nb.motion import simulate_motion
-from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import InputError, make_generator
-from argus_nb.studio import Cancelled, Choices, Listener, studio
+from argus_nb.studio import Listener, camera_curves, studio
 from argus_nb.video import video_info, write_video
 from argus_nb.worlds import random_world
 from browser import PATIENCE, keep, needs_browser, open_browser, run_notebook, serve_lab, wait
@@ -81,19 +83,73 @@ def test_while_it_works_only_cancel_can_be_pressed(panel, monkeypatch):
     assert [c.find.disabled, c.generate.disabled, c.cancel.disabled, c.save.disabled] == [False, False, True, True]
 
 
-@pytest.mark.parametrize('change, words', [(dict(video=None), 'choose a video first'), (dict(start=99.), 'beyond its end'), (dict(fov=179.), '')])
+@pytest.mark.parametrize('change, words', [(dict(video=None), 'choose a video first'), (dict(start=99.), 'beyond its end'), (dict(start=-1.), '0 seconds or more'), (dict(seconds=0.), 'more than 0'),
+                                           (dict(fov=200.), 'between 0 and 180 degrees, got 200'), (dict(fov=0.), 'between 0 and 180 degrees, got 0'), (dict(seed=-1), 'between 0 and 2^63')])
 def test_what_is_wrong_is_one_line(panel, change, words):
     for name, value in change.items(): getattr(panel.controls, name).value = value
     press(panel, panel.controls.find)
-    assert words in panel.status.value and '\n' not in panel.status.value and 'Traceback' not in panel.status.value
+    assert words in panel.status.value and '#b00020' in panel.status.value and '\n' not in panel.status.value and 'Traceback' not in panel.status.value
 
 
-def test_an_upload_is_offered_and_chosen(panel, here):
+def upload(panel, name, data):
+    "What the browser sends when a file was picked."
+    panel.controls.upload.value = ({'name': name, 'type': 'video/mp4', 'size': len(data), 'content': memoryview(data), 'last_modified': datetime(2026, 1, 1)},)
+
+
+def test_uploads_are_offered_and_the_last_is_chosen(panel, here):
     data = (here/'walk.mp4').read_bytes()
-    panel.controls.upload.value = ({'name': '../mine.mp4', 'type': 'video/mp4', 'size': len(data), 'content': memoryview(data), 'last_modified': datetime(2026, 1, 1)},)
-    assert panel.controls.video.value.endswith('mine.mp4') and panel.scratch.name in panel.controls.video.value
+    upload(panel, '../mine.mp4', data)
+    assert panel.controls.video.value.endswith('mine.mp4') and panel.uploads.name in panel.controls.video.value
     press(panel, panel.controls.find)
     assert '6 cameras' in panel.status.value
+    upload(panel, 'second.mp4', data)
+    assert {'mine.mp4', 'second.mp4'} <= {name for name, _ in panel.controls.video.options} and panel.controls.video.value.endswith('second.mp4')
+    upload(panel, 'notes.txt', b'no video')
+    assert 'notes.txt: a video is wanted' in panel.status.value and panel.controls.video.value.endswith('second.mp4')
+
+
+def test_another_upload_of_a_known_name_is_another_film(panel, here):
+    upload(panel, 'clip.mp4', (here/'walk.mp4').read_bytes())
+    press(panel, panel.controls.find)
+    known = panel.track
+    write_video(here.parent/'other.mp4', random_world(8).render_perspective(torch.arange(6)/6, torch.eye(3).repeat(6, 1, 1), 1.2, (120, 160)), 6, spherical=False)
+    upload(panel, 'clip.mp4', (here.parent/'other.mp4').read_bytes())
+    press(panel, panel.controls.find)
+    assert panel.track is not known
+
+
+def test_an_upload_with_the_name_of_a_result_does_not_replace_it(panel, here):
+    press(panel, panel.controls.generate)
+    made = panel.result.read_bytes()
+    upload(panel, panel.result.name, (here/'walk.mp4').read_bytes())
+    assert panel.result.read_bytes() == made
+
+
+def test_the_input_is_never_replaced(panel, here):
+    press(panel, panel.controls.generate)
+    film, panel.controls.name.value, panel.controls.overwrite.value = (here/'walk.mp4').read_bytes(), 'walk.mp4', True
+    panel.controls.save.click()
+    assert 'is the input itself' in panel.status.value and (here/'walk.mp4').read_bytes() == film
+
+
+def test_a_double_click_starts_work_once(panel):
+    going, started = threading.Event(), []
+    def slow(choices): started.append(1); going.wait(60)
+    panel.begin(slow); panel.begin(slow)
+    going.set(); panel.thread.join()
+    assert len(started) == 1
+
+
+def test_without_ipywidgets_there_is_one_clear_line():
+    program = "import sys; sys.modules['ipywidgets'] = None\nimport argus_nb.studio"
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert done.stderr.strip().splitlines()[-1].endswith("InputError: the studio needs ipywidgets: pip install 'ipywidgets>=8'")
+
+
+def test_long_remarks_of_the_tracker_fit_the_picture():
+    short, long = (CameraTrack(torch.eye(3).repeat(3, 1, 1), 1., fps=5., source=source) for source in ('tracked', 'tracked, ' + 'the camera travels, '*10))
+    pictures = [torch.from_numpy(np.array(Image.open(io.BytesIO(camera_curves(track))).convert('L'))) for track in (short, long)]
+    assert pictures[1].shape[0] > pictures[0].shape[0] and all((picture[:, [0, -1]] == 255).all() for picture in pictures)  # nothing reaches the edge
 
 
 def test_a_folder_that_is_none():
@@ -101,7 +157,7 @@ def test_a_folder_that_is_none():
 
 
 @needs_browser
-def test_in_a_browser_a_video_is_made_shown_and_saved(here, tmp_path_factory):
+def test_in_a_browser_work_is_cancelled_and_a_video_is_made_shown_and_saved(here, tmp_path_factory):
     with serve_lab(here, NOTEBOOK) as address, open_browser(tmp_path_factory.mktemp('chromium')) as browser:
         browser.set_window_size(1280, 1400)
         run_notebook(browser, address)
@@ -110,7 +166,14 @@ def test_in_a_browser_a_video_is_made_shown_and_saved(here, tmp_path_factory):
         try:
             wait(lambda: button('Generate'), 'the panel')
             button('Generate').click()
-            wait(lambda: button('Cancel').is_enabled() or says('Save keeps it'), 'Cancel')
+            wait(lambda: button('Cancel').is_enabled(), 'Cancel')
+            assert not button('Generate').is_enabled()
+            button('Cancel').click()
+            wait(lambda: says('cancelled'), 'the end of the work')
+            wait(lambda: button('Generate').is_enabled(), 'the button to come back')
+            keep(browser, 'studio_cancelled')
+            assert not button('Cancel').is_enabled() and not button('Save').is_enabled() and not browser.find_elements('css selector', '.argus-viewer')
+            button('Generate').click()
             wait(lambda: says('Save keeps it'), 'the film')
             wait(lambda: browser.find_elements('css selector', '.argus-viewer[data-ready]'), 'the viewer')
             time.sleep(1)
