@@ -24,7 +24,7 @@ from torch import Tensor
 from .cameras import CameraTrack
 from .projection import panorama_to_perspective, read_panorama
 from .runtime import InputError, check, check_shape, write_beside
-from .sphere import panorama_coordinates, panorama_rays, perspective_rays, rotation_from_euler
+from .sphere import focal_length, panorama_coordinates, panorama_rays, perspective_rays, rotation_from_euler
 
 # %% ../nbs/31_applications.ipynb #f3586594
 def smoothing_weights(
@@ -264,27 +264,27 @@ def followed(
     n, lens = 120, math.radians(3*size if 3*size < 150 else 150)
     def grey(panorama, rotation): return cv2.cvtColor(_as_bytes(lens_view(panorama, rotation, lens, (n, n))).movedim(0, -1).contiguous().numpy(), cv2.COLOR_RGB2GRAY)
     middle = np.zeros((n, n), np.uint8); middle[n//3:-n//3, n//3:-n//3] = 255
-    rays, rotations, before = perspective_rays(n, n, lens), [look_at(rotation_from_euler(math.radians(yaw), math.radians(pitch), 0.)[:, 2])], None
+    focal, rotations, before = focal_length(n, lens).item(), [look_at(rotation_from_euler(math.radians(yaw), math.radians(pitch), 0.)[:, 2])], None
     for panorama in panoramas:
-        if before is not None: rotations.append(look_at(rotations[-1] @ _moved_to(before, grey(panorama, rotations[-1]), middle, rays)))
+        if before is not None: rotations.append(look_at(rotations[-1] @ _moved_to(before, grey(panorama, rotations[-1]), middle, focal)))
         before = grey(panorama, rotations[-1])
     turns = torch.stack(rotations)
     return CameraPath(turns, torch.full((len(turns),), math.radians(fov), dtype=torch.float64), torch.zeros(len(turns), dtype=torch.float64))
 
 def _as_bytes(image): return image if image.dtype == torch.uint8 else image.mul(255).round().byte()
 
-def _moved_to(before, after, middle, rays):
-    "Where what stood in the middle of one grey picture stands in the next, as a ray; straight ahead where that cannot be told."
+def _moved_to(before, after, middle, focal):
+    "Where what stood in the middle of one grey picture stands in the next, as a direction; straight ahead where that cannot be told."
     import cv2
+    ahead = torch.tensor([0., 0., 1.], dtype=torch.float64)
     points = cv2.goodFeaturesToTrack(before, 80, .01, 3, mask=middle)
-    if points is None: return rays.new_tensor([0., 0., 1.])
+    if points is None: return ahead
     there, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points, None, winSize=(21, 21))
     back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, there, None, winSize=(21, 21))
     good = (found & again).ravel().astype(bool) & (np.linalg.norm(back - points, axis=-1).ravel() < .7)
-    if good.sum() < 3: return rays.new_tensor([0., 0., 1.])
+    if good.sum() < 3: return ahead
     x, y = np.median((there - points).reshape(-1, 2)[good], 0)
-    focal = len(rays)/2/rays[0, -1, 0].item()*rays[0, -1, 2].item()*(len(rays) - 1)/len(rays)
-    return torch.nn.functional.normalize(rays.new_tensor([x/focal, y/focal, 1.]), dim=0)
+    return torch.nn.functional.normalize(torch.tensor([x/focal, y/focal, 1.], dtype=torch.float64), dim=0)
 
 # %% ../nbs/31_applications.ipynb #212b00a6
 def linear_light(
@@ -494,8 +494,7 @@ def ask(
     "Ask a model about the surroundings; raises `InputError` for an empty question or a model that does not answer."
     check(bool(question.strip()), 'question is empty')
     views = views_around(panorama, **options)
-    as_bytes = lambda image: image if image.dtype == torch.uint8 else image.mul(255).round().byte()
-    pictures = [Image.fromarray(as_bytes(view.image).movedim(0, -1).contiguous().numpy()) for view in views]
+    pictures = [Image.fromarray(_as_bytes(view.image).movedim(0, -1).contiguous().numpy()) for view in views]
     replies = list(answer(pictures, question))
     check(len(replies) == len(views), f'the model gave {len(replies)} replies to {len(views)} pictures')
     best = max(range(len(views)), key=lambda n: replies[n].score)

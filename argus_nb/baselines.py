@@ -24,7 +24,7 @@ from .data import Pair, example_clip, filmed
 from .diffusion import added_time_ids, append_axes, denoise, sample_sigma
 from .models import embed_frames, encode_frames
 from .pipeline import ArgusPipeline
-from .runtime import check, check_shape, make_generator
+from .runtime import check, make_generator, write_beside
 from .sphere import panorama_coordinates, panorama_rays
 from .video import read_video
 
@@ -132,12 +132,16 @@ def mean_panorama(
     examples:int,         # Training examples to average
     size:tuple[int,int],  # Height and width
     cameras:int=4,        # Cameras that film each
+    file:Path|None=None,  # Where it is kept, an .npy
 )->Tensor:                # (3, H, W)
     "Mean over training examples as a model sees them, in the first camera's frame."
+    if file and file.exists(): return torch.from_numpy(np.load(file))
     total = torch.zeros(3, *size)
     for index in range(examples):
         clip = example_clip(index, 1, size=size)
         for camera in range(cameras): total += filmed(clip, index, camera).target[0]/(examples*cameras)
+    if file:
+        with write_beside(file) as temporary: np.save(temporary, total.numpy())
     return total
 
 # %% ../nbs/21_baselines.ipynb #b2100017
@@ -159,10 +163,10 @@ def fill(
 
 def filled(
     name:str,       # One of `FILLS`
-    mean:Tensor|None=None, # Mean panorama, for the fills that want it; (3, H, W)
+    mean:Callable[[],Tensor]|None=None, # Gives the mean panorama when a fill wants it; (3, H, W)
 )->Method:          # The fill as a method: one panorama for all frames, each frame laid over it
     "A row of the table from a fill."
-    return lambda task: torch.where(task.mask, task.panorama, fill(name, *everything_seen(task.panorama, task.mask), mean))
+    return lambda task: torch.where(task.mask, task.panorama, fill(name, *everything_seen(task.panorama, task.mask), mean() if name.startswith('mean panorama') else None))
 
 # %% ../nbs/21_baselines.ipynb #b2100022
 def nearest_in_time(

@@ -601,8 +601,8 @@ def evaluate(
     folder = local_model(args.model)
     pipeline = ArgusPipeline.from_pretrained(folder)
     own, told = model_settings(pipeline.unet), dict(num_inference_steps=args.steps) if args.steps else {}
-    size, settings = tuple(own['size']), dict(model=args.model, weights=weights_of(folder), **told, examples=args.examples)
-    rows = rows_by_name([name.strip() for name in args.rows.split(';') if name.strip()], pipeline, lambda: mean_panorama(args.examples, size), **told)
+    size, settings = tuple(own['size']), dict(model=args.model, weights=weights_of(folder), **told, examples=args.examples, clips=args.clips and str(args.clips), results={name: str(folder) for name, folder in args.results})
+    rows = rows_by_name([name.strip() for name in args.rows.split(';') if name.strip()], pipeline, lambda: mean_panorama(args.examples, size, file=args.FOLDER/f'mean_of_{args.examples}.npy'), **told)
     rows |= {name: ResultFolder(folder) for name, folder in args.results}
     if not rows: raise Mistake('--rows names no row')
     scores = run(rows, clips, args.FOLDER, own['frames'], size, settings)

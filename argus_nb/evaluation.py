@@ -192,7 +192,7 @@ def rows_by_name(
     ways = {'argus': lambda: generated(pipeline, **options), 'bound': lambda: Bound(pipeline), 'no blending': lambda: generated(pipeline, **options | dict(seam='none')),
             'no roll': lambda: generated(pipeline, **options | dict(roll=False)), 'frame by frame': lambda: frame_by_frame(pipeline, **options),
             'adapted': lambda: adapted(pipeline, **options), 'swept': lambda: swept}
-    ways |= {name: functools.partial(lambda name: filled(name, mean() if name.startswith('mean panorama') else None), name) for name in FILLS}
+    ways |= {name: functools.partial(filled, name, mean) for name in FILLS}
     unknown = [name for name in names if name not in ways]
     check(not unknown, f"no row is called {', '.join(map(repr, unknown))}; known are {', '.join(ways)}")
     return {name: ways[name]() for name in names}
@@ -235,6 +235,8 @@ def run(
     progress:bool=True,         # Show a bar
 )->dict[str,dict]:              # Method -> clip -> measure -> value
     "Every method on every clip; goes on where it was stopped, raises `InputError` for a folder made with other settings."
+    wrong = [name for name in methods if not name or name != Path(name).name]
+    check(not wrong, f"rows must have names that folders can have, got {', '.join(map(repr, wrong))}")
     folder, settings = Path(folder), json.loads(json.dumps(dict(frames=frames, size=list(size), told=told or {})))
     folder.mkdir(parents=True, exist_ok=True); note = folder/'settings.json'
     known = json.loads(note.read_text()) if note.exists() else settings

@@ -25,6 +25,7 @@ from .runtime import InputError, check, check_shape  # first: it lets torchvisio
 from torchmetrics import Metric
 from torchmetrics.wrappers.abstract import WrapperMetric
 from .cameras import CameraTrack
+from .decoding import pole_spread, seam_discontinuity
 from .projection import panorama_to_cubemap, panorama_to_perspective
 from .sphere import rotation_angle, rotation_from_euler
 from .tracking import estimate_cameras
@@ -341,10 +342,7 @@ class SeamDiscontinuity(ClipMean):
     def update(self, made:Tensor):
         "Add a clip."
         check_shape('made', made, 'T 3 H W')
-        p = made.double()
-        across = (p[..., 0] - p[..., -1]).abs().mean()
-        beside = ((p[..., 1] - p[..., 0]).abs().mean() + (p[..., -1] - p[..., -2]).abs().mean())/2
-        self.add((across + 1e-3)/(beside + 1e-3))
+        self.add(seam_discontinuity(made))
 
 class PoleQuality(ClipMean):
     "Standard deviation along the rows at the poles, [0, 0.5], lower is better."
@@ -352,7 +350,7 @@ class PoleQuality(ClipMean):
     def update(self, made:Tensor):
         "Add a clip."
         check_shape('made', made, 'T 3 H W')
-        self.add(made.double()[..., [0, -1], :].std(-1, correction=0).mean())
+        self.add(pole_spread(made))
 
 # %% ../nbs/20_metrics.ipynb #c2000202
 def _pixel_segments(view, first=0, last=None):

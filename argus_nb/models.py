@@ -90,12 +90,11 @@ def build_image_encoder(
 
 # %% ../nbs/12_models.ipynb #56408623
 def build_scheduler(
-    sigma_max:float=700.,    # First noise level; SVD starts at 700, a small model trained up to less starts lower
-)->EulerDiscreteScheduler:   # SVD's scheduler
+)->EulerDiscreteScheduler:  # SVD's scheduler
     "The Euler scheduler with the settings that Stable Video Diffusion is published with."
     return EulerDiscreteScheduler(
         num_train_timesteps=1000, beta_start=.00085, beta_end=.012, beta_schedule='scaled_linear', prediction_type='v_prediction',
-        interpolation_type='linear', use_karras_sigmas=True, sigma_min=.002, sigma_max=sigma_max, timestep_spacing='leading',
+        interpolation_type='linear', use_karras_sigmas=True, sigma_min=.002, sigma_max=700., timestep_spacing='leading',
         timestep_type='continuous', steps_offset=1, rescale_betas_zero_snr=False)
 
 @dataclass

@@ -442,8 +442,8 @@ def stage_record(
 RECIPE = dict(
     autoencoder=[dict(steps=400, worlds=400, lr=1.2e-4, decay=.6, perceptual=.01, crop=[128, 128], frames=4, lengths=[1, 2, 4])],
     image_encoder=dict(steps=600, batch=24, lr=1e-3),
-    pictures=dict(examples=700, frames=1, cameras=2, mirror=True, bfloat16=True, batch=16, steps=700, lr=7e-4, decay=.6, mean=1., std=1.8),
-    videos=dict(examples=100, frames=16, cameras=1, mirror=False, bfloat16=True, batch=1, steps=950, lr=4e-4, decay=.8, mean=1.6, std=1.8),
+    pictures=dict(examples=1000, frames=1, cameras=2, mirror=True, bfloat16=True, batch=16, steps=2700, lr=1e-3, decay=.6, mean=1., std=1.8),
+    videos=dict(examples=120, frames=16, cameras=1, mirror=False, bfloat16=True, batch=1, steps=2350, lr=5e-4, decay=.8, mean=1.6, std=1.8),
 )
 
 # %% ../nbs/14_training.ipynb #5a01c7dc

@@ -210,10 +210,8 @@ def finished(path: Path, other: HeldOut, settings: Settings) -> dict|None:
 def tools(model: str, work: Path, examples: int, size: tuple) -> tuple[ArgusPipeline, Tensor, PerceptualDistance]:
     "What every clip needs: the model, the mean panorama (kept beside the clips), the perceptual distance."
     path = work/f'mean_of_{examples}_{size[0]}x{size[1]}.npy'
-    if not path.exists():
-        with write_beside(path) as temporary: np.save(temporary, mean_panorama(examples, size).numpy())
     pipeline = ArgusPipeline.from_pretrained(model, device='cpu')
-    return pipeline, torch.from_numpy(np.load(path)), PerceptualDistance()
+    return pipeline, mean_panorama(examples, size, file=path), PerceptualDistance()
 
 
 def judge_and_keep(held: HeldOut, other: HeldOut, model: str, work: Path, settings: Settings) -> dict:

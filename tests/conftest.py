@@ -26,3 +26,13 @@ def media() -> Path:
     "The folder of real footage beside the checkout."
     if not MEDIA.is_dir(): pytest.skip('no shared media beside this checkout')
     return MEDIA
+
+
+@pytest.fixture(scope='session')
+def tiny(tmp_path_factory) -> Path:
+    "A folder with a model of random weights."
+    import torch
+    from argus_nb.models import build_models, save_models
+    torch.manual_seed(0)
+    save_models(build_models('tiny'), folder := tmp_path_factory.mktemp('tiny'))
+    return folder

@@ -5,18 +5,9 @@ import pytest, torch
 from argus_nb import evaluation as ev
 from argus_nb.baselines import ResultFolder
 from argus_nb.cli import main
-from argus_nb.models import build_models, save_models
 from argus_nb.motion import simulate_motion
 from argus_nb.runtime import InputError, make_generator
 from argus_nb.video import write_video
-
-
-@pytest.fixture(scope='module')
-def tiny(tmp_path_factory):
-    "A folder with a model of random weights."
-    torch.manual_seed(0)
-    save_models(build_models('tiny'), folder := tmp_path_factory.mktemp('tiny'))
-    return folder
 
 
 def test_the_command_writes_a_table_goes_on_and_refuses_to_mix(tiny, tmp_path, capsys):
@@ -44,6 +35,10 @@ def test_results_of_another_system_are_a_row(tmp_path):
     for clip in clips: write_video(tmp_path/'theirs'/f'{clip.name}.mp4', clip.pair(4, (64, 128)).target, 5)
     rows = ev.run({'theirs': ResultFolder(tmp_path/'theirs')}, clips, tmp_path/'run', 4, (64, 128), progress=False)
     assert all(30 < scores['PSNR, whole'] < 60 for scores in rows['theirs'].values())  # the truth, but for the codec
+
+
+def test_a_row_cannot_be_called_like_another_place(tmp_path):
+    with pytest.raises(InputError, match="names that folders can have, got '../elsewhere'"): ev.run({'../elsewhere': None}, [], tmp_path, 4, (32, 64), progress=False)
 
 
 def test_a_method_that_answers_in_another_shape_is_named(tmp_path):

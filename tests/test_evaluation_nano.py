@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from torch.testing import assert_close
 from argus_nb.data import panorama_clip
-from argus_nb.models import build_models, embed_frames, locate_model, save_models
+from argus_nb.models import embed_frames, locate_model
 from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import InputError
 from argus_nb.sphere import panorama_rays
@@ -23,14 +23,6 @@ def judging():
     sys.modules['evaluate_nano'] = module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope='module')
-def tiny(tmp_path_factory):
-    "A folder with a model of random weights."
-    torch.manual_seed(0)
-    save_models(build_models('tiny'), folder := tmp_path_factory.mktemp('tiny'))
-    return folder
 
 
 def smooth(height=32, width=64):
