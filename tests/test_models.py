@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest, torch
 from torch.testing import assert_close
 from safetensors.torch import load_file, save_file
-from argus_nb.models import PARTS, build_image_encoder, build_models, build_scheduler, build_unet, build_vae, clip_input, encode_frames, load_models, save_models
+from argus_nb.models import PARTS, build_image_encoder, build_models, build_scheduler, build_unet, build_vae, clip_input, encode_frames, load_models, locate_model, save_models
 from argus_nb.runtime import InputError
 
 @pytest.fixture(scope='module')
@@ -96,3 +96,9 @@ def test_posterior_sample_differs_from_mode(folder):
     mode, sample = encode_frames(vae, frames), encode_frames(vae, frames, sample=True, generator=torch.Generator().manual_seed(0))
     assert not torch.allclose(mode, sample)
     assert_close(encode_frames(vae, frames, chunk=1), mode, atol=1e-5, rtol=1e-4)
+
+
+def test_nano_starts_at_the_noise_level_that_it_was_trained_up_to():
+    stored = json.loads((Path(locate_model('nano'))/'scheduler'/'scheduler_config.json').read_text())
+    wanted = build_scheduler().config
+    assert {name: value for name, value in stored.items() if not name.startswith('_')} == {name: value for name, value in wanted.items() if not name.startswith('_')}

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest, torch
 from torch.testing import assert_close
 from argus_nb.runtime import InputError
+from argus_nb import training
 from argus_nb.training import fit, learning_rate, save_checkpoint
 
 RUN = '''
@@ -125,3 +126,17 @@ def test_gradients_are_clipped(tmp_path):
     module = One()
     log = fit(module, lambda step, g: (1e6*module.w.sum(), {}), 1, tmp_path, lr=.1, progress=False)
     assert log[0]['norm'] == pytest.approx(1e6) and module.w.abs().item() <= .1
+
+
+@pytest.mark.parametrize('seed, firsts', [(0, [0, 100_000]), (3, [3_000_000, 3_100_000])])
+def test_another_seed_trains_on_other_clips(tiny, tmp_path, monkeypatch, seed, firsts):
+    asked = []
+    class Enough(Exception): pass
+    def build_cache(*args, first, **options):
+        asked.append(first)
+        if len(asked) == 2: raise Enough
+        return {}
+    monkeypatch.setattr(training, 'build_cache', build_cache)
+    monkeypatch.setattr(training, 'train_denoiser', lambda *args, **options: None)
+    with pytest.raises(Enough): training.train_nano(tmp_path, 'tiny', training.RECIPE, seed=seed, start=tiny, progress=False)
+    assert asked == firsts
