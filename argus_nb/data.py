@@ -251,14 +251,15 @@ def draw_batch(
     dropout:float=.1,          # Probability of dropping the condition (the release: 0.2)
     context:float=0.,          # Probability of giving the first frames as panoramas (ours at full size: 0.5)
     known:int=4,               # How many first frames are given then
+    shift:bool=True,           # Shift every clip around by a random number of columns
 )->Batch:                      # A batch
     "Draw a training batch from a cache."
     pick = torch.randint(len(cache['noise']), (batch,), generator=generator)
     target, condition, embeddings, noise = (cache[name][pick].float() for name in ('target', 'condition', 'embeddings', 'noise'))
     learned = torch.ones(target.shape[:2])
     for b in range(batch):
-        shift = int(torch.randint(target.shape[-1], (), generator=generator))
-        target[b], condition[b] = target[b].roll(shift, -1), condition[b].roll(shift, -1)
+        columns = shift*int(torch.randint(target.shape[-1], (), generator=generator))
+        target[b], condition[b] = target[b].roll(columns, -1), condition[b].roll(columns, -1)
         dropped, given = (torch.rand(2, generator=generator) < torch.tensor([dropout, context])).tolist()
         if given: condition[b, :known] = target[b, :known]; learned[b, :known] = 0
         elif dropped: condition[b], embeddings[b] = 0, 0

@@ -185,7 +185,8 @@ def _image_grid(height, width, lens):
 
 def _lens(camera, size):
     "Focal lengths and principal point in pixels, as plain numbers."
-    return tuple(float(a) for a in intrinsics(size, *camera[1:]))
+    (height, width), (x, y) = size, camera.point.tolist()
+    return width/(2*math.tan(camera.fov_x.item()/2)), height/(2*math.tan(camera.fov_y.item()/2)), x*width, y*height
 
 def _turned(grid, matrix):
     "p (H,), r (H, 3) and c (3, W), so that a ray of the grid turned by `matrix` is p_i c_j + r_i."
@@ -228,26 +229,28 @@ def _arctan2(y, x):
 _PANORAMA, _IMAGE, _FACES = 0, 1, 2  # kinds of source
 
 @_compiled
-def _aim_at_panorama(p, r, c, start, stop, h, w, U, V):
-    for j in range(start, stop):
-        x, y, z = p*c[0, j] + r[0], p*c[1, j] + r[1], p*c[2, j] + r[2]
+def _aim_at_panorama(p, r, c, h, w, U, V):
+    (a, b, c), (a_r, b_r, c_r) = c, r
+    for j in range(len(U)):
+        x, y, z = p*a[j] + a_r, p*b[j] + b_r, p*c[j] + c_r
         U[j] = (_arctan2(x, z)*(.5/math.pi) + .5)*w
         V[j] = (_arctan2(y, math.sqrt(x*x + z*z))*(1/math.pi) + .5)*h
 
 @_compiled
-def _aim_at_image(p, r, c, start, stop, lens, h, w, U, V):
-    f_x, f_y, c_x, c_y = lens
-    for j in range(start, stop):
-        z = p*c[2, j] + r[2]
+def _aim_at_image(p, r, c, lens, h, w, U, V):
+    (a, b, c), (a_r, b_r, c_r), (f_x, f_y, c_x, c_y) = c, r, lens
+    for j in range(len(U)):
+        z = p*c[j] + c_r
         d = 1/(z if z > 1e-300 else 1.)
-        U[j] = min(max((p*c[0, j] + r[0])*d*f_x + c_x, -1.), w + 1.)
-        V[j] = min(max((p*c[1, j] + r[1])*d*f_y + c_y, -1.), h + 1.)
+        U[j] = min(max((p*a[j] + a_r)*d*f_x + c_x, -1.), w + 1.)
+        V[j] = min(max((p*b[j] + b_r)*d*f_y + c_y, -1.), h + 1.)
 
 @_compiled
-def _aim_at_faces(p, r, c, start, stop, lens, U, V, F):
+def _aim_at_faces(p, r, c, lens, U, V, F):
+    (a, b, c), (a_r, b_r, c_r) = c, r
     n, border, near = lens[0], lens[1], 1 - 1e-9  # on an edge, the earlier face
-    for j in range(start, stop):
-        x, y, z = p*c[0, j] + r[0], p*c[1, j] + r[1], p*c[2, j] + r[2]
+    for j in range(len(U)):
+        x, y, z = p*a[j] + a_r, p*b[j] + b_r, p*c[j] + c_r
         ax, ay, az = abs(x), abs(y), abs(z)
         if az >= near*max(ax, ay): face, u, v, d = (0, x, y, az) if z > 0 else (2, -x, y, az)
         elif ax >= near*ay: face, u, v, d = (1, -z, y, ax) if x > 0 else (3, z, y, ax)
@@ -256,9 +259,12 @@ def _aim_at_faces(p, r, c, start, stop, lens, U, V, F):
 
 @_compiled
 def _aim(kind, p, r, c, start, stop, lens, h, w, U, V, F):
-    if kind == _PANORAMA: _aim_at_panorama(p, r, c, start, stop, h, w, U, V)
-    elif kind == _IMAGE: _aim_at_image(p, r, c, start, stop, lens, h, w, U, V)
-    else: _aim_at_faces(p, r, c, start, stop, lens, U, V, F)
+    "Where pixels `start` to `stop` of a row fall."
+    r, c = (r[0], r[1], r[2]), (c[0, start:stop], c[1, start:stop], c[2, start:stop])
+    U, V, F = U[start:stop], V[start:stop], F[start:stop]
+    if kind == _PANORAMA: _aim_at_panorama(p, r, c, h, w, U, V)
+    elif kind == _IMAGE: _aim_at_image(p, r, c, lens, h, w, U, V)
+    else: _aim_at_faces(p, r, c, lens, U, V, F)
 
 # %% ../nbs/02_projection.ipynb #71c4c452
 @_compiled
@@ -292,60 +298,53 @@ def _add_pixel(source, h, w, wraps, taps, offset, u, v, total, n, weight_x, weig
 
 # %% ../nbs/02_projection.ipynb #8a8a2da3
 @_compiled
-def _between(plane, at, w, tx, ty):
-    "Bilinear mean of the pixel at `at`, its right and lower neighbours and the one between these."
-    below, one = at + np.uint64(w), np.uint64(1)
-    top, bottom = np.float32(plane[at]), np.float32(plane[below])
-    top += tx*(np.float32(plane[at + one]) - top)
-    bottom += tx*(np.float32(plane[below + one]) - bottom)
-    return top + ty*(bottom - top)
-
-@_compiled
-def _add_samples(source, h, w, wraps, taps, U, V, F, start, stop, parts, total):
-    "Add the samples of pixels `start` to `stop`, `parts` of them to a pixel."
-    weight_x, weight_y = np.empty(4, np.float32), np.empty(4, np.float32)
-    first, second, third, is_rgb = source[0], source[len(source)//2], source[-1], len(source) == 3
-    for n in range(start, stop):
-        for k in range(n*parts, n*parts + parts):
-            offset, x, y = F[k]*h*w, U[k] - .5, V[k] - .5
-            left, upper = math.floor(x), math.floor(y)
-            j, i = int(left), int(upper)
-            if taps != 2 or i < 0 or j < 0 or i + 1 >= h or j + 1 >= w:
-                _add_pixel(source, h, w, wraps, taps, offset, U[k], V[k], total, n, weight_x, weight_y)
-                continue
-            tx, ty, at = np.float32(x - left), np.float32(y - upper), np.uint64(offset + i*w + j)
-            if is_rgb:
-                a, b, c = _between(first, at, w, tx, ty), _between(second, at, w, tx, ty), _between(third, at, w, tx, ty)
-                total[0, n] += a
-                total[1, n] += b
-                total[2, n] += c
-            else:
-                for channel in range(len(source)): total[channel, n] += _between(source[channel], at, w, tx, ty)
-
-
-# %% ../nbs/02_projection.ipynb #02f0a0d1
-@_compiled
-def _read_rgb(source, h, w, wraps, U, V, F, start, stop, red, green, blue):
-    "One bilinear sample of three channels for each of the pixels `start` to `stop`."
-    weight_x, weight_y, edge = np.empty(4, np.float32), np.empty(4, np.float32), np.empty((3, 1), np.float32)
-    first, second, third = source[0], source[1], source[2]
-    for n in range(np.uint64(start), np.uint64(stop)):
+def _place_samples(U, V, F, h, w, at, tx, ty):
+    "The upper left of the four pixels around each sample, -1 at an edge, and how far from it the sample lies; counts the edges."
+    edges = 0
+    for n in range(len(U)):
         x, y = U[n] - .5, V[n] - .5
         left, upper = math.floor(x), math.floor(y)
         j, i = int(left), int(upper)
-        if i < 0 or j < 0 or i + 1 >= h or j + 1 >= w:
-            edge[:] = 0
-            _add_pixel(source, h, w, wraps, 2, F[n]*h*w, U[n], V[n], edge, 0, weight_x, weight_y)
-            red[n], green[n], blue[n] = edge[0, 0], edge[1, 0], edge[2, 0]
-            continue
-        tx, ty, at = np.float32(x - left), np.float32(y - upper), np.uint64((F[n]*h + i)*w + j)
-        red[n], green[n], blue[n] = _between(first, at, w, tx, ty), _between(second, at, w, tx, ty), _between(third, at, w, tx, ty)
+        inside = (i >= 0) & (j >= 0) & (i + 1 < h) & (j + 1 < w)
+        at[n], tx[n], ty[n] = (F[n]*h + i)*w + j if inside else -1, np.float32(x - left), np.float32(y - upper)
+        edges += 1 - inside
+    return edges
 
+@_compiled
+def _bilinear(plane, w, at, tx, ty):
+    upper, lower, one = np.uint64(at), np.uint64(at) + np.uint64(w), np.uint64(1)
+    above, below = np.float32(plane[upper]), np.float32(plane[lower])
+    above += tx*(np.float32(plane[upper + one]) - above)
+    below += tx*(np.float32(plane[lower + one]) - below)
+    return above + ty*(below - above)
+
+@_compiled
+def _add_inside(plane, w, at, tx, ty, parts, total):
+    "Add one channel's bilinear samples, `parts` of them to a pixel."
+    if parts == 1:
+        for n in range(len(total)):
+            if at[n] >= 0: total[n] += _bilinear(plane, w, at[n], tx[n], ty[n])
+        return
+    for n in range(len(at)):
+        if at[n] >= 0: total[n//parts] += _bilinear(plane, w, at[n], tx[n], ty[n])
+
+@_compiled
+def _add_samples(source, h, w, wraps, taps, U, V, F, start, stop, parts, at, tx, ty, total, offset):
+    "Add the samples of pixels `start` to `stop` to the totals (C, pixels), `offset` further on there."
+    first, last = start*parts, stop*parts
+    if taps == 2:
+        edges = _place_samples(U[first:last], V[first:last], F[first:last], h, w, at[first:last], tx[first:last], ty[first:last])
+        for channel in range(len(source)): _add_inside(source[channel], w, at[first:last], tx[first:last], ty[first:last], parts, total[channel, offset + start:offset + stop])
+        if edges == 0: return
+    else: at[first:last] = -1
+    weight_x, weight_y = np.empty(4, np.float32), np.empty(4, np.float32)
+    for k in range(first, last):
+        if at[k] < 0: _add_pixel(source, h, w, wraps, taps, F[k]*h*w, U[k], V[k], total, offset + k//parts, weight_x, weight_y)
 
 # %% ../nbs/02_projection.ipynb #f12021ff
 @_compiled
 def _mark_seen(p, r, c, lens, h, w, U, V, seen):
-    _aim_at_image(p, r, c, 0, len(seen), lens, h, w, U, V)
+    _aim_at_image(p, (r[0], r[1], r[2]), (c[0], c[1], c[2]), lens, h, w, U[:len(seen)], V[:len(seen)])
     for j in range(len(seen)):
         seen[j] = (p*c[2, j] + r[2] > 0.) & (U[j] > 0.) & (U[j] < w) & (V[j] > 0.) & (V[j] < h)
 
@@ -358,31 +357,37 @@ def _next_run(seen, start):
     return start, stop
 
 @_compiled
+def _write_mean(total, share, start, stop, out, offset, is_whole):
+    "Write the totals' means and set the totals back to zero."
+    for channel in range(len(out)):
+        for j in range(start, stop):
+            value = total[channel, j]*share
+            out[channel, offset + j], total[channel, j] = np.rint(min(max(value, np.float32(0)), np.float32(255))) if is_whole else value, 0
+
+@_compiled
 def _render_rows(source, h, w, kind, lens, taps, rays, fine, sy, sx, out, mask, first, last, is_whole):
-    "Rows `first` to `last` of a target, from turned grids `rays` (pixel centres) and `fine` (sy x sx a pixel)."
-    (p, r, c), (fine_p, fine_r, fine_c) = rays, fine
-    channels, height, width = out.shape
-    U, V, F = np.empty(width*sx), np.empty(width*sx), np.zeros(width*sx, np.int64)
-    total, share, furthest = np.empty((channels, width), np.float32), np.float32(1/(sy*sx)), c[2].max()
-    is_plain = sy*sx == 1 and taps == 2 and channels == 3 and not is_whole
-    for i in range(first, last):
+    "Rows `first` to `last` of a target (C, H W), from turned grids `rays` (pixel centres) and `fine` (sy x sx a pixel)."
+    (p, r, c), (fine_p, fine_r, fine_c), width = rays, fine, mask.shape[1]
+    step, is_plain = width*sx, sy*sx == 1 and not is_whole
+    depth = 1 if kind == _IMAGE else max(1, min(last - first, 8192//step))
+    U, V, F = np.empty(depth*step), np.empty(depth*step), np.zeros(depth*step, np.int64)
+    at, tx, ty = np.empty(depth*step, np.int64), np.empty(depth*step, np.float32), np.empty(depth*step, np.float32)
+    total, share, furthest = np.zeros((len(source), depth*width), np.float32), np.float32(1/(sy*sx)), c[2].max()
+    for i in range(first, last, depth):
         if kind == _IMAGE:
             if p[i]*furthest + r[i, 2] <= 0.: continue
             _mark_seen(p[i], r[i], c, lens, h, w, U, V, mask[i])
+        rows = min(depth, last - i)
         start, stop = _next_run(mask[i], 0)
         while start < stop:
-            if is_plain:
-                _aim(kind, p[i], r[i], c, start, stop, lens, h, w, U, V, F)
-                _read_rgb(source, h, w, kind == _PANORAMA, U, V, F, start, stop, out[0, i], out[1, i], out[2, i])
-            else:
-                total[:, start:stop] = 0
-                for n in range(i*sy, i*sy + sy):
-                    _aim(kind, fine_p[n], fine_r[n], fine_c, start*sx, stop*sx, lens, h, w, U, V, F)
-                    _add_samples(source, h, w, kind == _PANORAMA, taps, U, V, F, start, stop, sx, total)
-                for channel in range(channels):
-                    for j in range(start, stop):
-                        value = total[channel, j]*share
-                        out[channel, i, j] = np.rint(min(max(value, np.float32(0)), np.float32(255))) if is_whole else value
+            end = stop + (rows - 1)*width  # more rows than one are whole rows
+            for a in range(sy):
+                for k in range(rows):
+                    n, part = (i + k)*sy + a, slice(k*step, k*step + step)
+                    _aim(kind, fine_p[n], fine_r[n], fine_c, start*sx, stop*sx, lens, h, w, U[part], V[part], F[part])
+                if is_plain: _add_samples(source, h, w, kind == _PANORAMA, taps, U, V, F, start, end, sx, at, tx, ty, out, i*width)
+                else: _add_samples(source, h, w, kind == _PANORAMA, taps, U, V, F, start, end, sx, at, tx, ty, total, 0)
+            if not is_plain: _write_mean(total, share, start, end, out, i*width, is_whole)
             start, stop = _next_run(mask[i], stop)
 
 # %% ../nbs/02_projection.ipynb #0315aa5a
@@ -412,8 +417,8 @@ def _render(sources, kind, shots, size, mode):
         source = np.ascontiguousarray(sources[n]).reshape(channels, -1)
         rays = _turned(grid(1, 1), matrix)
         fine = rays if sy*sx == 1 else _turned(grid(sy, sx), matrix)
-        jobs += [partial(_render_rows, source, h, w, kind, lens, taps, rays, fine, sy, sx, out[n], mask[n % len(mask)], *rows, sources.dtype == np.uint8)
-                 for rows in _row_blocks(size[0], size[0]*size[1]*sy*sx)]
+        jobs += [partial(_render_rows, source, h, w, kind, lens, taps, rays, fine, sy, sx, out[n].reshape(channels, -1), mask[n % len(mask)], *rows, sources.dtype == np.uint8)
+                 for rows in _row_blocks(size[0], size[0]*size[1]*sy*sx*channels//3)]
     _run_jobs(jobs)
     return torch.from_numpy(out), torch.from_numpy(mask)[:, None]
 
@@ -524,13 +529,13 @@ def _aimed(kind, rays, lens, source_size):
 def _read_listed(source, h, w, wraps, taps, U, V, where, out, is_whole, first, last):
     "Write the mean over each row of U and V (n, parts) to the target's pixel `where` (n,)."
     count, parts = last - first, U.shape[1]
-    F, total, share = np.zeros(count*parts, np.int64), np.zeros((len(source), count), np.float32), np.float32(1/parts)
-    _add_samples(source, h, w, wraps, taps, U[first:last].ravel(), V[first:last].ravel(), F, 0, count, parts, total)
+    total, share, F = np.zeros((len(source), count), np.float32), np.float32(1/parts), np.zeros(count*parts, np.int64)
+    at, tx, ty = np.empty(count*parts, np.int64), np.empty(count*parts, np.float32), np.empty(count*parts, np.float32)
+    _add_samples(source, h, w, wraps, taps, U[first:last].ravel(), V[first:last].ravel(), F, 0, count, parts, at, tx, ty, total, 0)
     for channel in range(len(source)):
         for n in range(count):
             value = total[channel, n]*share
             out[channel, where[first + n]] = np.rint(min(max(value, np.float32(0)), np.float32(255))) if is_whole else value
-
 
 # %% ../nbs/02_projection.ipynb #126c46ac
 class SamplingGrid:
@@ -643,7 +648,7 @@ def _feather_rows(p, r, c, lens, h, w, reach, out, first, last):
     U, V, furthest = np.empty(out.shape[1]), np.empty(out.shape[1]), c[2].max()
     for i in range(first, last):
         if p[i]*furthest + r[i, 2] <= 0.: continue
-        _aim_at_image(p[i], r[i], c, 0, len(U), lens, h, w, U, V)
+        _aim_at_image(p[i], (r[i, 0], r[i, 1], r[i, 2]), (c[0], c[1], c[2]), lens, h, w, U, V)
         for j in range(len(U)):
             inside = min(min(U[j], w - U[j]), min(V[j], h - V[j]))
             t = min(max(inside/reach, 0.), 1.)

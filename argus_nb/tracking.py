@@ -602,7 +602,7 @@ def solve_travel(
 )->tuple[Solution,float,float]: # The solution, the relative uncertainty of its focal length, and by how many degrees solutions differ that are about as good
     "Cameras that turn and travel; the best of several starts."
     believed, model = focal or _default_focal(tracks), Model(travels=True, is_focal_known=focal is not None)
-    few = matches.corner % (1 + len(matches.first)//8000) == 0  # a part is enough to tell good starts from bad ones
+    few = matches.corner % (1 + len(matches.first)//1500) == 0  # a part is enough to tell good starts from bad ones
     fewer = Matches(*(part[few] for part in matches))
     starts = [_start(links, matches, guess, travels=True) for guess in ([focal] if focal else tracks.size[1]/2/np.tan(np.radians([50, 70, 90])/2))]
     starts.append(turning._replace(focal=np.full(len(links), focal or np.median(turning.focal))))

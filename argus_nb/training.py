@@ -372,10 +372,11 @@ def denoiser_loss(
     known:int=4,                # How many
     dropout:float=.1,           # Probability of dropping the condition
     kind:str='paper',           # Latitude weights
+    shift:bool=True,            # See `draw_batch`
     fps:float=5.,               # Frames per second of the clips
 )->tuple[Tensor,dict]:          # Loss, numbers to log
     "One step of the diffusion objective on a batch from the cache."
-    whole = draw_batch(cache, batch, scaling_factor, generator, dropout, context, known)
+    whole = draw_batch(cache, batch, scaling_factor, generator, dropout, context, known, shift)
     sigma = sample_sigma(batch, generator, mean, std)
     noise = torch.randn(whole.target.shape, generator=generator)
     b = Batch(*(my_share(part).to(unet.device) for part in whole))

@@ -1,5 +1,5 @@
 "Runs that are killed, and what they leave behind."
-import json, os, signal, subprocess, sys, time
+import json, os, random, signal, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
 from torch.testing import assert_close
@@ -24,12 +24,12 @@ def slow(module, loss_of, *a, **k):
         return loss_of(step, generator)
     return fit(module, loss, *a, **k, save_every=0)
 training.fit = slow
-train_denoiser(unet, cache, .5, sys.argv[1], steps=12, batch=2, progress=False)
+train_denoiser(unet, cache, .5, sys.argv[1], steps=int(sys.argv[3]), batch=2, progress=False)
 torch.save(unet.state_dict(), sys.argv[1] + '/final.pt')
 '''
 
-def run(folder, pause=0., kill_after=None):
-    process = subprocess.Popen([sys.executable, '-c', RUN, str(folder), str(pause)], stdout=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
+def run(folder, pause=0., kill_after=None, steps=12):
+    process = subprocess.Popen([sys.executable, '-c', RUN, str(folder), str(pause), str(steps)], stdout=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
     if kill_after is None: return process.wait(), process.stdout.read()
     for line in process.stdout:
         if int(line) >= kill_after: break
@@ -37,15 +37,28 @@ def run(folder, pause=0., kill_after=None):
     process.send_signal(signal.SIGKILL); process.wait()
     return process.returncode, ''
 
-def test_killed_run_ends_bit_identical(tmp_path):
-    "kill -9 at three moments of one run, resumed each time: the result and the log are those of a run that nobody disturbed."
-    whole, broken = tmp_path/'whole', tmp_path/'broken'
-    assert run(whole)[0] == 0
-    for moment in (2, 5, 9): assert run(broken, .05, moment)[0] == -signal.SIGKILL
-    code, printed = run(broken)
-    assert code == 0 and int(printed.split()[0]) >= 8, 'the last run started over instead of resuming'
+def ends_as_undisturbed(folder, kills, seed=None):
+    "Kill one run (kill -9) and resume it, again and again; whether result and log are those of a run that nobody disturbed. Random moments with a seed."
+    chance, steps, at = random.Random(seed), 12*max(1, kills//6), []
+    whole, broken = folder/'whole', folder/'broken'
+    assert run(whole, steps=steps)[0] == 0
+    for n in range(kills):
+        moment, pause = (2, 5, 9)[n % 3] if seed is None else steps*n//kills + chance.randrange(2), .05 if seed is None else chance.uniform(.01, .08)
+        assert run(broken, pause, moment, steps)[0] == -signal.SIGKILL; at.append(moment)
+    code, printed = run(broken, steps=steps)
+    assert code == 0 and int(printed.split()[0]) >= at[-1] - 1, 'the last run started over instead of resuming'
     one, two = (torch.load(f/'final.pt', weights_only=True) for f in (whole, broken))
-    for name in one: assert_close(one[name], two[name], rtol=0, atol=0)
+    logs = [[{k: v for k, v in entry.items()} for entry in json.loads((f/'log.json').read_text())['log']] for f in (whole, broken)]
+    return dict(kills=kills, steps=steps, moments=at, same_weights=all(torch.equal(one[name], two[name]) for name in one), same_log=logs[0] == logs[1])
+
+def test_killed_run_ends_bit_identical(tmp_path):
+    found = ends_as_undisturbed(tmp_path, 3)
+    assert found['same_weights'] and found['same_log']
+
+@pytest.mark.slow
+def test_killed_at_thirty_random_moments(tmp_path):
+    found = ends_as_undisturbed(tmp_path, 30, seed=1)
+    assert found['same_weights'] and found['same_log']
 
 SHARED = '''
 import json, sys, torch

@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""Train nano's denoiser anew with one part of the method left out, on the same clips, for the same time; and judge the rows.
+
+    python scripts/ablation.py train ROW [ROW ...] [--work runs/ablation] [--steps 400]
+    python scripts/ablation.py judge [--work runs/ablation] [--worlds 32 --panoramas 8]
+
+Every row starts from nano's autoencoder, image encoder and spatial layers; the layers that look along time are new, as
+they were when SVD was made from an image model, so that no row has learned from aligned videos before. Rows are trained on
+the same clips, cameras, noise and order at half of nano's size, 64 x 128, 16 frames, and judged on held-out clips with the
+same initial noise. `train` may run for several rows side by side; both commands go on where they were stopped.
+
+Rows: full; 'no alignment', where input and target of each frame lie in that frame's own camera (SPEC: the naive variant);
+'no latitude weights'; 'no shift', without the random circular shift of the training clips. Sampled from the full row:
+'no blending' (decoded plainly), 'no roll' and 'frame by frame'. 'bound' is the autoencoder's own reconstruction.
+
+To be compared, the naive row's panoramas are turned into the shared frame by the exact rotations. That costs it one more
+reading between pixels; 'full, turned' is the full row turned into the cameras' frames and back, which costs two, so that
+its lead over the naive row is what is left of it under a handicap. Writes results/ablation.json.
+"""
+import argparse, json, sys
+from pathlib import Path
+import torch
+from argus_nb.alignment import align_naive, to_camera_maps, to_shared_map
+from argus_nb.baselines import filled, frame_by_frame, generated
+from argus_nb.data import Pair, build_cache, cache_example, example_clip, filmed
+from argus_nb.evaluation import Bound, held_out_clips, run, set_distances, summary, training_features, weights_of
+from argus_nb.models import Models, build_scheduler, build_unet, load_models, save_models, silence_branches
+from argus_nb.pipeline import ArgusPipeline
+from argus_nb.runtime import InputError, check, make_generator, run_record, save_json, write_beside
+from argus_nb.training import train_denoiser
+from safetensors.torch import save_file
+
+ROOT, SIZE, FRAMES, SEED = Path(__file__).resolve().parents[1], (64, 128), 16, 5
+TRAINED = {'full': {}, 'no alignment': {}, 'no latitude weights': dict(kind='none'), 'no shift': dict(shift=False)}
+
+def naive(pair: Pair) -> Pair:
+    "The same example with input and target of each frame in its own camera's frame."
+    condition, mask = align_naive(pair.frames, pair.cameras, tuple(pair.target.shape[-2:]))
+    return Pair(to_camera_maps(pair.target, pair.cameras).clamp(0, 1), condition.clamp(0, 1), mask, pair.frames, pair.cameras)
+
+def without_time(models: Models) -> Models:
+    "The same models with new layers along time."
+    torch.manual_seed(SEED)
+    fresh, unet = silence_branches(build_unet('nano')).state_dict(), models.unet
+    late = [name for name in fresh if 'temporal' in name or 'time_pos' in name or 'time_mixer' in name]
+    unet.load_state_dict({name: fresh[name] for name in late}, strict=False)
+    return models
+
+def caches(work: Path, models: Models, clips: int, cameras: int) -> None:
+    "The latents of all clips, aligned and naive: the same pixels, cameras and noise levels."
+    for start in range(0, clips, 25):
+        paths = {kind: work/f'cache_{kind}'/f'{start:06d}.safetensors' for kind in ('aligned', 'naive')}
+        if all(path.exists() for path in paths.values()): continue
+        rows = {kind: [] for kind in paths}
+        for n in range(start, min(start + 25, clips)):
+            index = 1_000_000*SEED + n
+            clip = example_clip(index, FRAMES, size=SIZE)
+            for camera in range(cameras):
+                pair = filmed(clip, index, camera)
+                for kind, p in dict(aligned=pair, naive=naive(pair)).items():
+                    rows[kind].append(cache_example(p, models.vae, models.image_encoder, make_generator(index*17 + camera), bfloat16=True))
+        for kind, path in paths.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with write_beside(path) as temporary: save_file({name: torch.stack([r[name] for r in rows[kind]]) for name in rows[kind][0]}, temporary)
+        print(f'latents of {min(start + 25, clips)} clips', flush=True)
+
+def train(args) -> None:
+    from argus_nb.data import read_cache
+    for row in args.rows:
+        check(row in TRAINED, f'no row {row!r}: {", ".join(TRAINED)}')
+        models = without_time(load_models('nano'))
+        cache = read_cache(args.work/('cache_naive' if row == 'no alignment' else 'cache_aligned'))
+        models.unet.requires_grad_(True)
+        train_denoiser(models.unet, cache, models.vae.config.scaling_factor, args.work/row, args.steps, batch=args.batch, lr=5e-4, decay=.7, seed=SEED,
+                       mean=1.6, std=1.8, progress=args.progress, **TRAINED[row])
+        save_models(Models(models.vae, models.unet, models.image_encoder, build_scheduler()), args.work/row/'model', dtype=torch.float32)
+        print(f'{row}: trained', flush=True)
+
+def pipeline_of(folder: Path) -> ArgusPipeline: return ArgusPipeline.from_pretrained(str(folder))
+
+def generated_naively(pipeline: ArgusPipeline, **options):
+    "The naive row as a method: everything in the cameras' own frames, turned into the shared one at the end."
+    def method(task):
+        condition, mask = align_naive(task.frames, task.cameras, tuple(task.panorama.shape[-2:]))
+        return to_shared_map(generated(pipeline, **options)(task._replace(panorama=condition, mask=mask > 0)), task.cameras)
+    return method
+
+def turned(method):
+    "A method's panoramas turned into the cameras' frames and back."
+    return lambda task: to_shared_map(to_camera_maps(method(task), task.cameras), task.cameras)
+
+def methods_of(work: Path, options: dict) -> dict:
+    trained = [row for row in TRAINED if (work/row/'model').is_dir()]
+    check('full' in trained, f'{work} holds no finished full row')
+    pipelines = {row: pipeline_of(work/row/'model') for row in trained}
+    full = pipelines['full']
+    methods = {row: (generated_naively if row == 'no alignment' else generated)(pipeline, **options) for row, pipeline in pipelines.items()}
+    methods |= {'full, turned': turned(methods['full']), 'no blending': generated(full, **options | dict(seam='none')), 'no roll': generated(full, **options | dict(roll=False)),
+                'frame by frame': frame_by_frame(full, **options), 'edge': filled_edge, 'bound': Bound(full)}
+    return methods
+
+filled_edge = None
+
+def judge(args) -> None:
+    global filled_edge
+    from functools import partial
+    filled_edge = partial(filled, 'edge', None)
+    options = dict(num_inference_steps=args.sampling_steps)
+    methods, clips = methods_of(args.work, options), held_out_clips(args.worlds, args.panoramas)
+    told = dict(options, steps=args.steps)
+    mine = clips[args.part::args.parts]
+    rows = run(methods, mine, args.work/'judged', FRAMES, SIZE, told, args.progress)
+    if args.parts > 1: return
+    groups = {clip.name: clip.group for clip in clips}
+    distances = set_distances(args.work/'judged', list(methods), list(groups), training_features(60, SIZE, args.work/'features.npy'))
+    logs = {row: json.loads((args.work/row/'log.json').read_text()) for row in TRAINED if row in methods}
+    training = {row: dict(steps=log['steps'], clips=log['clips'], batch=log['batch'], lr=log['lr'], loss=[entry['loss'] for entry in log['log']]) for row, log in logs.items()}
+    save_json(ROOT/'results'/'ablation.json', run_record(size=list(SIZE), frames=FRAMES, seed=SEED, sampling=options, training=training, weights={row: weights_of(args.work/row/'model')['unet'] for row in logs},
+              rows=rows, groups=groups, summary=summary(rows, groups, 'full'), distances=distances))
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('command', choices=['cache', 'train', 'judge'])
+    parser.add_argument('rows', nargs='*')
+    parser.add_argument('--work', type=Path, default=ROOT/'runs'/'ablation')
+    parser.add_argument('--clips', type=int, default=150, help='training clips')
+    parser.add_argument('--cameras', type=int, default=4, help='cameras in each')
+    parser.add_argument('--steps', type=int, default=400, help='of training')
+    parser.add_argument('--batch', type=int, default=2, help='clips in a step')
+    parser.add_argument('--worlds', type=int, default=32)
+    parser.add_argument('--panoramas', type=int, default=8)
+    parser.add_argument('--sampling-steps', type=int, default=12)
+    parser.add_argument('--part', type=int, default=0, help='judge only every so many-th clip, beginning with this one')
+    parser.add_argument('--parts', type=int, default=1)
+    parser.add_argument('--progress', action='store_true')
+    args = parser.parse_args()
+    if args.command == 'cache': caches(args.work, load_models('nano'), args.clips, args.cameras)
+    else: dict(train=train, judge=judge)[args.command](args)
+
+if __name__ == '__main__':
+    try: main()
+    except InputError as error: sys.exit(f'error: {error}')
