@@ -164,6 +164,7 @@ def fit(
     "Train with AdamW, gradient clipping and averaged weights, on as many processes as there are; resume from `folder` if a checkpoint is there."
     check(precision in ('fp32', 'bf16', 'fp16'), f"precision must be 'fp32', 'bf16' or 'fp16', got {precision!r}")
     engine = Accelerator(mixed_precision='no' if precision == 'fp32' else precision)
+    check(engine.distributed_type.value not in ('FSDP', 'DEEPSPEED', 'MEGATRON_LM'), f'{engine.distributed_type.value} splits the weights among processes, which the checkpoint cannot gather: use one process or data parallel ones')
     module.to(engine.device)
     plain = torch.optim.AdamW(module.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
     keeper = Keeper(folder, engine, module, plain)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train nano's denoiser anew with one part of the method left out, on the same clips, for the same time; and judge the rows.
 
-    python scripts/ablation.py train ROW [ROW ...] [--work runs/ablation] [--steps 400]
+    python scripts/ablation.py train ROW [ROW ...] [--work runs/ablation] [--steps 700]
     python scripts/ablation.py judge [--work runs/ablation] [--worlds 32 --panoramas 8]
 
 Every row starts from nano's autoencoder, image encoder and spatial layers; the layers that look along time are new, as
@@ -18,11 +18,13 @@ reading between pixels; 'full, turned' is the full row turned into the cameras' 
 its lead over the naive row is what is left of it under a handicap. Writes results/ablation.json.
 """
 import argparse, json, sys
+from functools import partial
 from pathlib import Path
 import torch
+from PIL import Image, ImageDraw
 from argus_nb.alignment import align_naive, to_camera_maps, to_shared_map
 from argus_nb.baselines import filled, frame_by_frame, generated
-from argus_nb.data import Pair, build_cache, cache_example, example_clip, filmed
+from argus_nb.data import Pair, build_cache, cache_example, example_clip, filmed, read_cache
 from argus_nb.evaluation import Bound, held_out_clips, run, set_distances, summary, training_features, weights_of
 from argus_nb.models import Models, build_scheduler, build_unet, load_models, save_models, silence_branches
 from argus_nb.pipeline import ArgusPipeline
@@ -46,9 +48,9 @@ def without_time(models: Models) -> Models:
     unet.load_state_dict({name: fresh[name] for name in late}, strict=False)
     return models
 
-def caches(work: Path, models: Models, clips: int, cameras: int) -> None:
+def caches(work: Path, models: Models, clips: int, cameras: int, part: int, parts: int) -> None:
     "The latents of all clips, aligned and naive: the same pixels, cameras and noise levels."
-    for start in range(0, clips, 25):
+    for start in range(0, clips, 25)[part::parts]:
         paths = {kind: work/f'cache_{kind}'/f'{start:06d}.safetensors' for kind in ('aligned', 'naive')}
         if all(path.exists() for path in paths.values()): continue
         rows = {kind: [] for kind in paths}
@@ -65,7 +67,6 @@ def caches(work: Path, models: Models, clips: int, cameras: int) -> None:
         print(f'latents of {min(start + 25, clips)} clips', flush=True)
 
 def train(args) -> None:
-    from argus_nb.data import read_cache
     for row in args.rows:
         check(row in TRAINED, f'no row {row!r}: {", ".join(TRAINED)}')
         models = without_time(load_models('nano'))
@@ -96,15 +97,23 @@ def methods_of(work: Path, options: dict) -> dict:
     full = pipelines['full']
     methods = {row: (generated_naively if row == 'no alignment' else generated)(pipeline, **options) for row, pipeline in pipelines.items()}
     methods |= {'full, turned': turned(methods['full']), 'no blending': generated(full, **options | dict(seam='none')), 'no roll': generated(full, **options | dict(roll=False)),
-                'frame by frame': frame_by_frame(full, **options), 'edge': filled_edge, 'bound': Bound(full)}
+                'frame by frame': frame_by_frame(full, **options), 'edge': partial(filled, 'edge', None), 'bound': Bound(full)}
     return methods
 
-filled_edge = None
+def sheet(work: Path, methods: dict, clips: list, path: Path) -> None:
+    "The middle frame of some clips, one row for each method, the truth on top."
+    h, w = SIZE[0]*2, SIZE[1]*2
+    names, line = ['truth', *methods], 18
+    picture = Image.new('RGB', (w*len(clips), (h + line)*len(names)), 'white')
+    for column, clip in enumerate(clips):
+        truth = clip.pair(FRAMES, SIZE).target[FRAMES//2]
+        for row, name in enumerate(names):
+            image = Image.fromarray((truth*255).round().byte().movedim(0, -1).numpy()) if name == 'truth' else Image.open(work/'judged'/name/f'{clip.name}.jpg')
+            picture.paste(image.resize((w, h)), (column*w, row*(h + line) + line))
+            ImageDraw.Draw(picture).text((column*w + 4, row*(h + line) + 3), name if not column else clip.name if name == 'truth' else '', 'black')
+    picture.save(path, quality=80)
 
 def judge(args) -> None:
-    global filled_edge
-    from functools import partial
-    filled_edge = partial(filled, 'edge', None)
     options = dict(num_inference_steps=args.sampling_steps)
     methods, clips = methods_of(args.work, options), held_out_clips(args.worlds, args.panoramas)
     told = dict(options, steps=args.steps)
@@ -112,6 +121,7 @@ def judge(args) -> None:
     rows = run(methods, mine, args.work/'judged', FRAMES, SIZE, told, args.progress)
     if args.parts > 1: return
     groups = {clip.name: clip.group for clip in clips}
+    sheet(args.work, methods, [*clips[:3], clips[-1]], ROOT/'nbs'/'images'/'ablation.jpg')
     distances = set_distances(args.work/'judged', list(methods), list(groups), training_features(60, SIZE, args.work/'features.npy'))
     logs = {row: json.loads((args.work/row/'log.json').read_text()) for row in TRAINED if row in methods}
     training = {row: dict(steps=log['steps'], clips=log['clips'], batch=log['batch'], lr=log['lr'], loss=[entry['loss'] for entry in log['log']]) for row, log in logs.items()}
@@ -123,18 +133,18 @@ def main() -> None:
     parser.add_argument('command', choices=['cache', 'train', 'judge'])
     parser.add_argument('rows', nargs='*')
     parser.add_argument('--work', type=Path, default=ROOT/'runs'/'ablation')
-    parser.add_argument('--clips', type=int, default=150, help='training clips')
+    parser.add_argument('--clips', type=int, default=75, help='training clips')
     parser.add_argument('--cameras', type=int, default=4, help='cameras in each')
-    parser.add_argument('--steps', type=int, default=400, help='of training')
+    parser.add_argument('--steps', type=int, default=700, help='of training')
     parser.add_argument('--batch', type=int, default=2, help='clips in a step')
     parser.add_argument('--worlds', type=int, default=32)
     parser.add_argument('--panoramas', type=int, default=8)
     parser.add_argument('--sampling-steps', type=int, default=12)
-    parser.add_argument('--part', type=int, default=0, help='judge only every so many-th clip, beginning with this one')
+    parser.add_argument('--part', type=int, default=0, help='do only every so many-th part of the clips, beginning with this one')
     parser.add_argument('--parts', type=int, default=1)
     parser.add_argument('--progress', action='store_true')
     args = parser.parse_args()
-    if args.command == 'cache': caches(args.work, load_models('nano'), args.clips, args.cameras)
+    if args.command == 'cache': caches(args.work, load_models('nano'), args.clips, args.cameras, args.part, args.parts)
     else: dict(train=train, judge=judge)[args.command](args)
 
 if __name__ == '__main__':

@@ -153,3 +153,8 @@ def test_another_seed_trains_on_other_clips(tiny, tmp_path, monkeypatch, seed, f
     monkeypatch.setattr(training, 'train_denoiser', lambda *args, **options: None)
     with pytest.raises(Enough): training.train_nano(tmp_path, 'tiny', training.RECIPE, seed=seed, start=tiny, progress=False)
     assert asked == firsts
+
+def test_split_weights_are_refused(tmp_path, monkeypatch):
+    from accelerate import Accelerator, DistributedType
+    monkeypatch.setattr(Accelerator, 'distributed_type', DistributedType.FSDP)
+    with pytest.raises(InputError, match='data parallel'): fit(torch.nn.Linear(1, 1), None, 1, tmp_path, progress=False)

@@ -1,19 +1,23 @@
-"""Samples a second: a step on cached latents against a step that makes its latents first, as the released code does.
+"""What a latent cache saves, what it costs in quality, and what encoding around the seam costs.
 
-    python tests/benchmarks/training.py [--rounds N] [--write]
+    python tests/benchmarks/training.py speed|cameras|encoding [--rounds N] [--clips N] [--write]
 
-Both train the same UNet with AdamW on the same clips of a world; the second films the clip, aligns it, runs the autoencoder
-twice and the image encoder once inside every step. They take turns in one process; medians and their ratio are printed.
---write stores them in results/training_speed.json, which notebook 14 shows.
+*speed*: samples a second of a step on cached latents against a step that makes its latents first, as the released code
+does. Both train the same UNet with AdamW on the same clips of a world; the second films the clip, aligns it, runs the
+autoencoder twice and the image encoder once inside every step. *cameras*: nano's loss on cached examples of its last run,
+on the same clips seen by cameras that were not cached, and on clips that it never saw, at the same noise and levels.
+*encoding*: a clip encoded with convolutions that continue around the seam, against the plain encoder. Contestants take turns
+in one process; medians and ratios are printed. --write stores them in results/training_speed.json, which notebook 14 shows.
 """
-import argparse, statistics, sys, tempfile, time
+import argparse, json, statistics, sys, tempfile, time
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
-from argus_nb.data import build_cache, example_clip, filmed
+from argus_nb.data import build_cache, cache_example, example_clip, filmed
 from argus_nb.diffusion import added_time_ids, append_axes, denoise, sample_sigma
 from argus_nb.loss import edm_loss
-from argus_nb.models import build_models, embed_frames, encode_frames, preset
+from argus_nb.evaluation import bootstrap
+from argus_nb.models import build_models, embed_frames, encode_frames, load_models, preset
 from argus_nb.runtime import make_generator, run_record, save_json
 from argus_nb.training import denoiser_loss
 
@@ -30,12 +34,14 @@ def released_loss(models, clip, number, generator):
     noised = target + append_axes(sigma, target)*torch.randn(target.shape, generator=generator)
     return edm_loss(denoise(models.unet, noised, sigma, condition, embeddings, added_time_ids(torch.tensor([.02]))), target, sigma)
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--preset', default='nano', help='sizes of the networks, with random weights')
-    parser.add_argument('--rounds', type=int, default=5, help='steps of each kind that are timed')
-    parser.add_argument('--write', action='store_true', help='store the result in results/training_speed.json')
-    args = parser.parse_args()
+def medians(contestants, rounds):
+    "Median seconds of each, run in turn; a first round is not counted."
+    seconds = {name: [] for name in contestants}
+    for n in range(rounds + 1):
+        for name, work in contestants.items(): start = time.perf_counter(); work(n); seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+
+def measure_speed(args):
     torch.manual_seed(0)
     models, p, generator = build_models(args.preset), preset(args.preset), make_generator(0)
     clip = example_clip(0, p['frames'], size=p['size'])
@@ -44,16 +50,60 @@ def main():
         cache = build_cache(folder, models.vae, models.image_encoder, 1, p['frames'], cameras=4, size=p['size'])
         caching = time.perf_counter() - start
     models.unet.train(); optimizer = torch.optim.AdamW(models.unet.parameters(), lr=1e-5)
-    kinds = dict(cached=lambda n: denoiser_loss(models.unet, cache, models.vae.config.scaling_factor, generator, batch=1)[0],
-                 released=lambda n: released_loss(models, clip, n, generator))
-    seconds = {kind: [] for kind in kinds}
-    for n in range(args.rounds + 1):
-        for kind, loss in kinds.items():
-            start = time.perf_counter(); step(models.unet, optimizer, loss(n)); seconds[kind].append(time.perf_counter() - start)
-    median = {kind: statistics.median(values[1:]) for kind, values in seconds.items()}  # the first one warms up
+    median = medians(dict(cached=lambda n: step(models.unet, optimizer, denoiser_loss(models.unet, cache, models.vae.config.scaling_factor, generator, batch=1)[0]),
+                          released=lambda n: step(models.unet, optimizer, released_loss(models, clip, n, generator))), args.rounds)
     ratio = median['released']/median['cached']
     print(', '.join(f'{kind} {1/value:.3f} samples/s' for kind, value in median.items()) + f'; {ratio:.2f} times as fast; making the cache takes {caching/4:.2f} s a sample, once')
-    if args.write: save_json(Path(__file__).parents[2]/'results'/'training_speed.json', run_record(preset=args.preset, frames=p['frames'], size=list(p['size']), rounds=args.rounds, threads=torch.get_num_threads(),
-                             samples_per_second={kind: round(1/value, 4) for kind, value in median.items()}, ratio=round(ratio, 3), seconds_to_cache_a_sample=round(caching/4, 3)))
+    return dict(preset=args.preset, frames=p['frames'], size=list(p['size']), rounds=args.rounds, threads=torch.get_num_threads(),
+                samples_per_second={kind: round(1/value, 4) for kind, value in median.items()}, ratio=round(ratio, 3), seconds_to_cache_a_sample=round(caching/4, 3))
+
+def one_loss(models, example, number, levels=(.3, 1., 3., 10.)):
+    "Mean loss of one example over fixed noise levels; the noise depends on the number alone."
+    target = example['target'].float()[None]*models.vae.config.scaling_factor
+    told = [example[name].float()[None] for name in ('condition', 'embeddings')] + [added_time_ids(example['noise'].float()[None])]
+    losses = []
+    for k, level in enumerate(levels):
+        sigma, noise = torch.tensor([level]), torch.randn(target.shape, generator=make_generator(100*number + k))
+        with torch.no_grad(): losses.append(edm_loss(denoise(models.unet, target + level*noise, sigma, *told), target, sigma, normalise=True).item())
+    return statistics.mean(losses)
+
+def measure_cameras(args):
+    record = json.loads((Path(__file__).parents[2]/'results'/'nano_training.json').read_text())
+    models, p, first = load_models('nano'), preset('nano'), 1_000_000*record['seed'] + 100_000  # the clips of its last stage, as `train_nano` counts
+    clips = record['stages']['videos']['settings']['clips']
+    losses = {'cached camera': [], 'another camera': [], 'another clip': []}
+    for n in range(args.clips):
+        number = n*clips//args.clips
+        for kind, index, camera in (('cached camera', first + number, 0), ('another camera', first + number, 5), ('another clip', first + 50_000 + number, 0)):
+            pair = filmed(example_clip(index, p['frames'], size=p['size']), index, camera)
+            losses[kind].append(one_loss(models, cache_example(pair, models.vae, models.image_encoder, make_generator(index*17 + camera), bfloat16=True), number))
+        print({kind: round(values[-1], 4) for kind, values in losses.items()}, flush=True)
+    found = dict(clips=args.clips, loss={kind: bootstrap(values) for kind, values in losses.items()},
+                 more={kind: bootstrap([a/b - 1 for a, b in zip(losses[kind], losses['cached camera'])]) for kind in ('another camera', 'another clip')})
+    print(found)
+    return found
+
+def measure_encoding(args):
+    models, p = load_models('nano'), preset('nano')
+    target = filmed(example_clip(0, p['frames'], size=p['size']), 0).target
+    found = {}
+    for name, dtype in (('float32', None), ('bfloat16', torch.bfloat16)):
+        def encode(circular):
+            with torch.no_grad(), torch.autocast('cpu', dtype or torch.bfloat16, enabled=dtype is not None): return encode_frames(models.vae, target, circular=circular)
+        median = medians(dict(plain=lambda n: encode(False), circular=lambda n: encode(True)), args.rounds)
+        found[name] = {kind: round(value, 3) for kind, value in median.items()} | dict(ratio=round(median['circular']/median['plain'], 3))
+    print(found)
+    return dict(frames=p['frames'], size=list(p['size']), rounds=args.rounds, threads=torch.get_num_threads(), seconds=found)
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('what', choices=['speed', 'cameras', 'encoding'])
+    parser.add_argument('--preset', default='nano', help='sizes of the networks, with random weights')
+    parser.add_argument('--rounds', type=int, default=5, help='how often everything that is timed is done')
+    parser.add_argument('--clips', type=int, default=20, help='for cameras')
+    parser.add_argument('--write', action='store_true', help='store the result in results/training_speed.json')
+    args = parser.parse_args()
+    found, path = dict(speed=measure_speed, cameras=measure_cameras, encoding=measure_encoding)[args.what](args), Path(__file__).parents[2]/'results'/'training_speed.json'
+    if args.write: save_json(path, (json.loads(path.read_text()) if path.exists() else {}) | {args.what: run_record(**found)})
 
 if __name__ == '__main__': main()
