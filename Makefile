@@ -12,7 +12,7 @@ HERE   := $(CURDIR)/$(VENV)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab docs results test test-all export readme clean-notebooks clean
+.PHONY: help setup demo lab docs results tables test test-all export readme clean-notebooks clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -60,6 +60,14 @@ results: $(STAMP)  ## Measure again what the results say: how good nano is, what
 	$(BIN)/python tests/benchmarks/seams.py --write
 	for what in calls windows poles; do $(BIN)/python tests/benchmarks/sampling.py $$what --write || exit; done
 	$(BIN)/python tests/benchmarks/memory.py --write
+	$(BIN)/python tests/benchmarks/kills.py --write
+	for what in speed cameras encoding; do $(BIN)/python tests/benchmarks/training.py $$what --write || exit; done
+
+tables: $(STAMP)  ## Train and judge the rows of the tables again (hours)
+	$(BIN)/python scripts/evaluate_nano.py --work runs/evaluate_nano --workers 2
+	$(BIN)/python scripts/ablation.py cache
+	$(BIN)/python scripts/ablation.py train full 'no alignment' 'no latitude weights' 'no shift' 'window by window'
+	$(BIN)/python scripts/ablation.py judge
 
 # --- Testing ------------------------------------------------------------------------------------------------------
 

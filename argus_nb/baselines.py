@@ -5,25 +5,29 @@
 # %% auto #0
 __all__ = ['Method', 'FILLS', 'Task', 'task_of', 'everything_seen', 'fill_mean_colour', 'fill_edge', 'fill_mirrored',
            'fill_inpainted', 'fill_matched', 'mean_panorama', 'fill', 'filled', 'nearest_in_time', 'swept', 'generated',
-           'frame_by_frame', 'LowRank', 'with_low_rank', 'hide_a_side', 'adapt', 'adapted', 'ResultFolder']
+           'frame_by_frame', 'LowRank', 'with_low_rank', 'hide_a_side', 'adapt', 'adapted', 'place_code', 'window_loss',
+           'WindowByWindow', 'window_by_window', 'ResultFolder']
 
 # %% ../nbs/21_baselines.ipynb #b2100004
 import copy, functools, math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 from torch.nn.utils import parametrize
 from .cameras import CameraTrack
-from .data import Pair, example_clip, filmed
+from .data import Pair, draw_batch, example_clip, filmed
+from .decoding import decode
 from .diffusion import added_time_ids, append_axes, denoise, sample_sigma
+from .loss import edm_loss
 from .models import embed_frames, encode_frames
-from .pipeline import ArgusPipeline
+from .pipeline import ArgusPipeline, condition_latents, sample_panorama, sampling_for
 from .runtime import check, make_generator, write_beside
 from .sphere import panorama_coordinates, panorama_rays
 from .video import read_video
@@ -283,6 +287,76 @@ def adapted(
     def method(task):
         own = ArgusPipeline(pipeline.vae, pipeline.image_encoder, adapt(pipeline, task, steps), pipeline.scheduler)
         return generated(own, **options)(task)
+    return method
+
+# %% ../nbs/21_baselines.ipynb #b2100038
+def place_code(
+    start:int,   # First column of a window
+    window:int,  # Its columns
+    width:int,   # Columns of the map
+    size:int,    # Length of the code
+)->Tensor:       # Sines and cosines of its place; (size,)
+    "Where a window lies relative to the middle of the map."
+    offset = (start + window/2)/width - .5  # in widths of the map
+    angles = math.pi*offset*2.**torch.arange(-(-size//2))
+    return torch.cat([angles.sin(), angles.cos()])[:size]
+
+def window_loss(
+    unet:torch.nn.Module,       # Denoiser of windows
+    cache:dict[str,Tensor],     # Latent cache
+    scaling_factor:float,       # Of the autoencoder
+    generator:torch.Generator,  # Randomness of this step
+    batch:int,                  # Clips in a step
+    window:int,                 # Columns of a window of latents
+    mean:float=.7,              # Mean of ln(sigma)
+    std:float=1.6,              # Its deviation
+)->tuple[Tensor,dict]:          # Loss, numbers to log
+    "One step of the diffusion objective on windows."
+    whole = draw_batch(cache, batch, scaling_factor, generator, shift=False)
+    width, sigma = whole.target.shape[-1], sample_sigma(batch, generator, mean, std)
+    start = int(torch.randint(width - window + 1, (), generator=generator))
+    target, condition = (part[..., start:start + window] for part in (whole.target, whole.condition))
+    noised = target + append_axes(sigma, target)*torch.randn(target.shape, generator=generator)
+    told = whole.embeddings + place_code(start, window, width, whole.embeddings.shape[-1])
+    estimate = denoise(unet, noised, sigma, condition, told, added_time_ids(whole.noise))
+    return edm_loss(estimate, target, sigma, 'none'), dict(sigma=sigma.mean().item())
+
+class WindowByWindow(torch.nn.Module):
+    "A denoiser of windows as one of whole maps: overlapping windows, averaged."
+    def __init__(self,
+        unet:torch.nn.Module,  # Trained by `window_loss`
+        window:int,            # Columns of a window
+        stride:int,            # From one window to the next
+    ):
+        super().__init__()
+        self.unet, self.window, self.stride = unet, window, stride
+
+    @property
+    def dtype(self): return self.unet.dtype
+
+    def forward(self, sample, timestep, embeddings, added_time_ids):
+        "Called like a UNet."
+        width, total, count = sample.shape[-1], 0, torch.zeros(sample.shape[-1])
+        for start in dict.fromkeys([*range(0, width - self.window, self.stride), width - self.window]):
+            told = embeddings + place_code(start, self.window, width, embeddings.shape[-1]).to(embeddings)
+            made = self.unet(sample[..., start:start + self.window], timestep, told, added_time_ids).sample
+            total = total + pad(made, (start, width - start - self.window)); count[start:start + self.window] += 1
+        return SimpleNamespace(sample=total/count.to(total))
+
+def window_by_window(
+    pipeline:ArgusPipeline,  # A model whose denoiser was trained by `window_loss`
+    window:int,              # Columns of a window of latents
+    **options,               # Fields of `Sampling`
+)->Method:                   # The model as a method
+    "Windows of half a window's distance, denoised together and decoded plainly."
+    s = sampling_for(pipeline.unet, **options | dict(roll=False))
+    def method(task):
+        generator = make_generator(task.seed)
+        condition = condition_latents(pipeline.vae, task.panorama, task.mask, s.noise_aug_strength, generator)
+        noise, embeddings = torch.randn(condition.shape, generator=generator), embed_frames(pipeline.image_encoder, task.frames)[None]
+        latents = sample_panorama(WindowByWindow(pipeline.unet, window, window//2), pipeline.scheduler, noise, condition, embeddings,
+                                  added_time_ids(torch.tensor([s.noise_aug_strength]), s.fps), s.num_inference_steps, s.guidance_scale, False, s.solver, s.guided)
+        with torch.no_grad(): return decode(pipeline.vae, latents[0], 'none', s.chunk).clamp(0, 1)
     return method
 
 # %% ../nbs/21_baselines.ipynb #b2100034

@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """Train nano's denoiser anew with one part of the method left out, on the same clips, for the same time; and judge the rows.
 
-    python scripts/ablation.py train ROW [ROW ...] [--work runs/ablation] [--steps 700]
+    python scripts/ablation.py cache [--work runs/ablation] [--clips 40 --cameras 2]
+    python scripts/ablation.py train ROW [ROW ...] [--work runs/ablation] [--steps 400]
     python scripts/ablation.py judge [--work runs/ablation] [--worlds 32 --panoramas 8]
 
 Every row starts from nano's autoencoder, image encoder and spatial layers; the layers that look along time are new, as
 they were when SVD was made from an image model, so that no row has learned from aligned videos before. Rows are trained on
-the same clips, cameras, noise and order at half of nano's size, 64 x 128, 16 frames, and judged on held-out clips with the
-same initial noise. `train` may run for several rows side by side; both commands go on where they were stopped.
+the same clips, cameras, noise and order at nano's size, 128 x 256, 16 frames, and judged on held-out clips with the
+same initial noise. `train` may run for several rows side by side; all commands go on where they were stopped.
 
 Rows: full; 'no alignment', where input and target of each frame lie in that frame's own camera (SPEC: the naive variant);
-'no latitude weights'; 'no shift', without the random circular shift of the training clips. Sampled from the full row:
-'no blending' (decoded plainly), 'no roll' and 'frame by frame'. 'bound' is the autoencoder's own reconstruction.
+'no latitude weights'; 'no shift', without the random circular shift of the training clips; 'window by window', a denoiser
+of windows of half the width (Follow-Your-Canvas' row). Sampled from the full row: 'no blending' (decoded plainly), 'no roll'
+and 'frame by frame'. Without a network: 'swept' and 'edge extension'. 'bound' is the autoencoder's own reconstruction.
 
 To be compared, the naive row's panoramas are turned into the shared frame by the exact rotations. That costs it one more
 reading between pixels; 'full, turned' is the full row turned into the cameras' frames and back, which costs two, so that
@@ -23,17 +25,18 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw
 from argus_nb.alignment import align_naive, to_camera_maps, to_shared_map
-from argus_nb.baselines import filled, frame_by_frame, generated
-from argus_nb.data import Pair, build_cache, cache_example, example_clip, filmed, read_cache
+from argus_nb.baselines import filled, frame_by_frame, generated, swept, window_by_window, window_loss
+from argus_nb.data import Pair, cache_example, example_clip, filmed, read_cache
 from argus_nb.evaluation import Bound, held_out_clips, run, set_distances, summary, training_features, weights_of
 from argus_nb.models import Models, build_scheduler, build_unet, load_models, save_models, silence_branches
 from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import InputError, check, make_generator, run_record, save_json, write_beside
-from argus_nb.training import train_denoiser
+from argus_nb.training import fit, train_denoiser
 from safetensors.torch import save_file
 
-ROOT, SIZE, FRAMES, SEED = Path(__file__).resolve().parents[1], (64, 128), 16, 5
-TRAINED = {'full': {}, 'no alignment': {}, 'no latitude weights': dict(kind='none'), 'no shift': dict(shift=False)}
+ROOT, SIZE, FRAMES, SEED = Path(__file__).resolve().parents[1], (128, 256), 16, 5
+TRAINED = {'full': {}, 'no alignment': {}, 'no latitude weights': dict(kind='none'), 'no shift': dict(shift=False), 'window by window': {}}
+WINDOW = 16  # columns of latents, half the width
 
 def naive(pair: Pair) -> Pair:
     "The same example with input and target of each frame in its own camera's frame."
@@ -50,11 +53,11 @@ def without_time(models: Models) -> Models:
 
 def caches(work: Path, models: Models, clips: int, cameras: int, part: int, parts: int) -> None:
     "The latents of all clips, aligned and naive: the same pixels, cameras and noise levels."
-    for start in range(0, clips, 25)[part::parts]:
+    for start in range(0, clips, 10)[part::parts]:
         paths = {kind: work/f'cache_{kind}'/f'{start:06d}.safetensors' for kind in ('aligned', 'naive')}
         if all(path.exists() for path in paths.values()): continue
         rows = {kind: [] for kind in paths}
-        for n in range(start, min(start + 25, clips)):
+        for n in range(start, min(start + 10, clips)):
             index = 1_000_000*SEED + n
             clip = example_clip(index, FRAMES, size=SIZE)
             for camera in range(cameras):
@@ -64,7 +67,7 @@ def caches(work: Path, models: Models, clips: int, cameras: int, part: int, part
         for kind, path in paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with write_beside(path) as temporary: save_file({name: torch.stack([r[name] for r in rows[kind]]) for name in rows[kind][0]}, temporary)
-        print(f'latents of {min(start + 25, clips)} clips', flush=True)
+        print(f'latents of {min(start + 10, clips)} clips', flush=True)
 
 def train(args) -> None:
     for row in args.rows:
@@ -72,8 +75,12 @@ def train(args) -> None:
         models = without_time(load_models('nano'))
         cache = read_cache(args.work/('cache_naive' if row == 'no alignment' else 'cache_aligned'))
         models.unet.requires_grad_(True)
-        train_denoiser(models.unet, cache, models.vae.config.scaling_factor, args.work/row, args.steps, batch=args.batch, lr=5e-4, decay=.7, seed=SEED,
-                       mean=1.6, std=1.8, progress=args.progress, **TRAINED[row])
+        common = dict(lr=4e-4, decay=.7, seed=SEED, progress=args.progress)
+        if row == 'window by window':
+            models.unet.train()
+            log = fit(models.unet, lambda step, generator: window_loss(models.unet, cache, models.vae.config.scaling_factor, generator, args.batch, WINDOW, mean=1.6, std=1.8), args.steps, args.work/row, **common)
+            save_json(args.work/row/'log.json', run_record(seed=SEED, steps=args.steps, batch=args.batch, lr=4e-4, clips=len(cache['noise']), log=log))
+        else: train_denoiser(models.unet, cache, models.vae.config.scaling_factor, args.work/row, args.steps, batch=args.batch, mean=1.6, std=1.8, **common, **TRAINED[row])
         save_models(Models(models.vae, models.unet, models.image_encoder, build_scheduler()), args.work/row/'model', dtype=torch.float32)
         print(f'{row}: trained', flush=True)
 
@@ -95,14 +102,15 @@ def methods_of(work: Path, options: dict) -> dict:
     check('full' in trained, f'{work} holds no finished full row')
     pipelines = {row: pipeline_of(work/row/'model') for row in trained}
     full = pipelines['full']
-    methods = {row: (generated_naively if row == 'no alignment' else generated)(pipeline, **options) for row, pipeline in pipelines.items()}
+    ways = {'no alignment': generated_naively, 'window by window': lambda pipeline, **given: window_by_window(pipeline, WINDOW, **given)}
+    methods = {row: ways.get(row, generated)(pipeline, **options) for row, pipeline in pipelines.items()}
     methods |= {'full, turned': turned(methods['full']), 'no blending': generated(full, **options | dict(seam='none')), 'no roll': generated(full, **options | dict(roll=False)),
-                'frame by frame': frame_by_frame(full, **options), 'edge': partial(filled, 'edge', None), 'bound': Bound(full)}
+                'frame by frame': frame_by_frame(full, **options), 'swept': swept, 'edge extension': partial(filled, 'edge extension', None), 'bound': Bound(full)}
     return methods
 
 def sheet(work: Path, methods: dict, clips: list, path: Path) -> None:
     "The middle frame of some clips, one row for each method, the truth on top."
-    h, w = SIZE[0]*2, SIZE[1]*2
+    h, w = SIZE
     names, line = ['truth', *methods], 18
     picture = Image.new('RGB', (w*len(clips), (h + line)*len(names)), 'white')
     for column, clip in enumerate(clips):
@@ -133,10 +141,10 @@ def main() -> None:
     parser.add_argument('command', choices=['cache', 'train', 'judge'])
     parser.add_argument('rows', nargs='*')
     parser.add_argument('--work', type=Path, default=ROOT/'runs'/'ablation')
-    parser.add_argument('--clips', type=int, default=75, help='training clips')
-    parser.add_argument('--cameras', type=int, default=4, help='cameras in each')
-    parser.add_argument('--steps', type=int, default=700, help='of training')
-    parser.add_argument('--batch', type=int, default=2, help='clips in a step')
+    parser.add_argument('--clips', type=int, default=40, help='training clips')
+    parser.add_argument('--cameras', type=int, default=2, help='cameras in each')
+    parser.add_argument('--steps', type=int, default=400, help='of training')
+    parser.add_argument('--batch', type=int, default=1, help='clips in a step')
     parser.add_argument('--worlds', type=int, default=32)
     parser.add_argument('--panoramas', type=int, default=8)
     parser.add_argument('--sampling-steps', type=int, default=12)
