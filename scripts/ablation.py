@@ -3,7 +3,7 @@
 
     python scripts/ablation.py cache [--work runs/ablation] [--clips 40 --cameras 2]
     python scripts/ablation.py train ROW [ROW ...] [--work runs/ablation] [--steps 400]
-    python scripts/ablation.py judge [--work runs/ablation] [--worlds 32 --panoramas 8]
+    python scripts/ablation.py judge [ROW ...] [--work runs/ablation] [--worlds 32 --panoramas 8]
 
 Every row starts from nano's autoencoder, image encoder and spatial layers; the layers that look along time are new, as
 they were when SVD was made from an image model, so that no row has learned from aligned videos before. Rows are trained on
@@ -12,8 +12,8 @@ same initial noise. `train` may run for several rows side by side; all commands 
 
 Rows: full; 'no alignment', where input and target of each frame lie in that frame's own camera (SPEC: the naive variant);
 'no latitude weights'; 'no shift', without the random circular shift of the training clips; 'window by window', a denoiser
-of windows of half the width (Follow-Your-Canvas' row). Sampled from the full row: 'no blending' (decoded plainly), 'no roll'
-and 'frame by frame'. Without a network: 'swept' and 'edge extension'. 'bound' is the autoencoder's own reconstruction.
+of windows of half the width (Follow-Your-Canvas' row). From the full row: 'no blending' (the same latents decoded plainly),
+'blended' (by the paper's triangle; nano's own way is another), 'no roll' and 'frame by frame'. Without a network: 'swept' and 'edge extension'. 'bound' is the autoencoder's own reconstruction.
 
 To be compared, the naive row's panoramas are turned into the shared frame by the exact rotations. That costs it one more
 reading between pixels; 'full, turned' is the full row turned into the cameras' frames and back, which costs two, so that
@@ -25,11 +25,12 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw
 from argus_nb.alignment import align_naive, to_camera_maps, to_shared_map
-from argus_nb.baselines import filled, frame_by_frame, generated, swept, window_by_window, window_loss
+from argus_nb.baselines import filled, frame_by_frame, swept, window_by_window, window_loss
 from argus_nb.data import Pair, cache_example, example_clip, filmed, read_cache
+from argus_nb.decoding import calm_poles, decode
 from argus_nb.evaluation import Bound, held_out_clips, run, set_distances, summary, training_features, weights_of
 from argus_nb.models import Models, build_scheduler, build_unet, load_models, save_models, silence_branches
-from argus_nb.pipeline import ArgusPipeline
+from argus_nb.pipeline import ArgusPipeline, sampling_for
 from argus_nb.runtime import InputError, check, make_generator, run_record, save_json, write_beside
 from argus_nb.training import fit, train_denoiser
 from safetensors.torch import save_file
@@ -84,29 +85,47 @@ def train(args) -> None:
         save_models(Models(models.vae, models.unet, models.image_encoder, build_scheduler()), args.work/row/'model', dtype=torch.float32)
         print(f'{row}: trained', flush=True)
 
-def pipeline_of(folder: Path) -> ArgusPipeline: return ArgusPipeline.from_pretrained(str(folder))
+class Sampled:
+    "A model's latents of a clip, sampled once for all ways to decode them."
+    def __init__(self, folder: Path, is_naive: bool = False, **options):
+        self.pipeline, self.is_naive, self.options, self.known = ArgusPipeline.from_pretrained(str(folder)), is_naive, options, (None, None)
+        self.pipeline.set_progress_bar_config(disable=True)
 
-def generated_naively(pipeline: ArgusPipeline, **options):
-    "The naive row as a method: everything in the cameras' own frames, turned into the shared one at the end."
-    def method(task):
-        condition, mask = align_naive(task.frames, task.cameras, tuple(task.panorama.shape[-2:]))
-        return to_shared_map(generated(pipeline, **options)(task._replace(panorama=condition, mask=mask > 0)), task.cameras)
-    return method
+    def latents(self, task) -> torch.Tensor:
+        if self.known[0] != (task.name, task.seed):
+            if self.is_naive:
+                condition, mask = align_naive(task.frames, task.cameras, tuple(task.panorama.shape[-2:]))
+                task = task._replace(panorama=condition, mask=mask > 0)
+            made = self.pipeline(task.frames, panorama=task.panorama, mask=task.mask, generator=make_generator(task.seed), output_type='latent', **self.options)
+            self.known = (task.name, task.seed), made[0]
+        return self.known[1]
+
+    def decoded(self, seam: str | None = None):
+        "As a method; the naive row's panoramas are turned into the shared frame."
+        s = sampling_for(self.pipeline.unet)
+        def method(task):
+            with torch.no_grad(): made = decode(self.pipeline.vae, self.latents(task), seam or s.seam, s.chunk, s.ratio)
+            made = (calm_poles(made) if s.poles else made).clamp(0, 1)
+            return to_shared_map(made, task.cameras) if self.is_naive else made
+        return method
 
 def turned(method):
     "A method's panoramas turned into the cameras' frames and back."
     return lambda task: to_shared_map(to_camera_maps(method(task), task.cameras), task.cameras)
 
-def methods_of(work: Path, options: dict) -> dict:
-    trained = [row for row in TRAINED if (work/row/'model').is_dir()]
+def methods_of(work: Path, options: dict, asked: list) -> dict:
+    "All rows that are trained, and those that need no training; only those that were asked for, if any."
+    trained = {row: Sampled(work/row/'model', row == 'no alignment', **options) for row in TRAINED if (work/row/'model').is_dir() and row != 'window by window'}
     check('full' in trained, f'{work} holds no finished full row')
-    pipelines = {row: pipeline_of(work/row/'model') for row in trained}
-    full = pipelines['full']
-    ways = {'no alignment': generated_naively, 'window by window': lambda pipeline, **given: window_by_window(pipeline, WINDOW, **given)}
-    methods = {row: ways.get(row, generated)(pipeline, **options) for row, pipeline in pipelines.items()}
-    methods |= {'full, turned': turned(methods['full']), 'no blending': generated(full, **options | dict(seam='none')), 'no roll': generated(full, **options | dict(roll=False)),
-                'frame by frame': frame_by_frame(full, **options), 'swept': swept, 'edge extension': partial(filled, 'edge extension', None), 'bound': Bound(full)}
-    return methods
+    full = trained['full'].pipeline
+    methods = {row: sampled.decoded() for row, sampled in trained.items()} | {'full, turned': turned(trained['full'].decoded())}
+    methods |= {'no blending': trained['full'].decoded('none'), 'blended': trained['full'].decoded('blended')}
+    if (work/'window by window'/'model').is_dir(): methods['window by window'] = window_by_window(ArgusPipeline.from_pretrained(str(work/'window by window'/'model')), WINDOW, **options)
+    methods |= {'no roll': Sampled(work/'full'/'model', roll=False, **options).decoded(), 'frame by frame': frame_by_frame(full, **options),
+                'swept': swept, 'edge extension': partial(filled, 'edge extension', None), 'bound': Bound(full)}
+    unknown = [name for name in asked if name not in methods]
+    check(not unknown, f"no row {', '.join(unknown)}: {', '.join(methods)}")
+    return {name: method for name, method in methods.items() if name in (asked or methods)}
 
 def sheet(work: Path, methods: dict, clips: list, path: Path) -> None:
     "The middle frame of some clips, one row for each method, the truth on top."
@@ -123,7 +142,7 @@ def sheet(work: Path, methods: dict, clips: list, path: Path) -> None:
 
 def judge(args) -> None:
     options = dict(num_inference_steps=args.sampling_steps)
-    methods, clips = methods_of(args.work, options), held_out_clips(args.worlds, args.panoramas)
+    methods, clips = methods_of(args.work, options, args.rows), held_out_clips(args.worlds, args.panoramas)
     told = dict(options, steps=args.steps)
     mine = clips[args.part::args.parts]
     rows = run(methods, mine, args.work/'judged', FRAMES, SIZE, told, args.progress)
@@ -147,7 +166,7 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=1, help='clips in a step')
     parser.add_argument('--worlds', type=int, default=32)
     parser.add_argument('--panoramas', type=int, default=8)
-    parser.add_argument('--sampling-steps', type=int, default=12)
+    parser.add_argument('--sampling-steps', type=int, default=8)
     parser.add_argument('--part', type=int, default=0, help='do only every so many-th part of the clips, beginning with this one')
     parser.add_argument('--parts', type=int, default=1)
     parser.add_argument('--progress', action='store_true')
