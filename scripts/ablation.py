@@ -20,15 +20,15 @@ reading between pixels; 'full, turned' is the full row turned into the cameras' 
 its lead over the naive row is what is left of it under a handicap. Writes results/ablation.json.
 """
 import argparse, json, sys
-from functools import partial
 from pathlib import Path
 import torch
 from PIL import Image, ImageDraw
 from argus_nb.alignment import align_naive, to_camera_maps, to_shared_map
-from argus_nb.baselines import filled, frame_by_frame, swept, window_by_window, window_loss
+from argus_nb.baselines import filled, frame_by_frame, swept, task_of, window_by_window, window_loss
 from argus_nb.data import Pair, cache_example, example_clip, filmed, read_cache
 from argus_nb.decoding import calm_poles, decode
-from argus_nb.evaluation import Bound, held_out_clips, run, set_distances, summary, training_features, weights_of
+from argus_nb.evaluation import Bound, held_out_clips, of_one_clip, run, set_distances, summary, training_features, weights_of
+from argus_nb.metrics import PSNR, clip_regions
 from argus_nb.models import Models, build_scheduler, build_unet, load_models, save_models, silence_branches
 from argus_nb.pipeline import ArgusPipeline, sampling_for
 from argus_nb.runtime import InputError, check, make_generator, run_record, save_json, write_beside
@@ -86,9 +86,9 @@ def train(args) -> None:
         print(f'{row}: trained', flush=True)
 
 class Sampled:
-    "A model's latents of a clip, sampled once for all ways to decode them."
+    "A model's latents of a clip, sampled once for all ways to decode them; decoding is in bfloat16."
     def __init__(self, folder: Path, is_naive: bool = False, **options):
-        self.pipeline, self.is_naive, self.options, self.known = ArgusPipeline.from_pretrained(str(folder)), is_naive, options, (None, None)
+        self.pipeline, self.is_naive, self.options, self.known, self.made = ArgusPipeline.from_pretrained(str(folder)), is_naive, options, (None, None), {}
         self.pipeline.set_progress_bar_config(disable=True)
 
     def latents(self, task) -> torch.Tensor:
@@ -97,16 +97,19 @@ class Sampled:
                 condition, mask = align_naive(task.frames, task.cameras, tuple(task.panorama.shape[-2:]))
                 task = task._replace(panorama=condition, mask=mask > 0)
             made = self.pipeline(task.frames, panorama=task.panorama, mask=task.mask, generator=make_generator(task.seed), output_type='latent', **self.options)
-            self.known = (task.name, task.seed), made[0]
+            self.known, self.made = ((task.name, task.seed), made[0]), {}
         return self.known[1]
 
     def decoded(self, seam: str | None = None):
         "As a method; the naive row's panoramas are turned into the shared frame."
         s = sampling_for(self.pipeline.unet)
+        seam = seam or s.seam
         def method(task):
-            with torch.no_grad(): made = decode(self.pipeline.vae, self.latents(task), seam or s.seam, s.chunk, s.ratio)
-            made = (calm_poles(made) if s.poles else made).clamp(0, 1)
-            return to_shared_map(made, task.cameras) if self.is_naive else made
+            latents = self.latents(task)
+            if seam not in self.made:
+                with torch.no_grad(), torch.autocast('cpu', torch.bfloat16): made = decode(self.pipeline.vae, latents, seam, s.chunk, s.ratio).float()
+                self.made[seam] = (calm_poles(made) if s.poles else made).clamp(0, 1)
+            return to_shared_map(self.made[seam], task.cameras) if self.is_naive else self.made[seam]
         return method
 
 def turned(method):
@@ -122,7 +125,7 @@ def methods_of(work: Path, options: dict, asked: list) -> dict:
     methods |= {'no blending': trained['full'].decoded('none'), 'blended': trained['full'].decoded('blended')}
     if (work/'window by window'/'model').is_dir(): methods['window by window'] = window_by_window(ArgusPipeline.from_pretrained(str(work/'window by window'/'model')), WINDOW, **options)
     methods |= {'no roll': Sampled(work/'full'/'model', roll=False, **options).decoded(), 'frame by frame': frame_by_frame(full, **options),
-                'swept': swept, 'edge extension': partial(filled, 'edge extension', None), 'bound': Bound(full)}
+                'swept': swept, 'edge extension': filled('edge extension'), 'bound': Bound(full)}
     unknown = [name for name in asked if name not in methods]
     check(not unknown, f"no row {', '.join(unknown)}: {', '.join(methods)}")
     return {name: method for name, method in methods.items() if name in (asked or methods)}
@@ -140,20 +143,36 @@ def sheet(work: Path, methods: dict, clips: list, path: Path) -> None:
             ImageDraw.Draw(picture).text((column*w + 4, row*(h + line) + 3), name if not column else clip.name if name == 'truth' else '', 'black')
     picture.save(path, quality=80)
 
+def psnr_alone(methods: dict, clips: list, folder: Path) -> dict:
+    "PSNR by region, clip by clip; finished clips are kept."
+    folder.mkdir(parents=True, exist_ok=True); rows = {name: {} for name in methods}
+    for clip in clips:
+        path = folder/f'{clip.name}.json'
+        found, pair = json.loads(path.read_text()) if path.exists() else {}, None
+        for name, method in methods.items():
+            if name in found: continue
+            pair = pair or clip.pair(FRAMES, SIZE)
+            made = method(pair if isinstance(method, Bound) else task_of(pair, clip.seeds(1)[0], clip.name)).float()
+            found[name] = {f'PSNR, {region}': round(of_one_clip(PSNR(), made, pair.target, mask), 4) for region, mask in clip_regions(pair.mask).items()}
+        save_json(path, found)
+        for name in methods: rows[name][clip.name] = found[name]
+    return rows
+
 def judge(args) -> None:
     options = dict(num_inference_steps=args.sampling_steps)
     methods, clips = methods_of(args.work, options, args.rows), held_out_clips(args.worlds, args.panoramas)
-    told = dict(options, steps=args.steps)
-    mine = clips[args.part::args.parts]
-    rows = run(methods, mine, args.work/'judged', FRAMES, SIZE, told, args.progress)
+    mine, groups = clips[args.part::args.parts], {clip.name: clip.group for clip in clips}
+    if args.only_psnr: rows = psnr_alone(methods, mine, args.work/'psnr')
+    else: rows = run(methods, mine, args.work/'judged', FRAMES, SIZE, dict(options, steps=args.steps), args.progress)
     if args.parts > 1: return
-    groups = {clip.name: clip.group for clip in clips}
-    sheet(args.work, methods, [*clips[:3], clips[-1]], ROOT/'nbs'/'images'/'ablation.jpg')
-    distances = set_distances(args.work/'judged', list(methods), list(groups), training_features(60, SIZE, args.work/'features.npy'))
+    more = {}
+    if not args.only_psnr:
+        sheet(args.work, methods, [*clips[:3], clips[-1]], ROOT/'nbs'/'images'/'ablation.jpg')
+        more = dict(distances=set_distances(args.work/'judged', list(methods), list(groups), training_features(60, SIZE, args.work/'features.npy')))
     logs = {row: json.loads((args.work/row/'log.json').read_text()) for row in TRAINED if row in methods}
     training = {row: dict(steps=log['steps'], clips=log['clips'], batch=log['batch'], lr=log['lr'], loss=[entry['loss'] for entry in log['log']]) for row, log in logs.items()}
     save_json(ROOT/'results'/'ablation.json', run_record(size=list(SIZE), frames=FRAMES, seed=SEED, sampling=options, training=training, weights={row: weights_of(args.work/row/'model')['unet'] for row in logs},
-              rows=rows, groups=groups, summary=summary(rows, groups, 'full'), distances=distances))
+              rows=rows, groups=groups, summary=summary(rows, groups, 'full'), **more))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -169,6 +188,7 @@ def main() -> None:
     parser.add_argument('--sampling-steps', type=int, default=8)
     parser.add_argument('--part', type=int, default=0, help='do only every so many-th part of the clips, beginning with this one')
     parser.add_argument('--parts', type=int, default=1)
+    parser.add_argument('--only-psnr', action='store_true', help='leave out the slower measures, the set distances and the sheet')
     parser.add_argument('--progress', action='store_true')
     args = parser.parse_args()
     if args.command == 'cache': caches(args.work, load_models('nano'), args.clips, args.cameras, args.part, args.parts)
