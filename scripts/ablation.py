@@ -15,9 +15,9 @@ Rows: full; 'no alignment', where input and target of each frame lie in that fra
 of windows of half the width (Follow-Your-Canvas' row). From the full row: 'no blending' (the same latents decoded plainly),
 'blended' (by the paper's triangle; nano's own way is another), 'no roll' and 'frame by frame'. Without a network: 'swept' and 'edge extension'. 'bound' is the autoencoder's own reconstruction.
 
-To be compared, the naive row's panoramas are turned into the shared frame by the exact rotations. That costs it one more
-reading between pixels; 'full, turned' is the full row turned into the cameras' frames and back, which costs two, so that
-its lead over the naive row is what is left of it under a handicap. Writes results/ablation.json.
+To be compared, the naive row's panoramas are turned into the shared frame by the exact rotations, one more reading between
+pixels; 'full, turned' is the full row turned into the cameras' frames and back, two more. --only-psnr leaves out the slower
+measures. Writes results/ablation.json.
 """
 import argparse, json, sys
 from pathlib import Path
