@@ -54,8 +54,7 @@ lab: $(STAMP)  ## Open the notebooks
 docs: $(DOCS)  ## Build a site from the notebooks in _docs and check its links
 	$(BIN)/python scripts/make_docs.py
 
-results: $(STAMP)  ## Measure again what the results say: how good nano is, what its settings are worth, what commands cost (hours)
-	$(BIN)/python scripts/evaluate_nano.py
+results: $(STAMP)  ## Measure again what commands, settings and training cost and are worth (hours; the tables: make tables)
 	$(BIN)/python tests/benchmarks/commands.py
 	$(BIN)/python tests/benchmarks/seams.py --write
 	for what in calls windows poles; do $(BIN)/python tests/benchmarks/sampling.py $$what --write || exit; done

@@ -315,11 +315,11 @@ def window_loss(
     whole = draw_batch(cache, batch, scaling_factor, generator, shift=False)
     width, sigma = whole.target.shape[-1], sample_sigma(batch, generator, mean, std)
     start = int(torch.randint(width - window + 1, (), generator=generator))
-    target, condition = (part[..., start:start + window] for part in (whole.target, whole.condition))
-    noised = target + append_axes(sigma, target)*torch.randn(target.shape, generator=generator)
-    told = whole.embeddings + place_code(start, window, width, whole.embeddings.shape[-1])
-    estimate = denoise(unet, noised, sigma, condition, told, added_time_ids(whole.noise))
-    return edm_loss(estimate, target, sigma, 'none'), dict(sigma=sigma.mean().item())
+    target, condition = (part[..., start:start + window].to(unet.device) for part in (whole.target, whole.condition))
+    told = (whole.embeddings + place_code(start, window, width, whole.embeddings.shape[-1])).to(unet.device)
+    level, noise = sigma.to(unet.device), torch.randn(target.shape, generator=generator).to(unet.device)
+    estimate = denoise(unet, target + append_axes(level, target)*noise, level, condition, told, added_time_ids(whole.noise.to(unet.device)))
+    return edm_loss(estimate, target, level, 'none'), dict(sigma=sigma.mean().item())
 
 class WindowByWindow(torch.nn.Module):
     "A denoiser of windows as one of whole maps: overlapping windows, averaged."
@@ -349,13 +349,13 @@ def window_by_window(
     **options,               # Fields of `Sampling`
 )->Method:                   # The model as a method
     "Windows of half a window's distance, denoised together and decoded plainly."
-    s = sampling_for(pipeline.unet, **options | dict(roll=False))
+    s, device = sampling_for(pipeline.unet, **options | dict(roll=False)), pipeline.unet.device
     def method(task):
         generator = make_generator(task.seed)
         condition = condition_latents(pipeline.vae, task.panorama, task.mask, s.noise_aug_strength, generator)
         noise, embeddings = torch.randn(condition.shape, generator=generator), embed_frames(pipeline.image_encoder, task.frames)[None]
-        latents = sample_panorama(WindowByWindow(pipeline.unet, window, window//2), pipeline.scheduler, noise, condition, embeddings,
-                                  added_time_ids(torch.tensor([s.noise_aug_strength]), s.fps), s.num_inference_steps, s.guidance_scale, False, s.solver, s.guided)
+        latents = sample_panorama(WindowByWindow(pipeline.unet, window, window//2), pipeline.scheduler, noise.to(device), condition.to(device), embeddings.to(device),
+                                  added_time_ids(torch.tensor([s.noise_aug_strength], device=device), s.fps), s.num_inference_steps, s.guidance_scale, False, s.solver, s.guided)
         with torch.no_grad(): return decode(pipeline.vae, latents[0], 'none', s.chunk).clamp(0, 1)
     return method
 

@@ -232,6 +232,7 @@ def run(
     frames:int,                 # In a clip
     size:tuple[int,int],        # Height and width of the panoramas
     told:dict|None=None,        # What the results depend on besides the code: weights, steps, ...
+    keep:Callable=score_and_keep, # Scores one row on one clip and leaves folder/row/clip.json
     progress:bool=True,         # Show a bar
 )->dict[str,dict]:              # Method -> clip -> measure -> value
     "Every method on every clip; goes on where it was stopped, raises `InputError` for a folder made with other settings."
@@ -248,7 +249,7 @@ def run(
         for name, method in methods.items():
             done = folder/name/f'{clip.name}.json'
             bar.set_description(f'{clip.name}, {name}')
-            if not done.exists(): pair = pair or clip.pair(frames, size); score_and_keep(name, method, clip, pair, folder)
+            if not done.exists(): pair = pair or clip.pair(frames, size); keep(name, method, clip, pair, folder)
             rows[name][clip.name] = json.loads(done.read_text()); bar.update()
     bar.close()
     return rows

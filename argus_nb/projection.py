@@ -184,7 +184,7 @@ def _image_grid(height, width, lens):
     return np.ones(height), y, np.stack([x, np.ones(width)])
 
 def _lens(camera, size):
-    "Focal lengths and principal point in pixels, as plain numbers."
+    "What `intrinsics` gives, of one camera and in plain numbers: asked for every frame, tensors of one number cost more than small images."
     (height, width), (x, y) = size, camera.point.tolist()
     return width/(2*math.tan(camera.fov_x.item()/2)), height/(2*math.tan(camera.fov_y.item()/2)), x*width, y*height
 

@@ -27,7 +27,7 @@ from argus_nb.alignment import align_naive, to_camera_maps, to_shared_map
 from argus_nb.baselines import filled, frame_by_frame, swept, task_of, window_by_window, window_loss
 from argus_nb.data import Pair, cache_example, example_clip, filmed, read_cache
 from argus_nb.decoding import calm_poles, decode
-from argus_nb.evaluation import Bound, held_out_clips, of_one_clip, run, set_distances, summary, training_features, weights_of
+from argus_nb.evaluation import Bound, held_out_clips, of_one_clip, run, score_and_keep, set_distances, summary, training_features, weights_of
 from argus_nb.metrics import PSNR, clip_regions
 from argus_nb.models import Models, build_scheduler, build_unet, load_models, save_models, silence_branches
 from argus_nb.pipeline import ArgusPipeline, sampling_for
@@ -143,27 +143,18 @@ def sheet(work: Path, methods: dict, clips: list, path: Path) -> None:
             ImageDraw.Draw(picture).text((column*w + 4, row*(h + line) + 3), name if not column else clip.name if name == 'truth' else '', 'black')
     picture.save(path, quality=80)
 
-def psnr_alone(methods: dict, clips: list, folder: Path) -> dict:
-    "PSNR by region, clip by clip; finished clips are kept."
-    folder.mkdir(parents=True, exist_ok=True); rows = {name: {} for name in methods}
-    for clip in clips:
-        path = folder/f'{clip.name}.json'
-        found, pair = json.loads(path.read_text()) if path.exists() else {}, None
-        for name, method in methods.items():
-            if name in found: continue
-            pair = pair or clip.pair(FRAMES, SIZE)
-            made = method(pair if isinstance(method, Bound) else task_of(pair, clip.seeds(1)[0], clip.name)).float()
-            found[name] = {f'PSNR, {region}': round(of_one_clip(PSNR(), made, pair.target, mask), 4) for region, mask in clip_regions(pair.mask).items()}
-        save_json(path, found)
-        for name in methods: rows[name][clip.name] = found[name]
-    return rows
+def keep_psnr(name: str, method, clip, pair: Pair, folder: Path) -> None:
+    "One row on one clip by PSNR alone."
+    made = method(pair if isinstance(method, Bound) else task_of(pair, clip.seeds(1)[0], clip.name)).float()
+    (folder/name).mkdir(parents=True, exist_ok=True)
+    save_json(folder/name/f'{clip.name}.json', {f'PSNR, {region}': round(of_one_clip(PSNR(), made, pair.target, mask), 4) for region, mask in clip_regions(pair.mask).items()})
 
 def judge(args) -> None:
     options = dict(num_inference_steps=args.sampling_steps)
     methods, clips = methods_of(args.work, options, args.rows), held_out_clips(args.worlds, args.panoramas)
     mine, groups = clips[args.part::args.parts], {clip.name: clip.group for clip in clips}
-    if args.only_psnr: rows = psnr_alone(methods, mine, args.work/'psnr')
-    else: rows = run(methods, mine, args.work/'judged', FRAMES, SIZE, dict(options, steps=args.steps), args.progress)
+    folder, keep = ('psnr', keep_psnr) if args.only_psnr else ('judged', score_and_keep)
+    rows = run(methods, mine, args.work/folder, FRAMES, SIZE, dict(options, steps=args.steps), keep, args.progress)
     if args.parts > 1: return
     more = {}
     if not args.only_psnr:

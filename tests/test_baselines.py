@@ -1,4 +1,5 @@
 "The rows beside Argus' own, on cases known by hand."
+from types import SimpleNamespace
 import pytest, torch
 from torch.testing import assert_close
 from argus_nb import baselines
@@ -99,7 +100,7 @@ class Remembers(torch.nn.Module):
     "A network that hands on its latents, and what it was told."
     dtype = torch.float32
     def __init__(self): super().__init__(); self.told = []
-    def forward(self, x, level, embeddings, added_time_ids): self.told.append(embeddings); return baselines.SimpleNamespace(sample=x[:, :, :4])
+    def forward(self, x, level, embeddings, added_time_ids): self.told.append(embeddings); return SimpleNamespace(sample=x[:, :, :4])
 
 @pytest.mark.parametrize('width, window, stride, starts', [(16, 8, 4, [0, 4, 8]), (10, 4, 4, [0, 4, 6]), (8, 8, 4, [0])])
 def test_windows_cover_the_map_and_agree_where_they_overlap(width, window, stride, starts):

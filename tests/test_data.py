@@ -106,3 +106,9 @@ def test_cached_latents_shift_as_panoramas_do():
     panorama = example_clip(2, 1, size=(32, 64))
     shifted = encode_frames(vae, panorama.roll(24, -1), circular=True)
     assert_close(shifted, encode_frames(vae, panorama, circular=True).roll(3, -1), atol=1e-4, rtol=0)
+
+def test_clips_stay_where_they_are_without_the_shift():
+    cache = dict(target=torch.arange(8.).expand(2, 3, 4, 2, 8), condition=torch.arange(8.).expand(2, 3, 4, 2, 8), embeddings=torch.ones(2, 3, 5), noise=torch.ones(2))
+    still, moved = (draw_batch(cache, 2, 1., make_generator(1), dropout=0., shift=shift) for shift in (False, True))
+    assert torch.equal(still.target[0], cache['target'][0]) and torch.equal(still.condition[0], cache['condition'][0])
+    assert not torch.equal(moved.target, still.target) and torch.equal(moved.target, moved.condition)
