@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['Method', 'FILLS', 'Task', 'task_of', 'everything_seen', 'fill_mean_colour', 'fill_edge', 'fill_mirrored',
            'fill_inpainted', 'fill_matched', 'mean_panorama', 'fill', 'filled', 'nearest_in_time', 'swept', 'generated',
-           'frame_by_frame', 'LowRank', 'with_low_rank', 'hide_a_side', 'adapt', 'adapted', 'place_code', 'window_loss',
-           'WindowByWindow', 'window_by_window', 'ResultFolder']
+           'Sampled', 'frame_by_frame', 'LowRank', 'with_low_rank', 'hide_a_side', 'adapt', 'adapted', 'place_code',
+           'window_loss', 'WindowByWindow', 'window_by_window', 'ResultFolder']
 
 # %% ../nbs/21_baselines.ipynb #b2100004
 import copy, functools, math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from .decoding import decode
 from .diffusion import added_time_ids, append_axes, denoise, sample_sigma
 from .loss import edm_loss
 from .models import embed_frames, encode_frames
-from .pipeline import ArgusPipeline, condition_latents, sample_panorama, sampling_for
+from .pipeline import ArgusPipeline, condition_latents, in_precision_of, sample_panorama, sampling_for
 from .runtime import check, make_generator, write_beside
 from .sphere import panorama_coordinates, panorama_rays
 from .video import read_video
@@ -202,6 +203,31 @@ def generated(
         return pipeline(task.frames, panorama=task.panorama, mask=task.mask, generator=make_generator(task.seed), **options).clamp(0, 1)
     return method
 
+class Sampled:
+    "A model's latents of a clip, sampled once for all ways to decode them."
+    def __init__(self,
+        pipeline:ArgusPipeline,  # A model
+        **options,               # Fields of `Sampling`
+    ):
+        self.pipeline, self.options, self.known, self.found = pipeline, options, None, None
+
+    def latents(self,
+        task:Task,  # A clip
+    )->Tensor:      # Multiplied by the scaling factor; (T, 4, h, w)
+        "Sample, unless this clip was the last one."
+        if self.known != (task.name, task.seed):
+            self.found = self.pipeline(task.frames, panorama=task.panorama, mask=task.mask, generator=make_generator(task.seed), output_type='latent', **self.options)[0]
+            self.known = task.name, task.seed
+        return self.found
+
+    def decoded(self,
+        seam:str|None=None,  # See `decode`; the model's own way when None
+    )->Method:               # One way to decode as a method
+        "A row that shares its latents with others."
+        own = sampling_for(self.pipeline.unet, **self.options)
+        sampling = replace(own, seam=seam or own.seam)
+        return lambda task: torch.cat(list(self.pipeline.stream_decoded(iter([self.latents(task)]), sampling))).clamp(0, 1)
+
 def frame_by_frame(
     pipeline:ArgusPipeline,  # A model
     **options,               # Passed to the pipeline
@@ -224,7 +250,7 @@ class LowRank(torch.nn.Module):
         weight:Tensor,  # The matrix; (m, n)
     )->Tensor:          # With the addition; (m, n)
         "W + B A."
-        return weight + self.up @ self.down
+        return weight + (self.up @ self.down).to(weight.dtype)
 
 def with_low_rank(
     unet:torch.nn.Module,  # A denoiser; it stays as it is
@@ -273,7 +299,7 @@ def adapt(
     for step in range(steps):
         sigma = sample_sigma(1, generator, 0., 1.2)
         noised = target + append_axes(sigma, target)*torch.randn(target.shape, generator=generator)
-        error = denoise(unet, noised, sigma, conditions[step % 4], embeddings, ids) - target
+        error = denoise(in_precision_of(unet), noised, sigma, conditions[step % 4], embeddings, ids) - target
         loss = ((sigma**2 + 1)/sigma**2*error.square()*seen).mean()
         optimizer.zero_grad(); loss.backward(); optimizer.step()
     return unet.requires_grad_(False)

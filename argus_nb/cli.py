@@ -9,7 +9,7 @@ __all__ = ['field_of_view', 'angle', 'start_time', 'duration', 'frame_rate', 'sc
            'add_generate', 'generate', 'show', 'add_info', 'info', 'add_view', 'read_still', 'write_still',
            'check_panorama', 'view', 'in_chunks', 'add_source', 'open_panoramas', 'counted', 'write_views',
            'add_cameras', 'cameras_inside', 'add_stabilise', 'input_size', 'stabilise', 'towards', 'add_look', 'look',
-           'add_light', 'light', 'write_maps', 'add_ask', 'ask', 'named_folder', 'add_evaluate', 'evaluate',
+           'add_light', 'light', 'write_maps', 'add_ask', 'ask', 'named_folder', 'part', 'add_evaluate', 'evaluate',
            'scaled_recipe', 'add_train', 'settled', 'train', 'build_parser', 'main']
 
 # %% ../nbs/39_cli.ipynb #384fdbc0
@@ -195,6 +195,7 @@ def add_generate(
     model.add_argument('--size', type=lambda text: (generated_height(text), 2*generated_height(text)), metavar='H', help="height that is generated, a multiple of 16; models are best at their own")
     model.add_argument('--seam', choices=['convolutions', 'blended', 'ramp', 'circular', 'none'], help="how the ends of the panorama are joined (default: the model's own way)")
     model.add_argument('--device', metavar='NAME', help='cpu, cuda, ... (default: the best there is)')
+    model.add_argument('--precision', choices=['float32', 'bfloat16'], help='of the networks (default: what the device does fastest)')
     output = p.add_argument_group('output')
     output.add_argument('--width', type=panorama_width, metavar='W', help='width of the 360 video in pixels')
     output.add_argument('--no-paste', dest='paste', action='store_false', help='the model alone, at its own rate; do not lay the input over it')
@@ -571,6 +572,14 @@ def named_folder(
     if not name or not folder: raise argparse.ArgumentTypeError(f'must be NAME=DIR, got {text!r}')
     return name, existing_folder(folder)
 
+def part(
+    text:str,       # Such as '1/2'
+)->tuple[int,int]:  # Which part, of how many
+    "A reader for K/N."
+    k, _, n = text.partition('/')
+    if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)): raise argparse.ArgumentTypeError(f'must be K/N with K from 1 to N, got {text!r}')
+    return int(k), int(n)
+
 def add_evaluate(
     commands:argparse._SubParsersAction,  # What `add_subparsers` gave
 )->None:
@@ -586,6 +595,8 @@ def add_evaluate(
     p.add_argument('--worlds', type=whole, default=9, metavar='N', help='held-out worlds (default: 9)')
     p.add_argument('--panoramas', type=whole, default=8, metavar='N', help='held-out panoramas, at most 8 (default: 8)')
     p.add_argument('--steps', type=count, metavar='N', help="steps of the sampler (default: the model's own)")
+    p.add_argument('--precision', choices=['float32', 'bfloat16'], help='of the networks (default: what the device does fastest)')
+    p.add_argument('--part', type=part, metavar='K/N', help='only every N-th clip, beginning with the K-th; run several side by side, and at last once without')
     p.add_argument('--examples', type=count, default=100, metavar='N', help='training clips for the mean panorama and for the axes of set distances (default: 100)')
 
 def evaluate(
@@ -595,17 +606,20 @@ def evaluate(
     from argus_nb.baselines import ResultFolder, mean_panorama
     from argus_nb.evaluation import folder_clips, held_out_clips, markdown_table, rows_by_name, run, set_distances, summary, training_features, weights_of
     from argus_nb.pipeline import ArgusPipeline, local_model, model_settings
-    from argus_nb.runtime import run_record, save_json
+    from argus_nb.runtime import pick_device, pick_dtype, run_record, save_json
     clips = folder_clips(args.clips) if args.clips else held_out_clips(args.worlds, args.panoramas)
     if len(clips) < 4: raise Mistake(f'{len(clips)} clips are too few for a table; 4 are the least')
     folder = local_model(args.model)
-    pipeline = ArgusPipeline.from_pretrained(folder)
+    pipeline = ArgusPipeline.from_pretrained(folder, dtype=pick_dtype(pick_device(), args.precision))
+    pipeline.set_progress_bar_config(disable=True)
     own, told = model_settings(pipeline.unet), dict(num_inference_steps=args.steps) if args.steps else {}
-    size, settings = tuple(own['size']), dict(model=args.model, weights=weights_of(folder), **told, examples=args.examples, clips=args.clips and str(args.clips), results={name: str(folder) for name, folder in args.results})
+    size, settings = tuple(own['size']), dict(model=args.model, weights=weights_of(folder), precision=str(pipeline.unet.dtype).removeprefix('torch.'), **told, examples=args.examples, clips=args.clips and str(args.clips), results={name: str(folder) for name, folder in args.results})
     rows = rows_by_name([name.strip() for name in args.rows.split(';') if name.strip()], pipeline, lambda: mean_panorama(args.examples, size, file=args.FOLDER/f'mean_of_{args.examples}.npy'), **told)
     rows |= {name: ResultFolder(folder) for name, folder in args.results}
     if not rows: raise Mistake('--rows names no row')
-    scores = run(rows, clips, args.FOLDER, own['frames'], size, settings)
+    k, n = args.part or (1, 1)
+    scores = run(rows, clips[k - 1::n], args.FOLDER, own['frames'], size, settings)
+    if args.part: return show({'done': f'part {k} of {n}: {len(clips[k - 1::n])} clips'})
     groups, names = {clip.name: clip.group for clip in clips}, list(rows)
     found = summary(scores, groups, names[0])
     far = set_distances(args.FOLDER, names, list(groups), training_features(args.examples, size, args.FOLDER/f'training_{args.examples}.npy'))

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['VGG_FILE', 'VGG_ADDRESS', 'I3D_FILE', 'I3D_ADDRESS', 'AMT_FILE', 'AMT_ADDRESS', 'VIEWS', 'MUSIQ_FILE',
-           'MUSIQ_ADDRESS', 'CLIP_ADDRESS', 'HEAD_FILE', 'HEAD_ADDRESS', 'clip_regions', 'ClipMean', 'PSNR', 'ssim_map',
-           'SSIM', 'lpips_network', 'LPIPS', 'STLPIPS', 'fit_basis', 'FrechetDistance', 'image_features',
-           'weights_file', 'load_script', 'i3d_clip', 'FrechetVideoDistance', 'middle_frame', 'FlowSmoothness',
-           'MotionSmoothness', 'SeamDiscontinuity', 'PoleQuality', 'line_segments', 'straight_lines', 'lines_over_seam',
-           'steady_lines', 'line_parts', 'LineConsistency', 'fit_asymmetric', 'natural_features', 'natural_statistics',
-           'NaturalQuality', 'ImagingQuality', 'aesthetic_network', 'AestheticQuality', 'view_average', 'RotationError',
-           'reestimated_rotation_error']
+           'MUSIQ_ADDRESS', 'CLIP_ADDRESS', 'HEAD_FILE', 'HEAD_ADDRESS', 'clip_regions', 'distance_regions', 'ClipMean',
+           'RegionMean', 'PSNR', 'ssim_map', 'SSIM', 'lpips_network', 'LPIPS', 'STLPIPS', 'fit_basis',
+           'FrechetDistance', 'image_features', 'weights_file', 'load_script', 'i3d_clip', 'FrechetVideoDistance',
+           'middle_frame', 'FlowSmoothness', 'MotionSmoothness', 'SeamDiscontinuity', 'PoleQuality', 'line_segments',
+           'straight_lines', 'lines_over_seam', 'steady_lines', 'line_parts', 'LineConsistency', 'fit_asymmetric',
+           'natural_features', 'natural_statistics', 'NaturalQuality', 'ImagingQuality', 'aesthetic_network',
+           'AestheticQuality', 'view_average', 'RotationError', 'reestimated_rotation_error']
 
 # %% ../nbs/20_metrics.ipynb #e9e5a8f5
 import contextlib, functools, io, math, sys, types
@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.spatial import cKDTree
 from torch import Tensor
 from .runtime import InputError, check, check_shape  # first: it lets torchvision be imported, which torchmetrics does
 from torchmetrics import Metric
@@ -27,7 +28,7 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 from .cameras import CameraTrack
 from .decoding import pole_spread, seam_discontinuity
 from .projection import panorama_to_cubemap, panorama_to_perspective
-from .sphere import rotation_angle, rotation_from_euler
+from .sphere import panorama_rays, rotation_angle, rotation_from_euler
 from .tracking import estimate_cameras
 from .worlds import load_panorama, panorama_names
 
@@ -40,9 +41,20 @@ def clip_regions(
     seen = mask > 0
     return dict(seen=seen, never=~seen.any(0, keepdim=True).expand_as(seen), whole=torch.ones_like(seen))
 
+def distance_regions(
+    mask:Tensor,         # 1 where a frame shows what the camera saw; (T, 1, H, W)
+    edges:tuple[float,...]=(0, 30, 60, 90), # Where bands begin, degrees
+)->dict[str,Tensor]:     # Masks such as '30 to 60 degrees' and, last, 'beyond 90 degrees'; (T, 1, H, W) each
+    "Bands of what no frame ever saw, by the angle to the nearest direction that some frame saw."
+    check_shape('mask', mask, 'T 1 H W')
+    seen, rays = (mask > 0).any(0)[0].cpu(), panorama_rays(*mask.shape[2:])
+    chords = cKDTree(rays[seen].numpy()).query(rays.numpy())[0] if seen.any() else np.full(seen.shape, 2.)
+    angle = torch.from_numpy(np.degrees(2*np.arcsin(np.minimum(chords/2, 1)))).to(mask.device)
+    bands = {f'{low} to {high} degrees': (angle >= low) & (angle < high) for low, high in zip(edges, edges[1:])} | {f'beyond {edges[-1]} degrees': angle >= edges[-1]}
+    return {name: (band & ~seen.to(mask.device)).expand_as(mask) for name, band in bands.items()}
+
 def _pixel_weights(like, mask, spherical):
     "What each pixel counts, (T, 1, H, W), double."
-    check_shape('frames', like, 'T 3 H W')
     frames, height, width = len(like), *like.shape[-2:]
     weights = torch.ones(frames, 1, height, width, dtype=torch.float64, device=like.device)
     if spherical: weights = weights*((torch.arange(height, device=like.device) + .5)/height*math.pi).sin()[:, None]
@@ -71,22 +83,39 @@ class ClipMean(Metric):
         "The mean so far; nan before the first clip."
         return self.total/self.clips
 
-# %% ../nbs/20_metrics.ipynb #25aea255
-class PSNR(ClipMean):
-    "Peak signal-to-noise ratio in dB, [0, inf), higher is better; `spherical` makes it WS-PSNR, `released` the authors' protocol."
-    higher_is_better = True
+class RegionMean(ClipMean):
+    "The mean of a map over a region, clip by clip; subclasses make the `map`. `spherical` weights pixels by their solid angle, `released` takes the union over frames for all of them, as the authors do."
     def __init__(self, spherical:bool=False, released:bool=False):
         super().__init__()
         self.spherical, self.released = spherical, released
 
-    def update(self, made:Tensor, truth:Tensor, mask:Tensor|None=None):
-        "Add a clip."
-        _check_pair(made, truth)
+    def within(self,
+        found:Tensor,           # A map; (T, 1, H, W)
+        mask:Tensor|None=None,  # What counts; (T, 1, H, W)
+    )->float:                   # The score, nan where nothing counts
+        "The score of one clip in one region, counted nowhere: a map made once serves many regions."
         if self.released and mask is not None: mask = (mask > 0).any(0, keepdim=True).expand_as(mask)
-        weights = _pixel_weights(made, mask, self.spherical)
-        if not weights.any(): return
-        error = float(((made.double() - truth.double()).square()*weights).sum()/weights.sum()/3)
-        self.add(-10*math.log10(error) if error > 0 else 100. if self.released else math.inf)
+        weights = _pixel_weights(found, mask, self.spherical)
+        return float((found.double()*weights).sum()/weights.sum()) if weights.any() else math.nan
+
+    def update(self, made:Tensor, truth:Tensor, mask:Tensor|None=None):
+        "Add a clip, unless nothing of it counts."
+        _check_pair(made, truth)
+        score = self.within(self.map(made, truth), mask)
+        if not math.isnan(score): self.add(score)
+
+# %% ../nbs/20_metrics.ipynb #25aea255
+class PSNR(RegionMean):
+    "Peak signal-to-noise ratio in dB, [0, inf), higher is better; `spherical` makes it WS-PSNR, `released` the authors' protocol."
+    higher_is_better = True
+    def map(self, made:Tensor, truth:Tensor) -> Tensor:
+        "Squared error, averaged over colours; (T, 1, H, W)."
+        return (made.double() - truth.double()).square().mean(1, keepdim=True)
+
+    def within(self, found:Tensor, mask:Tensor|None=None) -> float:
+        "From one mean squared error over all that counts."
+        error = super().within(found, mask)
+        return -10*math.log10(error) if error > 0 else math.nan if math.isnan(error) else 100. if self.released else math.inf
 
 # %% ../nbs/20_metrics.ipynb #bf18c21d
 def _blurred(x):
@@ -107,18 +136,14 @@ def ssim_map(
     likeness = (2*mean_a*mean_b + .01**2)*(2*covariance + .03**2)
     return (likeness/((mean_a**2 + mean_b**2 + .01**2)*(variances + .03**2))).mean(1, keepdim=True)
 
-class SSIM(ClipMean):
+class SSIM(RegionMean):
     "Structural similarity, [-1, 1], higher is better."
     higher_is_better = True
-    def __init__(self, spherical:bool=False):
-        super().__init__()
-        self.spherical = spherical
+    def __init__(self, spherical:bool=False): super().__init__(spherical)
 
-    def update(self, made:Tensor, truth:Tensor, mask:Tensor|None=None):
-        "Add a clip."
-        _check_pair(made, truth)
-        weights = _pixel_weights(made, mask, self.spherical)
-        if weights.any(): self.add((ssim_map(made, truth)*weights).sum()/weights.sum())
+    def map(self, made:Tensor, truth:Tensor) -> Tensor:
+        "See `ssim_map`."
+        return ssim_map(made, truth)
 
 # %% ../nbs/20_metrics.ipynb #c2cb7cc9
 VGG_FILE, VGG_ADDRESS = 'vgg16-397923af.pth', 'https://download.pytorch.org/models/vgg16-397923af.pth'
@@ -137,23 +162,18 @@ def lpips_network(
             if hasattr(layer, 'weight'): layer.load_state_dict({key: weights[f'features.{name}.{key}'] for key in ('weight', 'bias')})
     return network.eval().requires_grad_(False)
 
-class LPIPS(ClipMean):
+class LPIPS(RegionMean):
     "Learned perceptual distance, [0, inf), lower is better; `network` takes two batches in [-1, 1] and gives a map."
     higher_is_better = False
     def __init__(self, network:Callable|None=None, released:bool=False, spherical:bool=False):
-        super().__init__()
-        self.network, self.released, self.spherical = network or lpips_network(), released, spherical
+        super().__init__(spherical, released)
+        self.network = network or lpips_network()
 
     @torch.no_grad()
-    def update(self, made:Tensor, truth:Tensor, mask:Tensor|None=None):
-        "Add a clip, one frame at a time."
-        _check_pair(made, truth)
-        if self.released and mask is not None: mask = (mask > 0).any(0, keepdim=True).expand_as(mask)
-        weights = _pixel_weights(made, mask, self.spherical)
-        if not weights.any(): return
+    def map(self, made:Tensor, truth:Tensor) -> Tensor:
+        "The distance at each pixel, one frame at a time; (T, 1, H, W)."
         fed = (lambda x: x.flip(1)) if self.released else (lambda x: 2*x - 1)
-        maps = [self.network(fed(made[t:t+1]), fed(truth[t:t+1])) for t in range(len(made))]
-        self.add((torch.cat(maps).double()*weights).sum()/weights.sum())
+        return torch.cat([self.network(fed(made[t:t+1]), fed(truth[t:t+1])) for t in range(len(made))])
 
 # %% ../nbs/20_metrics.ipynb #3de2f9c4
 class _ShiftTolerant(torch.nn.Module):

@@ -7,7 +7,7 @@ __all__ = ['PRESETS', 'ANCHOR', 'LIFT', 'GAIN', 'CLIP_MEAN', 'CLIP_STD', 'PACKAG
            'build_unet', 'build_image_encoder', 'build_scheduler', 'Models', 'build_models', 'count_parameters',
            'silence_branches', 'start_as_thumbnail', 'circular_width', 'encode_frames', 'balance_latents', 'clip_input',
            'embed_frames', 'save_models', 'locate_model', 'stored_shapes', 'wanted_shapes', 'check_fit', 'load_part',
-           'load_models']
+           'channels_last', 'load_models']
 
 # %% ../nbs/12_models.ipynb #a9d4d797
 import contextlib, json, math
@@ -348,6 +348,14 @@ def load_part(
         reason = str(error).strip().splitlines()
         raise InputError(f"{part} of model {source!r} cannot be loaded: {reason[0][:300] if reason else type(error).__name__}") from error
 
+def channels_last(
+    network:torch.nn.Module,  # A network of two-dimensional convolutions, changed in place
+)->torch.nn.Module:           # The same
+    "Lay out the weights of convolutions so that the channels of a pixel lie side by side, as fast kernels want them."
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d): layer.to(memory_format=torch.channels_last)
+    return network
+
 def load_models(
     name_or_path:str|Path='nano',       # 'nano', 'svd' or a folder in the diffusers layout
     unet:str|Path|None=None,            # A folder with another UNet in the same layout
@@ -356,4 +364,4 @@ def load_models(
     "Load every part of a model."
     source = locate_model(name_or_path)
     scheduler = EulerDiscreteScheduler.from_pretrained(source, subfolder='scheduler') if (Path(source)/'scheduler').is_dir() or not Path(source).is_dir() else build_scheduler()
-    return Models(load_part('vae', source, dtype), load_part('unet', str(unet or source), dtype), load_part('image_encoder', source, dtype), scheduler)
+    return Models(channels_last(load_part('vae', source, dtype)), load_part('unet', str(unet or source), dtype), load_part('image_encoder', source, dtype), scheduler)

@@ -22,7 +22,7 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from PIL import Image, ImageDraw
 from torch import Tensor
-from .runtime import InputError, check, check_shape, make_generator, pick_device, write_beside
+from .runtime import InputError, check, check_shape, make_generator, pick_device, pick_dtype, write_beside
 from .alignment import align_frames, iter_pasted, level_rotation
 from .cameras import CameraTrack, load_cameras
 from .decoding import calm_poles, check_seam, decode
@@ -283,13 +283,14 @@ class ArgusPipeline(DiffusionPipeline):
     def from_pretrained(cls,
         name_or_path:str|Path='nano',     # 'nano' (inside the package), 'svd' (hub) or a folder in the diffusers layout
         unet:str|Path|None=None,          # A folder with another UNet in the same layout
-        dtype:torch.dtype=torch.float32,  # Precision to compute in
+        dtype:torch.dtype|None=torch.float32, # Precision to compute in; None for what the device does fastest, see `pick_dtype`
         device:str|None=None,             # Where to compute; None for the best there is
         download:bool=False,              # Fetch a model from the hub that is not on this machine
     )->'ArgusPipeline':                   # The pipeline, ready to call
         "Load a model; raises `InputError` listing the known names, or saying how to get what is missing."
-        models = load_models(local_model(name_or_path, download), unet, dtype)
-        return cls(models.vae, models.image_encoder, models.unet, models.scheduler).to(pick_device(device))
+        device = pick_device(device)
+        models = load_models(local_model(name_or_path, download), unet, dtype or pick_dtype(device))
+        return cls(models.vae, models.image_encoder, models.unet, models.scheduler).to(device)
 
 # %% ../nbs/16_pipeline.ipynb #f71f0f87
 def local_model(
@@ -754,6 +755,7 @@ def generate_video(
     level:bool=True,                         # Turn the result upright, by the up-direction estimated from the cameras
     overwrite:bool=False,                    # Whether an output that exists may be replaced
     device:str|None=None,                    # Where to compute; None for the best there is
+    precision:str|None=None,                 # 'float32' or 'bfloat16'; None for what the device does fastest, see `pick_dtype`
     progress:Callable|None=None,             # Called as progress(stage, done, total); may have `say(text)`
 )->dict:                                     # What was written and how
     "Make a 360° video of an ordinary one; raises `InputError` before any long work for what cannot be done."
@@ -763,8 +765,9 @@ def generate_video(
     chosen = {name: value for name, value in chosen.items() if value is not None}
     check(quality in (None, 'fast', 'best'), f"quality must be 'fast' or 'best', got {quality!r}")
     Sampling(**chosen)  # says what makes no sense before the model is loaded
+    device = pick_device(device)
     video = read_video(input, start, seconds)
-    pipeline = model if isinstance(model, ArgusPipeline) else ArgusPipeline.from_pretrained(model, device=device)
+    pipeline = model if isinstance(model, ArgusPipeline) else ArgusPipeline.from_pretrained(model, dtype=pick_dtype(device, precision), device=device)
     track = cameras_for(video, cameras, static, fov, progress, tracker)
     run = Run(pipeline, video, track, sampling_for(pipeline.unet, quality, **chosen), seed, width, paste, level, size)
     check_memory(pipeline.unet, pipeline.vae, run.sampling, run.size)
@@ -774,5 +777,5 @@ def generate_video(
     write_video(output, run.frames(cost, Work(cost.total, progress), sheet), run.rate, overwrite=overwrite, **sound)
     sheet.save(picture := Path(output).with_name(f'{Path(output).stem}_sheet.jpg'))
     summary = dict(written=str(output), sheet=str(picture), size=f'{run.width}x{run.width//2}', frames=len(run), fps=round(float(run.rate), 3), seconds=round(len(run)/float(run.rate), 2),
-                   cameras=track.source or 'given', model='given' if pipeline is model else str(model), took=spoken(time.perf_counter() - began))
+                   cameras=track.source or 'given', precision=str(pipeline.unet.dtype).removeprefix('torch.'), model='given' if pipeline is model else str(model), took=spoken(time.perf_counter() - began))
     return summary | ({'warning': video.warning} if video.warning else {})
