@@ -209,7 +209,7 @@ class Sampled:
         pipeline:ArgusPipeline,  # A model
         **options,               # Fields of `Sampling`
     ):
-        self.pipeline, self.options, self.known, self.found = pipeline, options, None, None
+        self.pipeline, self.options, self.known, self.found, self.made = pipeline, options, None, None, {}
 
     def latents(self,
         task:Task,  # A clip
@@ -217,7 +217,7 @@ class Sampled:
         "Sample, unless this clip was the last one."
         if self.known != (task.name, task.seed):
             self.found = self.pipeline(task.frames, panorama=task.panorama, mask=task.mask, generator=make_generator(task.seed), output_type='latent', **self.options)[0]
-            self.known = task.name, task.seed
+            self.known, self.made = (task.name, task.seed), {}
         return self.found
 
     def decoded(self,
@@ -226,7 +226,11 @@ class Sampled:
         "A row that shares its latents with others."
         own = sampling_for(self.pipeline.unet, **self.options)
         sampling = replace(own, seam=seam or own.seam)
-        return lambda task: torch.cat(list(self.pipeline.stream_decoded(iter([self.latents(task)]), sampling))).clamp(0, 1)
+        def method(task):
+            latents = self.latents(task)
+            if sampling.seam not in self.made: self.made[sampling.seam] = torch.cat(list(self.pipeline.stream_decoded(iter([latents]), sampling))).clamp(0, 1)
+            return self.made[sampling.seam]
+        return method
 
 def frame_by_frame(
     pipeline:ArgusPipeline,  # A model

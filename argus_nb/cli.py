@@ -604,9 +604,9 @@ def evaluate(
 )->None:
     "Run `argus evaluate`."
     from argus_nb.baselines import ResultFolder, mean_panorama
-    from argus_nb.evaluation import folder_clips, held_out_clips, markdown_table, rows_by_name, run, set_distances, summary, training_features, weights_of
+    from argus_nb.evaluation import folder_clips, held_out_clips, kept_pictures, markdown_table, rows_by_name, run, set_distances, summary, training_features, weights_of
     from argus_nb.pipeline import ArgusPipeline, local_model, model_settings
-    from argus_nb.runtime import pick_device, pick_dtype, run_record, save_json
+    from argus_nb.runtime import pick_device, pick_dtype, run_record, save_json, write_beside
     clips = folder_clips(args.clips) if args.clips else held_out_clips(args.worlds, args.panoramas)
     if len(clips) < 4: raise Mistake(f'{len(clips)} clips are too few for a table; 4 are the least')
     folder = local_model(args.model)
@@ -624,8 +624,9 @@ def evaluate(
     found = summary(scores, groups, names[0])
     far = set_distances(args.FOLDER, names, list(groups), training_features(args.examples, size, args.FOLDER/f'training_{args.examples}.npy'))
     save_json(args.FOLDER/'results.json', run_record(settings=settings, frames=own['frames'], size=size, groups=groups, summary=found, set_distances=far, clips=scores))
+    with write_beside(args.FOLDER/'pictures.jpg') as temporary: kept_pictures(args.FOLDER, names, groups).save(temporary, quality=85)
     print(markdown_table(found['all'], ['PSNR, seen', 'PSNR, never', 'ST-LPIPS, never', 'seam']))
-    show({'results': args.FOLDER/'results.json', 'clips': len(clips), 'compared with': f'{names[0]}; a star marks a difference whose 95 % interval leaves zero out'})
+    show({'results': args.FOLDER/'results.json', 'pictures': args.FOLDER/'pictures.jpg', 'clips': len(clips), 'compared with': f'{names[0]}; a star marks a difference whose 95 % interval leaves zero out'})
 
 # %% ../nbs/39_cli.ipynb #c8c9af6c
 def scaled_recipe(

@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['KINDS', 'HeldOut', 'held_out_clips', 'FolderClip', 'folder_clips', 'measures', 'of_one_clip', 'looking_behind',
            'score', 'bootstrap', 'paired', 'Truth', 'Bound', 'rows_by_name', 'weights_of', 'score_and_keep', 'run',
-           'training_features', 'set_distances', 'summary', 'markdown_table']
+           'training_features', 'set_distances', 'summary', 'agreement', 'markdown_table', 'picture_table',
+           'kept_pictures']
 
 # %% ../nbs/22_evaluation.ipynb #c2200004
 import functools, hashlib, json, math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, zip_longest
 from pathlib import Path
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
@@ -151,8 +152,8 @@ def score(
     for name, metric in against.items():
         values = metric.map(made, pair.target)
         found |= {f'{name}, {region}': metric.within(values, mask) for region, mask in (regions | (bands if name in ('PSNR', 'ST-LPIPS') else {})).items()}
-    if len(made) < 3: return found | {name: of_one_clip(alone[name], made) for name in ('seam', 'poles', 'lines', 'natural')}
-    return found | {name: of_one_clip(metric, made) for name, metric in alone.items()} | {'rotation': reestimated_rotation_error(made, looking_behind(pair.cameras))}
+    found |= {name: of_one_clip(metric, made) for name, metric in alone.items() if name != 'motion' or len(made) > 2}
+    return found | ({'rotation': reestimated_rotation_error(made, looking_behind(pair.cameras))} if len(made) >= 8 else {})
 
 # %% ../nbs/22_evaluation.ipynb #c2200016
 def bootstrap(
@@ -320,6 +321,14 @@ def summary(
         found[group] = dict(means=means, differences=differences)
     return found
 
+def agreement(
+    difference:dict,  # `paired`: one row less another, measured here
+    paper:float,      # The same difference in the paper
+)->str:               # In words
+    "Whether two rows stand in the paper's order here."
+    if difference['low']*difference['high'] <= 0: return 'no order that is sure'
+    return 'the same order' if (difference['mean'] > 0) == (paper > 0) else 'another order'
+
 def markdown_table(
     found:dict,               # One group of `summary`
     measures:Sequence[str],   # Columns
@@ -333,3 +342,32 @@ def markdown_table(
         return f"{b['mean']:.{digits}f} ({b['low']:.{digits}f} to {b['high']:.{digits}f})" + '\\*'*sure
     lines = ['| row | ' + ' | '.join(measures) + ' |', '|---|' + '---|'*len(measures)]
     return '\n'.join(lines + [f"| {method} | " + ' | '.join(cell(method, m) for m in measures) + ' |' for method in found['means']])
+
+# %% ../nbs/22_evaluation.ipynb #c2200044
+def picture_table(
+    rows:dict[str,Sequence],  # Name -> pictures, PIL's or paths of files; as many in each row
+    titles:Sequence[str],     # Of the columns
+    size:tuple[int,int]=(128, 256), # Height and width of a picture
+)->Image.Image:               # The table
+    "Pictures in rows and columns with their names."
+    (h, w), line = size, 18
+    table = Image.new('RGB', (w*len(titles), line + (h + line)*len(rows)), 'white')
+    draw = ImageDraw.Draw(table)
+    for column, title in enumerate(titles): draw.text((column*w + 4, 3), title, 'black')
+    for row, (name, pictures) in enumerate(rows.items()):
+        draw.text((4, line + row*(h + line) + 3), name, 'black')
+        for column, picture in enumerate(pictures):
+            picture = picture if isinstance(picture, Image.Image) else Image.open(picture)
+            table.paste(picture.convert('RGB').resize((w, h)), (column*w, 2*line + row*(h + line)))
+    return table
+
+def kept_pictures(
+    folder:str|Path,          # Of a run
+    methods:Sequence[str],    # Rows
+    groups:dict[str,str],     # Clip -> what it is averaged with
+    columns:int=4,            # Clips at most
+)->Image.Image:               # The table
+    "Pictures of a run: first clips of every group in turn."
+    found = [[clip for clip, g in groups.items() if g == group] for group in dict.fromkeys(groups.values())]
+    clips = [clip for several in zip_longest(*found) for clip in several if clip][:columns]
+    return picture_table({name: [Path(folder)/name/f'{clip}.jpg' for clip in clips] for name in methods}, clips)

@@ -6,8 +6,8 @@
 __all__ = ['PRESETS', 'ANCHOR', 'LIFT', 'GAIN', 'CLIP_MEAN', 'CLIP_STD', 'PACKAGED', 'HUB', 'PARTS', 'preset', 'build_vae',
            'build_unet', 'build_image_encoder', 'build_scheduler', 'Models', 'build_models', 'count_parameters',
            'silence_branches', 'start_as_thumbnail', 'circular_width', 'encode_frames', 'balance_latents', 'clip_input',
-           'embed_frames', 'save_models', 'locate_model', 'stored_shapes', 'wanted_shapes', 'check_fit', 'load_part',
-           'channels_last', 'load_models']
+           'embed_frames', 'channels_last', 'save_models', 'locate_model', 'stored_shapes', 'wanted_shapes',
+           'check_fit', 'load_part', 'load_models']
 
 # %% ../nbs/12_models.ipynb #a9d4d797
 import contextlib, json, math
@@ -271,6 +271,15 @@ def embed_frames(
         parts.append(image_encoder(pixels.to(image_encoder.dtype)).image_embeds)
     return torch.cat(parts)
 
+# %% ../nbs/12_models.ipynb #12cl0002
+def channels_last(
+    network:torch.nn.Module,  # A network of two-dimensional convolutions, changed in place
+)->torch.nn.Module:           # The same
+    "Lay out the weights of convolutions so that the channels of a pixel lie side by side, as fast kernels want them."
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d): layer.to(memory_format=torch.channels_last)
+    return network
+
 # %% ../nbs/12_models.ipynb #62d24bda
 PACKAGED = {'nano': Path(__file__).parent/'nano' if '__file__' in globals() else Path('../argus_nb/nano').resolve()}
 HUB = {'svd': 'stabilityai/stable-video-diffusion-img2vid'}
@@ -347,14 +356,6 @@ def load_part(
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()
         raise InputError(f"{part} of model {source!r} cannot be loaded: {reason[0][:300] if reason else type(error).__name__}") from error
-
-def channels_last(
-    network:torch.nn.Module,  # A network of two-dimensional convolutions, changed in place
-)->torch.nn.Module:           # The same
-    "Lay out the weights of convolutions so that the channels of a pixel lie side by side, as fast kernels want them."
-    for layer in network.modules():
-        if isinstance(layer, torch.nn.Conv2d): layer.to(memory_format=torch.channels_last)
-    return network
 
 def load_models(
     name_or_path:str|Path='nano',       # 'nano', 'svd' or a folder in the diffusers layout

@@ -22,16 +22,15 @@ measures. Writes results/ablation.json.
 import argparse, json, sys
 from pathlib import Path
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from argus_nb.alignment import align_naive, to_camera_maps, to_shared_map
-from argus_nb.baselines import filled, frame_by_frame, swept, task_of, window_by_window, window_loss
+from argus_nb.baselines import Sampled, filled, frame_by_frame, swept, task_of, window_by_window, window_loss
 from argus_nb.data import Pair, cache_example, example_clip, filmed, read_cache
-from argus_nb.decoding import calm_poles, decode
-from argus_nb.evaluation import Bound, held_out_clips, of_one_clip, run, score_and_keep, set_distances, summary, training_features, weights_of
+from argus_nb.evaluation import Bound, held_out_clips, of_one_clip, picture_table, run, score_and_keep, set_distances, summary, training_features, weights_of
 from argus_nb.metrics import PSNR, clip_regions
 from argus_nb.models import Models, build_scheduler, build_unet, load_models, save_models, silence_branches
 from argus_nb.pipeline import ArgusPipeline, sampling_for
-from argus_nb.runtime import InputError, check, make_generator, run_record, save_json, write_beside
+from argus_nb.runtime import InputError, check, make_generator, pick_device, pick_dtype, run_record, save_json, write_beside
 from argus_nb.training import fit, train_denoiser
 from safetensors.torch import save_file
 
@@ -85,32 +84,15 @@ def train(args) -> None:
         save_models(Models(models.vae, models.unet, models.image_encoder, build_scheduler()), args.work/row/'model', dtype=torch.float32)
         print(f'{row}: trained', flush=True)
 
-class Sampled:
-    "A model's latents of a clip, sampled once for all ways to decode them; decoding is in bfloat16."
-    def __init__(self, folder: Path, is_naive: bool = False, **options):
-        self.pipeline, self.is_naive, self.options, self.known, self.made = ArgusPipeline.from_pretrained(str(folder)), is_naive, options, (None, None), {}
-        self.pipeline.set_progress_bar_config(disable=True)
-
-    def latents(self, task) -> torch.Tensor:
-        if self.known[0] != (task.name, task.seed):
-            if self.is_naive:
-                condition, mask = align_naive(task.frames, task.cameras, tuple(task.panorama.shape[-2:]))
-                task = task._replace(panorama=condition, mask=mask > 0)
-            made = self.pipeline(task.frames, panorama=task.panorama, mask=task.mask, generator=make_generator(task.seed), output_type='latent', **self.options)
-            self.known, self.made = ((task.name, task.seed), made[0]), {}
-        return self.known[1]
+class Naive(Sampled):
+    "The naive row: aligned naively, its panoramas turned into the shared frame."
+    def latents(self, task):
+        condition, mask = align_naive(task.frames, task.cameras, tuple(task.panorama.shape[-2:]))
+        return super().latents(task._replace(panorama=condition, mask=mask > 0))
 
     def decoded(self, seam: str | None = None):
-        "As a method; the naive row's panoramas are turned into the shared frame."
-        s = sampling_for(self.pipeline.unet)
-        seam = seam or s.seam
-        def method(task):
-            latents = self.latents(task)
-            if seam not in self.made:
-                with torch.no_grad(), torch.autocast('cpu', torch.bfloat16): made = decode(self.pipeline.vae, latents, seam, s.chunk, s.ratio).float()
-                self.made[seam] = (calm_poles(made) if s.poles else made).clamp(0, 1)
-            return to_shared_map(self.made[seam], task.cameras) if self.is_naive else self.made[seam]
-        return method
+        method = super().decoded(seam)
+        return lambda task: to_shared_map(method(task), task.cameras)
 
 def turned(method):
     "A method's panoramas turned into the cameras' frames and back."
@@ -118,13 +100,16 @@ def turned(method):
 
 def methods_of(work: Path, options: dict, asked: list) -> dict:
     "All rows that are trained, and those that need no training; only those that were asked for, if any."
-    trained = {row: Sampled(work/row/'model', row == 'no alignment', **options) for row in TRAINED if (work/row/'model').is_dir() and row != 'window by window'}
+    def loaded(row):
+        pipeline = ArgusPipeline.from_pretrained(str(work/row/'model'), dtype=pick_dtype(pick_device())); pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+    trained = {row: (Naive if row == 'no alignment' else Sampled)(loaded(row), **options) for row in TRAINED if (work/row/'model').is_dir() and row != 'window by window'}
     check('full' in trained, f'{work} holds no finished full row')
     full = trained['full'].pipeline
     methods = {row: sampled.decoded() for row, sampled in trained.items()} | {'full, turned': turned(trained['full'].decoded())}
     methods |= {'no blending': trained['full'].decoded('none'), 'blended': trained['full'].decoded('blended')}
-    if (work/'window by window'/'model').is_dir(): methods['window by window'] = window_by_window(ArgusPipeline.from_pretrained(str(work/'window by window'/'model')), WINDOW, **options)
-    methods |= {'no roll': Sampled(work/'full'/'model', roll=False, **options).decoded(), 'frame by frame': frame_by_frame(full, **options),
+    if (work/'window by window'/'model').is_dir(): methods['window by window'] = window_by_window(loaded('window by window'), WINDOW, **options)
+    methods |= {'no roll': Sampled(full, roll=False, **options).decoded(), 'frame by frame': frame_by_frame(full, **options),
                 'swept': swept, 'edge extension': filled('edge extension'), 'bound': Bound(full)}
     unknown = [name for name in asked if name not in methods]
     check(not unknown, f"no row {', '.join(unknown)}: {', '.join(methods)}")
@@ -132,16 +117,8 @@ def methods_of(work: Path, options: dict, asked: list) -> dict:
 
 def sheet(work: Path, methods: dict, clips: list, path: Path) -> None:
     "The middle frame of some clips, one row for each method, the truth on top."
-    h, w = SIZE
-    names, line = ['truth', *methods], 18
-    picture = Image.new('RGB', (w*len(clips), (h + line)*len(names)), 'white')
-    for column, clip in enumerate(clips):
-        truth = clip.pair(FRAMES, SIZE).target[FRAMES//2]
-        for row, name in enumerate(names):
-            image = Image.fromarray((truth*255).round().byte().movedim(0, -1).numpy()) if name == 'truth' else Image.open(work/'judged'/name/f'{clip.name}.jpg')
-            picture.paste(image.resize((w, h)), (column*w, row*(h + line) + line))
-            ImageDraw.Draw(picture).text((column*w + 4, row*(h + line) + 3), name if not column else clip.name if name == 'truth' else '', 'black')
-    picture.save(path, quality=80)
+    truths = [Image.fromarray((clip.pair(FRAMES, SIZE).target[FRAMES//2]*255).round().byte().movedim(0, -1).numpy()) for clip in clips]
+    picture_table(dict(truth=truths) | {name: [work/'judged'/name/f'{clip.name}.jpg' for clip in clips] for name in methods}, [clip.name for clip in clips]).save(path, quality=80)
 
 def keep_psnr(name: str, method, clip, pair: Pair, folder: Path) -> None:
     "One row on one clip by PSNR alone."
@@ -154,7 +131,7 @@ def judge(args) -> None:
     methods, clips = methods_of(args.work, options, args.rows), held_out_clips(args.worlds, args.panoramas)
     mine, groups = clips[args.part::args.parts], {clip.name: clip.group for clip in clips}
     folder, keep = ('psnr', keep_psnr) if args.only_psnr else ('judged', score_and_keep)
-    rows = run(methods, mine, args.work/folder, FRAMES, SIZE, dict(options, steps=args.steps), keep, args.progress)
+    rows = run(methods, mine, args.work/folder, FRAMES, SIZE, dict(options, steps=args.steps, precision=str(pick_dtype(pick_device())).removeprefix('torch.')), keep, args.progress)
     if args.parts > 1: return
     more = {}
     if not args.only_psnr:

@@ -29,6 +29,19 @@ def test_the_command_writes_a_table_goes_on_and_refuses_to_mix(tiny, tmp_path, c
     assert main(command[:-2] + ['--steps', '2']) == 2 and 'other settings' in capsys.readouterr().err
 
 
+def test_parts_of_a_run_add_up_to_the_whole(tiny, tmp_path, capsys):
+    def command(name, *more): return ['evaluate', str(tmp_path/name), '--model', str(tiny), '--worlds', '3', '--panoramas', '1', '--steps', '1', '--examples', '4', '--rows', 'swept; truth', *more]
+    assert main(command('parts', '--part', '1/2')) == 0 and not (tmp_path/'parts'/'results.json').exists()
+    assert len([*(tmp_path/'parts'/'swept').glob('*.json')]) == 2
+    assert main(command('parts', '--part', '2/2')) == main(command('parts')) == main(command('whole')) == 0
+    parts, whole = (json.loads((tmp_path/name/'results.json').read_text())['clips'] for name in ('parts', 'whole'))
+    assert parts == whole
+    capsys.readouterr()
+    for wrong in ('0/2', '3/2', '1', 'a/b'):
+        with pytest.raises(SystemExit): main(command('parts', '--part', wrong))
+        assert 'must be K/N' in capsys.readouterr().err
+
+
 def test_results_of_another_system_are_a_row(tmp_path):
     clips = ev.held_out_clips(3, 1)
     (tmp_path/'theirs').mkdir()

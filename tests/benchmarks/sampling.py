@@ -2,12 +2,13 @@
 
     python tests/benchmarks/sampling.py calls|levels|windows|poles [--clips N] [--write]
 
-*calls*: every setting samples the same clips from the same noise. PSNR and ST-LPIPS against the truth, over four decoded
-frames; differences to 25 guided Euler steps are paired, with a bootstrap interval of 95 %. Clips that are done are kept in
-runs/sampling and not done again. *levels*: where the noise levels of the sampler begin and end, with the model's own number of
-steps and three seeds a clip. *windows*: the step between neighbouring frames across window borders, relative to the steps
-inside windows, with overlap as context, with overlap that is only mixed, and without. *poles*: variation along the outermost
-rows before and after `calm_poles`, beside the truth's. --write stores results/sampling_<what>.json, which notebooks 15 and 16 show.
+*calls*: every setting samples the same clips from the same noise, in the precision that is fastest here; one setting does so in
+float32, too. PSNR and ST-LPIPS against the truth, over four decoded frames; differences to 25 guided Euler steps are paired,
+with a bootstrap interval of 95 %. Clips that are done are kept in runs/sampling and not done again. *levels*: where the noise
+levels of the sampler begin and end, with the model's own number of steps and three seeds a clip. *windows*: the step between
+neighbouring frames across window borders, relative to the steps inside windows, with overlap as context, with overlap that is
+only mixed, and without. *poles*: variation along the outermost rows before and after `calm_poles`, beside the truth's. --write
+stores results/sampling_<what>.json, which notebooks 15 and 16 show.
 """
 import argparse, functools, json, math, statistics, sys, time
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +23,7 @@ from argus_nb.decoding import calm_poles, decode, pole_spread
 from argus_nb.models import encode_frames
 from argus_nb.pipeline import ArgusPipeline, Source, sampling_for
 from argus_nb.projection import panorama_to_cubemap
-from argus_nb.runtime import make_generator, run_record, save_json
+from argus_nb.runtime import make_generator, pick_device, pick_dtype, run_record, save_json
 from evaluate_nano import PerceptualDistance
 
 ROOT = Path(__file__).parents[2]
@@ -31,13 +32,13 @@ SETTINGS = {
     BASELINE:       dict(num_inference_steps=25, solver='euler', guidance_scale=2.),
     '25 Euler':     dict(num_inference_steps=25, solver='euler', guidance_scale=1.),
     '12 Euler':     dict(num_inference_steps=12, solver='euler', guidance_scale=1.),
-    '25 multistep': dict(num_inference_steps=25, solver='multistep', guidance_scale=1.),
     '12 multistep': dict(num_inference_steps=12, solver='multistep', guidance_scale=1.),
     '12 multistep, guided in the middle': dict(num_inference_steps=12, solver='multistep', guidance_scale=2., guided=(.3, 10.)),
     '8 multistep':  dict(num_inference_steps=8, solver='multistep', guidance_scale=1.),
     '8 Euler':      dict(num_inference_steps=8, solver='euler', guidance_scale=1.),
     '5 multistep':  dict(num_inference_steps=5, solver='multistep', guidance_scale=1.),
 }
+IN_FLOAT32 = '8 Euler'  # is done a second time, in float32 from the first picture to the last
 JUDGED = slice(6, 10)
 
 def held_out(number, frames, size=(128, 256)):
@@ -54,25 +55,32 @@ def bootstrap(values, seed=0):
 
 @functools.cache
 def judges():
-    "The pipeline and the perceptual distance of this process."
-    pipe = ArgusPipeline.from_pretrained('nano'); pipe.set_progress_bar_config(disable=True)
-    return pipe, PerceptualDistance()
+    "The pipeline, as fast as the device has it, and the perceptual distance of this process."
+    return pipeline(pick_dtype(pick_device())), PerceptualDistance()
+
+@functools.cache
+def pipeline(dtype):
+    "nano in a precision."
+    pipe = ArgusPipeline.from_pretrained('nano', dtype=dtype); pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 def calls_of_a_clip(number, path):
     "Scores of every setting on one clip, kept in a file."
     if path.exists(): return
-    (pipe, perceptual), pair, scores = judges(), held_out(number, 16), {}
+    (fast, perceptual), pair, scores = judges(), held_out(number, 16), {}
     noise = torch.randn(1, 16, 4, 16, 32, generator=make_generator(number))
     seen = pair.mask[JUDGED].expand(-1, 3, -1, -1)
-    for name, settings in SETTINGS.items():
+    for name, pipe, settings in [*((name, fast, settings) for name, settings in SETTINGS.items()), (f'{IN_FLOAT32}, float32', pipeline(torch.float32), SETTINGS[IN_FLOAT32])]:
         calls, start = [0], time.perf_counter()
         handle = pipe.unet.register_forward_pre_hook(lambda module, args: calls.__setitem__(0, calls[0] + len(args[0])))
         latents = pipe(pair.frames, pair.cameras, latents=noise, generator=make_generator(number), output_type='latent', **settings)[0]
         handle.remove()
         seconds, s = time.perf_counter() - start, sampling_for(pipe.unet)
+        start = time.perf_counter()
         made, truth = calm_poles(decode(pipe.vae, latents[JUDGED], s.seam)), pair.target[JUDGED]
+        decoding = time.perf_counter() - start
         distance = perceptual(made, perceptual.features(truth))
-        scores[name] = dict(psnr=psnr(made, truth), seen=psnr(made[seen], truth[seen]), unseen=psnr(made[~seen], truth[~seen]), st_lpips=distance, calls=calls[0], seconds=round(seconds, 2))
+        scores[name] = dict(psnr=psnr(made, truth), seen=psnr(made[seen], truth[seen]), unseen=psnr(made[~seen], truth[~seen]), st_lpips=distance, calls=calls[0], seconds=round(seconds, 2), decoding=round(decoding, 2))
     save_json(path, scores)
 
 def calls(count, work, workers):
@@ -82,7 +90,7 @@ def calls(count, work, workers):
     with ProcessPoolExecutor(workers, get_context('spawn'), torch.set_num_threads, (max(1, torch.get_num_threads()//workers),)) as pool:
         list(pool.map(calls_of_a_clip, range(count), paths))
     rows, table = [json.loads(path.read_text()) for path in paths], {}
-    for name in SETTINGS:
+    for name in rows[0]:
         of = lambda key: np.array([r[name][key] for r in rows]); base = lambda key: np.array([r[BASELINE][key] for r in rows])
         table[name] = dict(calls=int(of('calls').mean()), time=round(float(np.median(of('seconds')/base('seconds'))), 3),
             **{key: bootstrap(of(key)) for key in ('psnr', 'seen', 'unseen', 'st_lpips')},
@@ -90,7 +98,11 @@ def calls(count, work, workers):
         t = table[name]
         print(f"{name:36} {t['calls']:3} calls, {t['time']:.2f} of the time, PSNR {t['psnr']['mean']:.2f} ({t['psnr_difference']['mean']:+.2f}, {t['psnr_difference']['low']:+.2f} to {t['psnr_difference']['high']:+.2f}), "
               f"ST-LPIPS {t['st_lpips']['mean']:.3f} (x {t['st_lpips_ratio']['mean']:.3f}, {t['st_lpips_ratio']['low']:.3f} to {t['st_lpips_ratio']['high']:.3f})", flush=True)
-    return dict(clips=count, frames=16, baseline=BASELINE, table=table, rows=rows)
+    full, half = ([r[name] for r in rows] for name in (f'{IN_FLOAT32}, float32', IN_FLOAT32))
+    precision = dict(psnr=bootstrap([h['psnr'] - f['psnr'] for f, h in zip(full, half)]), st_lpips_ratio=bootstrap([h['st_lpips']/f['st_lpips'] for f, h in zip(full, half)]),
+                     sampling=round(float(np.median([h['seconds']/f['seconds'] for f, h in zip(full, half)])), 3), decoding=round(float(np.median([h['decoding']/f['decoding'] for f, h in zip(full, half)])), 3))
+    print(f"bfloat16 against float32: PSNR {precision['psnr']['mean']:+.3f}, ST-LPIPS x {precision['st_lpips_ratio']['mean']:.4f}, sampling {precision['sampling']} and decoding {precision['decoding']} of the time")
+    return dict(clips=count, frames=16, baseline=BASELINE, dtype=str(pick_dtype(pick_device())).removeprefix('torch.'), table=table, precision=precision, rows=rows)
 
 LEVELS = {'80 to 0.002': (80., .002), '700 to 0.002': (700., .002), '700 to 0.02': (700., .02), '700 to 0.05': (700., .05)}
 
