@@ -59,11 +59,18 @@ results: $(STAMP)  ## Measure again what commands, settings and training cost an
 	$(BIN)/python tests/benchmarks/seams.py --write
 	for what in calls windows poles; do $(BIN)/python tests/benchmarks/sampling.py $$what --write || exit; done
 	$(BIN)/python tests/benchmarks/memory.py --write
+	$(BIN)/python tests/benchmarks/precision.py --compile --write
 	$(BIN)/python tests/benchmarks/kills.py --write
 	for what in speed cameras encoding; do $(BIN)/python tests/benchmarks/training.py $$what --write || exit; done
 
+ROWS := argus;truth;bound;no blending;no roll;frame by frame;swept;edge extension;mean panorama, by regression
+
 tables: $(STAMP)  ## Train and judge the rows of the tables again (hours)
 	$(BIN)/python scripts/evaluate_nano.py --work runs/evaluate_nano --workers 2
+	$(BIN)/argus evaluate runs/main --rows '$(ROWS)' --worlds 32 --panoramas 8
+	cp runs/main/results.json results/main.json
+	cp runs/main/pictures.jpg nbs/images/main.jpg
+	$(BIN)/python scripts/dynamics.py --write
 	$(BIN)/python scripts/ablation.py cache
 	$(BIN)/python scripts/ablation.py train full 'no alignment' 'no latitude weights' 'no shift' 'window by window'
 	$(BIN)/python scripts/ablation.py judge

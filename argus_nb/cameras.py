@@ -189,6 +189,24 @@ def _interpolated(track, position, fps):
                    principal_point=mix(track.principal_point), fps=fps, confidence=mix(track.confidence))
 
 # %% ../nbs/04_cameras.ipynb #ed0057a1
+_ROLLED = 4.  # degrees beside the usual roll at which a frame counts half
+
+def _settle(x, z, down, up, sway, roll, pitch):
+    "Improve a guess of the up-direction (None to begin with all frames alike) until rolled frames count for little; cost and up."
+    weight, s = torch.ones_like(x[:, :1]), math.radians(_ROLLED)
+    for width in (8*s, 8*s, 4*s, 4*s, 2*s, 2*s, *[s]*8):
+        if up is not None: weight = 1/(1 + (_beside(x, weight, up)/width)**2)[:, None]
+        mean = _weighted_mean(x, weight)
+        A = sum(a.T @ a/len(a)/sigma**2 for a, sigma in ((weight.sqrt()*(x - mean), sway), (mean[None], roll), (z.mean(0, keepdim=True), pitch)))
+        up = torch.linalg.eigh(A).eigenvectors[:, 0]
+        if up @ down > 0: up = -up
+    lean = [torch.asin((axis @ up).clamp(-1, 1))/sigma for axis, sigma in ((mean, roll), (z.mean(0), pitch))]
+    return (s/sway)**2*torch.log1p((_beside(x, weight, up)/s)**2).mean() + lean[0]**2 + lean[1]**2, up
+
+def _weighted_mean(x, weight): return (weight*x).sum(0)/weight.sum()
+
+def _beside(x, weight, up): return torch.asin((x @ up - _weighted_mean(x, weight) @ up).clamp(-1, 1))
+
 @patch
 def up_direction(self:CameraTrack,
     sway:float=2.,    # How much the roll varies within a track, standard deviation in degrees
@@ -196,12 +214,9 @@ def up_direction(self:CameraTrack,
     pitch:float=20.,  # How far the mean pitch is from zero, standard deviation in degrees
 )->Tensor:            # Unit vector in the track's world; (3,)
     "The most plausible up-direction, from how people hold cameras: an estimate, good only when the camera turned."
-    x, z = self.world_from_camera[..., 0], self.world_from_camera[..., 2]
-    spread = x - x.mean(0)
-    terms = [(spread, sway), (x.mean(0, keepdim=True), roll), (z.mean(0, keepdim=True), pitch)]
-    A = sum(a.T @ a/len(a)/math.radians(sigma)**2 for a, sigma in terms)
-    up = torch.linalg.eigh(A).eigenvectors[:, 0]
-    return up if up @ self.world_from_camera[..., 1].mean(0) <= 0 else -up
+    x, y, z = self.world_from_camera.unbind(-1)
+    down, sigmas = torch.nn.functional.normalize(y.mean(0), dim=0), [math.radians(a) for a in (sway, roll, pitch)]
+    return min((_settle(x, z, down, guess, *sigmas) for guess in (None, -down)), key=lambda found: found[0])[1]
 
 def upright_rotation(
     up:Tensor,   # Up-direction in the old world; (3,)
