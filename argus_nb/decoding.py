@@ -123,16 +123,19 @@ def decode(
     seam:str='blended',  # 'none', 'blended' (the paper's triangle), 'ramp' (the release), 'circular' (wrapped margins) or 'convolutions' (circular ones)
     chunk:int=10,        # Frames that go through the decoder together; changes values, so it is part of the setting
     ratio:int=16,        # For 'ramp': a ramp is about 1/ratio of the width
+    poles:bool=False,    # Limit rows near the poles to what the sphere can hold, in latents and in pictures, see `calm_poles`
 )->Tensor:               # Panoramas in [0, 1], float32, on the autoencoder's device; (T, 3, H, W)
     "Turn latents into panoramas, closing the seam in the way named; raises `InputError` for what it cannot decode."
     check_seam(seam)
     check_shape('latents', latents, f'T {vae.config.latent_channels} h w')
     check(chunk >= 1, f'chunk must be at least one frame, got {chunk}')
     check(seam not in ('blended', 'ramp') or latents.shape[-1]%2 == 0, f'a seam can be blended in an even number of latent columns, got {latents.shape[-1]}')
+    if poles: latents = calm_poles(latents)
     width = latents.shape[-1]*2**(len(vae.config.block_out_channels) - 1)
     if   seam == 'blended':  frames = decode_blended(vae, latents, blend_weights(width), chunk)
     elif seam == 'ramp':     frames = decode_blended(vae, latents, ramp_weights(width, ratio), chunk)
     elif seam == 'circular': frames = decode_circular(vae, latents, chunk)
     elif seam == 'convolutions': frames = decode_around(vae, latents, chunk)
     else:                    frames = decode_plain(vae, latents, chunk)
-    return (frames/2 + .5).clamp(0, 1)
+    frames = (frames/2 + .5).clamp(0, 1)
+    return calm_poles(frames) if poles else frames

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from .baselines import FILLS, Method, Sampled, adapted, filled, frame_by_frame, generated, mean_panorama, swept, task_of
 from .cameras import CameraTrack, load_cameras
 from .data import VIDEO_ENDINGS, Pair, example_clip, filmed, panorama_clip, training_pair, world_clip
-from .decoding import calm_poles, decode
+from .decoding import decode
 from .metrics import PSNR, SSIM, STLPIPS, FlowSmoothness, FrechetDistance, LineConsistency, NaturalQuality, PoleQuality, SeamDiscontinuity, clip_regions, distance_regions, fit_basis, image_features, reestimated_rotation_error
 from .models import PARTS, encode_frames, locate_model
 from .pipeline import ArgusPipeline, sampling_for
@@ -199,8 +199,7 @@ class Bound:
     )->Tensor:      # The truth reconstructed; (T, 3, H, W)
         "Encode and decode."
         vae, s = self.pipeline.vae, self.sampling
-        with torch.no_grad(): made = decode(vae, encode_frames(vae, pair.target, circular=s.circular)*vae.config.scaling_factor, s.seam, s.chunk, s.ratio)
-        return calm_poles(made) if s.poles else made
+        with torch.no_grad(): return decode(vae, encode_frames(vae, pair.target, circular=s.circular)*vae.config.scaling_factor, s.seam, s.chunk, s.ratio, s.poles)
 
 def rows_by_name(
     names:Sequence[str],            # 'argus', 'truth', 'bound', 'no blending', 'blended', 'no roll', 'frame by frame', 'adapted', 'swept', and `FILLS`

@@ -25,7 +25,7 @@ from torch import Tensor
 from .runtime import InputError, check, check_shape, make_generator, pick_device, pick_dtype, write_beside
 from .alignment import align_frames, iter_pasted, level_rotation
 from .cameras import CameraTrack, load_cameras
-from .decoding import calm_poles, check_seam, decode
+from .decoding import check_seam, decode
 from .diffusion import added_time_ids, euler_step, guided_denoise, look_ahead
 from .models import HUB, PRESETS, embed_frames, encode_frames, load_models, locate_model
 from .projection import panorama_to_perspective
@@ -414,9 +414,7 @@ def stream_decoded(self:ArgusPipeline,
 )->Iterator[Tensor]:            # Panoramas in [0, 1], in whole chunks; (n, 3, H, W)
     "Decode a stream of latents, in chunks that do not depend on how it came."
     waiting, s = None, sampling
-    def decoded(latents):
-        panoramas = decode(self.vae, latents, s.seam, s.chunk, s.ratio)
-        return calm_poles(panoramas) if s.poles else panoramas
+    def decoded(latents): return decode(self.vae, latents, s.seam, s.chunk, s.ratio, s.poles)
     for part in finished:
         waiting = part if waiting is None else torch.cat([waiting, part])
         while len(waiting) >= s.chunk:

@@ -22,7 +22,7 @@ from torch import Tensor
 from argus_nb.runtime import make_generator, run_record, save_json, write_beside
 from argus_nb.baselines import FILLS, everything_seen, fill, mean_panorama
 from argus_nb.data import Pair
-from argus_nb.decoding import calm_poles, decode
+from argus_nb.decoding import decode
 from argus_nb.evaluation import KINDS, HeldOut, bootstrap, held_out_clips, weights_of
 from argus_nb.models import encode_frames
 from argus_nb.pipeline import ArgusPipeline, model_settings, sampling_for
@@ -121,8 +121,7 @@ def without_embeddings(pipeline: ArgusPipeline) -> Iterator[None]:
 def decoded(pipeline: ArgusPipeline, latents: Tensor, settings: Settings) -> Tensor:
     "Latents (T, 4, h, w) to panoramas (T, 3, H, W), as the pipeline does it."
     s = sampling_for(pipeline.unet, **settings.told)
-    with torch.autocast('cpu', torch.bfloat16, enabled=settings.bfloat16): panoramas = decode(pipeline.vae, latents, s.seam, s.chunk, s.ratio)
-    return calm_poles(panoramas) if s.poles else panoramas
+    with torch.autocast('cpu', torch.bfloat16, enabled=settings.bfloat16): return decode(pipeline.vae, latents, s.seam, s.chunk, s.ratio, s.poles)
 
 
 def generated(pipeline: ArgusPipeline, pair: Pair, seed: int, settings: Settings) -> Tensor:

@@ -77,7 +77,7 @@ def calls_of_a_clip(number, path):
         handle.remove()
         seconds, s = time.perf_counter() - start, sampling_for(pipe.unet)
         start = time.perf_counter()
-        made, truth = calm_poles(decode(pipe.vae, latents[JUDGED], s.seam)), pair.target[JUDGED]
+        made, truth = decode(pipe.vae, latents[JUDGED], s.seam, poles=s.poles), pair.target[JUDGED]
         decoding = time.perf_counter() - start
         distance = perceptual(made, perceptual.features(truth))
         scores[name] = dict(psnr=psnr(made, truth), seen=psnr(made[seen], truth[seen]), unseen=psnr(made[~seen], truth[~seen]), st_lpips=distance, calls=calls[0], seconds=round(seconds, 2), decoding=round(decoding, 2))
@@ -116,7 +116,7 @@ def levels(count, work, workers, samples=3):
         seen, never = pair.mask[JUDGED].expand(-1, 3, -1, -1), ~pair.mask.any(0, keepdim=True).expand(4, 3, -1, -1)
         for name, (first, last) in LEVELS.items():
             pipe.scheduler.register_to_config(sigma_max=first, sigma_min=last)
-            made = torch.stack([calm_poles(decode(pipe.vae, pipe(pair.frames, pair.cameras, generator=make_generator(1000*number + n), output_type='latent')[0, JUDGED], own.seam)) for n in range(samples)])
+            made = torch.stack([decode(pipe.vae, pipe(pair.frames, pair.cameras, generator=make_generator(1000*number + n), output_type='latent')[0, JUDGED], own.seam, poles=own.poles) for n in range(samples)])
             row[name] = dict(seen=statistics.mean(psnr(m[seen], truth[seen]) for m in made), never=statistics.mean(psnr(m[never], truth[never]) for m in made),
                              never_of_mean=psnr(made.mean(0)[never], truth[never]), st_lpips=statistics.mean(perceptual(m, features) for m in made), step=(made[:, 1:] - made[:, :-1]).abs().mean().item())
         rows.append(row | dict(clip=number))
@@ -147,23 +147,36 @@ def windows(count, work, workers, frames=40):
     for name, t in table.items(): print(f"{name:28} {t['ratio']['mean']:.2f} times the step inside ({t['ratio']['low']:.2f} to {t['ratio']['high']:.2f}); inside {t['inside']:.4f}, truth {t['truth']:.4f}")
     return dict(clips=count, frames=frames, table=table, rows=rows)
 
+def rays(panoramas):
+    "How much a star shows at the poles: standard deviation of waves 3 to 24 along the rows within 15 degrees of them."
+    rows = panoramas.shape[-2]//12
+    near = torch.cat([panoramas[..., :rows, :], panoramas[..., -rows:, :]], -2)
+    waves = torch.fft.rfft(near)
+    waves[..., :3], waves[..., 25:] = 0, 0
+    return torch.fft.irfft(waves, n=near.shape[-1]).std(-1).mean().item()
+
 def poles(count, work, workers):
-    "Variation along the outermost rows, and what calming them does to the truth's resemblance."
+    "Variation along the outermost rows and the star around the poles; what calming pictures, and latents too, does to both and to the truth's resemblance."
     pipe, _ = judges()
-    rows, pictures, own = [], [], replace(sampling_for(pipe.unet), num_inference_steps=8, solver='multistep')
+    rows, pictures, own = [], [], sampling_for(pipe.unet)
+    def psnr_at_poles(a, b): return psnr(*[panorama_to_cubemap(x, 64)[:, 4:6] for x in (a, b)])
     for number in range(count):
         pair = held_out(number, 16)
         latents = torch.cat(list(pipe.stream_latents(Source(pair.frames, pair.cameras, size=(128, 256)), own, generator=make_generator(number))))[JUDGED]
-        made, truth = decode(pipe.vae, latents, own.seam), pair.target[JUDGED]
-        again = decode(pipe.vae, encode_frames(pipe.vae, truth, circular=own.circular)*pipe.vae.config.scaling_factor, own.seam)
-        rows.append(dict(clip=number, truth=pole_spread(truth), generated=pole_spread(made), calmed=pole_spread(calm_poles(made)), autoencoder=pole_spread(again), autoencoder_calmed=pole_spread(calm_poles(again)),
-                         psnr_autoencoder=psnr(again, truth), psnr_autoencoder_calmed=psnr(calm_poles(again), truth), psnr_truth_calmed=psnr(calm_poles(truth), truth)))
-        if number in (0, 3): pictures.append(torch.cat([torch.cat(list(panorama_to_cubemap(p[:1], 112)[0][4:6]), -1) for p in (truth, made, calm_poles(made))], -1))
-    table = {key: round(statistics.mean(r[key] for r in rows), 4) for key in rows[0] if key != 'clip'}
-    print(', '.join(f'{k} {v:.3f}' for k, v in table.items()))
+        truth = pair.target[JUDGED]
+        kept = encode_frames(pipe.vae, truth, circular=own.circular)*pipe.vae.config.scaling_factor
+        made = dict(truth=truth, generated=decode(pipe.vae, latents, own.seam), autoencoder=decode(pipe.vae, kept, own.seam))
+        made |= {f'{name}, pictures calmed': calm_poles(made[name]) for name in ('generated', 'autoencoder')}
+        made |= {f'{name}, latents too': decode(pipe.vae, x, own.seam, poles=True) for name, x in (('generated', latents), ('autoencoder', kept))}
+        rows.append(dict(clip=number, **{name: dict(spread=pole_spread(p), rays=rays(p), psnr=psnr(p, truth), psnr_poles=psnr_at_poles(p, truth)) if name != 'truth' else dict(spread=pole_spread(p), rays=rays(p)) for name, p in made.items()}))
+        if number in (0, 3): pictures.append(torch.cat([torch.cat(list(panorama_to_cubemap(made[name][:1], 112)[0][4:6]), -1) for name in ('truth', 'generated', 'generated, pictures calmed', 'generated, latents too')], -1))
+    table = {name: {key: round(statistics.mean(r[name][key] for r in rows), 4) for key in rows[0][name]} for name in rows[0] if name != 'clip'}
+    differences = {f'{name}, {step}': bootstrap([r[f'{name}, {step}']['psnr_poles'] - r[name]['psnr_poles'] for r in rows]) for name in ('generated', 'autoencoder') for step in ('pictures calmed', 'latents too')}
+    whole = {f'{name}, {step}': bootstrap([r[f'{name}, {step}']['psnr'] - r[name]['psnr'] for r in rows]) for name in ('generated', 'autoencoder') for step in ('pictures calmed', 'latents too')}
+    for name, t in table.items(): print(f'{name:32}', ', '.join(f'{k} {v:.4f}' for k, v in t.items()), differences.get(name, ''))
     from PIL import Image
     Image.fromarray((torch.cat(pictures, -2).clamp(0, 1)*255).byte().movedim(0, -1).numpy()).save(ROOT/'nbs'/'images'/'poles.jpg', quality=88)
-    return dict(clips=count, frames=4, table=table, rows=rows)
+    return dict(clips=count, frames=4, table=table, psnr_at_poles=differences, psnr_whole=whole, rows=rows)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
