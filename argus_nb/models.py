@@ -43,6 +43,8 @@ PRESETS = {
     'seam':                  dict(tiny='blended', nano='convolutions', svd='blended'), # how `15_decoding` closes it, by default
     'poles':                 dict(tiny=False,    nano=True,          svd=True),  # whether rows near the poles lose what cannot be there
     'steps':                 dict(tiny=25,       nano=8,             svd=25),    # of the sampler, by default
+    'fast_steps':            dict(tiny=8,        nano=5,             svd=8),     # with --quality fast
+    'best_steps':            dict(tiny=25,       nano=12,            svd=25),    # with --quality best
     'guidance':              dict(tiny=3.,       nano=1.,            svd=3.),    # exaggeration of the condition, by default
 }
 

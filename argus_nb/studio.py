@@ -38,7 +38,7 @@ class Choices:
     seconds:float=4.         # How much to use
     fov:float|None=None      # Horizontal field of view in degrees; estimated when None
     seed:int=0               # Another seed, other surroundings
-    quality:str='fast'       # 'fast' or 'best'
+    quality:str|None=None    # 'fast' or 'best'; the model's own number of steps when None
     seam:str|None=None       # One of `SEAMS`; the model's own when None
 
     def __post_init__(self):
@@ -141,7 +141,7 @@ class Controls:
         self.estimate = widgets.Checkbox(True, description='estimate the field of view', indent=True, **layout)
         self.fov = widgets.FloatText(65, step=1, description='Field of view, °', disabled=True, **layout)
         self.seed = widgets.IntText(0, description='Seed', **layout)
-        self.quality = widgets.Dropdown(options=['fast', 'best'], description='Quality', **layout)
+        self.quality = widgets.Dropdown(options=[('usual', None), ('fast', 'fast'), ('best', 'best')], description='Quality', **layout)
         self.seam = widgets.Dropdown(options=[("the model's own", ''), *[(seam, seam) for seam in SEAMS]], description='Seam', **layout)
         self.name = widgets.Text('around.mp4', description='Save as', **layout)
         self.overwrite = widgets.Checkbox(False, description='replace a file of that name', indent=True, **layout)

@@ -4,11 +4,11 @@
 
 *calls*: every setting samples the same clips from the same noise, in the precision that is fastest here; one setting does so in
 float32, too. PSNR and ST-LPIPS against the truth, over four decoded frames; differences to 25 guided Euler steps are paired,
-with a bootstrap interval of 95 %. Clips that are done are kept in runs/sampling and not done again. *levels*: where the noise
-levels of the sampler begin and end, with the model's own number of steps and three seeds a clip. *windows*: the step between
-neighbouring frames across window borders, relative to the steps inside windows, with overlap as context, with overlap that is
-only mixed, and without. *poles*: variation along the outermost rows before and after `calm_poles`, beside the truth's. --write
-stores results/sampling_<what>.json, which notebooks 15 and 16 show.
+with a bootstrap interval of 95 %. What is done is kept in runs/sampling and not done again. *levels*: where the noise levels of
+the sampler begin and end, with the model's own number of steps and three seeds a clip. *windows*: the step between neighbouring
+frames across window borders, relative to the steps inside windows, with overlap as context, with overlap that is only mixed,
+and without. *poles*: variation along the outermost rows before and after `calm_poles`, beside the truth's. --write stores
+results/sampling_<what>.json, which notebooks 15 and 16 show.
 """
 import argparse, functools, json, math, statistics, sys, time
 from concurrent.futures import ProcessPoolExecutor
@@ -36,6 +36,7 @@ SETTINGS = {
     '12 multistep, guided in the middle': dict(num_inference_steps=12, solver='multistep', guidance_scale=2., guided=(.3, 10.)),
     '8 multistep':  dict(num_inference_steps=8, solver='multistep', guidance_scale=1.),
     '8 Euler':      dict(num_inference_steps=8, solver='euler', guidance_scale=1.),
+    '5 Euler':      dict(num_inference_steps=5, solver='euler', guidance_scale=1.),
     '5 multistep':  dict(num_inference_steps=5, solver='multistep', guidance_scale=1.),
 }
 IN_FLOAT32 = '8 Euler'  # is done a second time, in float32 from the first picture to the last
@@ -66,11 +67,15 @@ def pipeline(dtype):
 
 def calls_of_a_clip(number, path):
     "Scores of every setting on one clip, kept in a file."
-    if path.exists(): return
-    (fast, perceptual), pair, scores = judges(), held_out(number, 16), {}
+    settings_of = SETTINGS | {f'{IN_FLOAT32}, float32': SETTINGS[IN_FLOAT32]}
+    scores = json.loads(path.read_text()) if path.exists() else {}
+    missing = [name for name in settings_of if name not in scores]
+    if not missing: return
+    (fast, perceptual), pair = judges(), held_out(number, 16)
     noise = torch.randn(1, 16, 4, 16, 32, generator=make_generator(number))
     seen = pair.mask[JUDGED].expand(-1, 3, -1, -1)
-    for name, pipe, settings in [*((name, fast, settings) for name, settings in SETTINGS.items()), (f'{IN_FLOAT32}, float32', pipeline(torch.float32), SETTINGS[IN_FLOAT32])]:
+    for name in missing:
+        settings, pipe = settings_of[name], pipeline(torch.float32) if name.endswith('float32') else fast
         calls, start = [0], time.perf_counter()
         handle = pipe.unet.register_forward_pre_hook(lambda module, args: calls.__setitem__(0, calls[0] + len(args[0])))
         latents = pipe(pair.frames, pair.cameras, latents=noise, generator=make_generator(number), output_type='latent', **settings)[0]
@@ -90,7 +95,7 @@ def calls(count, work, workers):
     with ProcessPoolExecutor(workers, get_context('spawn'), torch.set_num_threads, (max(1, torch.get_num_threads()//workers),)) as pool:
         list(pool.map(calls_of_a_clip, range(count), paths))
     rows, table = [json.loads(path.read_text()) for path in paths], {}
-    for name in rows[0]:
+    for name in [*SETTINGS, f'{IN_FLOAT32}, float32']:
         of = lambda key: np.array([r[name][key] for r in rows]); base = lambda key: np.array([r[BASELINE][key] for r in rows])
         table[name] = dict(calls=int(of('calls').mean()), time=round(float(np.median(of('seconds')/base('seconds'))), 3),
             **{key: bootstrap(of(key)) for key in ('psnr', 'seen', 'unseen', 'st_lpips')},
