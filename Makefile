@@ -59,7 +59,7 @@ results: $(STAMP)  ## Measure again what commands, settings and training cost an
 	$(BIN)/python tests/benchmarks/seams.py --write
 	for what in calls windows poles; do $(BIN)/python tests/benchmarks/sampling.py $$what --write || exit; done
 	$(BIN)/python tests/benchmarks/memory.py --write
-	$(BIN)/python tests/benchmarks/precision.py --write
+	$(BIN)/python tests/benchmarks/precision.py --compile --write
 	$(BIN)/python tests/benchmarks/kills.py --write
 	for what in speed cameras encoding; do $(BIN)/python tests/benchmarks/training.py $$what --write || exit; done
 
