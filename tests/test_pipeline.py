@@ -5,7 +5,7 @@ from torch.nn.functional import conv2d, interpolate, pad
 from torch.testing import assert_close
 from argus_nb.alignment import align_frames
 from argus_nb.cameras import CameraTrack
-from argus_nb.decoding import decode
+from argus_nb.decoding import calm_poles, decode
 from argus_nb.models import build_models, save_models
 from argus_nb.pipeline import ArgusPipeline, cameras_for, crossfade, generate_video, generated_frames, local_model, window_frames, window_starts
 from argus_nb.runtime import InputError
@@ -364,6 +364,20 @@ def test_the_same_seed_writes_the_same_film(pipeline, film, tmp_path):
     runs = [generate_video(film, tmp_path/f'{n}.mp4', model=pipeline, static=True, seed=seed, seconds=.5, **FAST) for n, seed in enumerate((3, 3, 4))]
     a, b, c = (read_video(r['written']).frames[:] for r in runs)
     assert torch.equal(a, b) and not torch.equal(a, c)
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_the_networks_compute_in_the_precision_that_was_asked_for(precision, models, film, tmp_path):
+    save_models(models, tmp_path/'model', dtype=torch.float32)
+    summary = generate_video(film, tmp_path/'out.mp4', model=tmp_path/'model', static=True, seconds=.5, precision=precision, **FAST)
+    assert summary['precision'] == precision
+
+def test_poles_are_calmed_in_latents_and_in_pictures(pipeline, clip):
+    frames, cameras, *_ = clip
+    def made(**more): return pipeline(frames, cameras, generator=generator(1), num_inference_steps=1, guidance_scale=1., **more)
+    latents = made(output_type='latent')[0]
+    plain, chunk = made(poles=False), made(poles=True)
+    assert_close(chunk, torch.cat([decode(pipeline.vae, part, 'blended', poles=True) for part in latents.split(10)]))
+    assert (chunk - calm_poles(plain)).abs().max() > 1e-3  # more than the pictures alone
 
 def test_an_interrupted_run_leaves_nothing(pipeline, film, tmp_path):
     def progress(stage, done, total):
