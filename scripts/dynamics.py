@@ -25,6 +25,7 @@ from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import make_generator, pick_device, pick_dtype, run_record, save_json, write_beside
 from argus_nb.sphere import panorama_coordinates, panorama_rays, rotation_from_euler
 from argus_nb.worlds import ELLIPSOID, PLAIN, random_world
+from PIL import Image
 from tqdm.auto import tqdm
 
 ROOT, SIZE, FRAMES, FPS, FOV, RADIUS = Path(__file__).resolve().parents[1], (128, 256), 21, 5., math.radians(75), .8
@@ -158,7 +159,6 @@ def main():
         when = {str(later): clip.last + round(later*FPS) for later in LATER}
         rows.append(dict(clip=clip.name, number=number, kind='turned away' if number % 2 else 'leaves', last=clip.last, guesses={later: clip.guesses(t) for later, t in when.items()},
                          **{name: {later: clip.look(panoramas, t) for later, t in when.items()} for name, panoramas in made.items()}))
-        from PIL import Image
         shown = [clip.last, *when.values()]
         page = torch.cat([torch.cat([p[t] for t in shown], -1) for p in (clip.pair.condition, made['truth'], made['argus'])], -2)
         with write_beside(args.work/f'{number:02d}.png') as temporary: Image.fromarray((page.clamp(0, 1)*255).byte().movedim(0, -1).numpy()).save(temporary)
