@@ -192,9 +192,9 @@ def _interpolated(track, position, fps):
 _ROLLED = 4.  # degrees beside the usual roll at which a frame counts half
 
 def _settle(x, z, down, up, sway, roll, pitch):
-    "Improve a guess of the up-direction (None to begin with all frames alike) until rolled frames count for little; cost and up."
+    "Improve a guess of the up-direction (None to begin with all frames alike, then fewer) until rolled frames count for little; cost and up."
     weight, s = torch.ones_like(x[:, :1]), math.radians(_ROLLED)
-    for width in (8*s, 8*s, 4*s, 4*s, 2*s, 2*s, *[s]*8):
+    for width in (*([8*s, 8*s, 4*s, 4*s, 2*s, 2*s] if up is None else []), *[s]*8):
         if up is not None: weight = 1/(1 + (_beside(x, weight, up)/width)**2)[:, None]
         mean = _weighted_mean(x, weight)
         A = sum(a.T @ a/len(a)/sigma**2 for a, sigma in ((weight.sqrt()*(x - mean), sway), (mean[None], roll), (z.mean(0, keepdim=True), pitch)))

@@ -594,6 +594,7 @@ def add_evaluate(
     p.add_argument('--clips', type=existing_folder, metavar='DIR', help='360 videos with motion/<clip>.txt and fov/<clip>.txt instead of own worlds and panoramas')
     p.add_argument('--worlds', type=whole, default=9, metavar='N', help='held-out worlds (default: 9)')
     p.add_argument('--panoramas', type=whole, default=8, metavar='N', help='held-out panoramas, at most 8 (default: 8)')
+    p.add_argument('--fov', type=field_of_view, metavar='DEG', help='film them with this field of view, both ways (default: drawn for each clip)')
     p.add_argument('--steps', type=count, metavar='N', help="steps of the sampler (default: the model's own)")
     p.add_argument('--precision', choices=['float32', 'bfloat16'], help='of the networks (default: what the device does fastest)')
     p.add_argument('--part', type=part, metavar='K/N', help='only every N-th clip, beginning with the K-th; run several side by side, and at last once without')
@@ -607,13 +608,14 @@ def evaluate(
     from argus_nb.evaluation import folder_clips, held_out_clips, kept_pictures, markdown_table, rows_by_name, run, set_distances, summary, training_features, weights_of
     from argus_nb.pipeline import ArgusPipeline, local_model, model_settings
     from argus_nb.runtime import pick_device, pick_dtype, run_record, save_json, write_beside
-    clips = folder_clips(args.clips) if args.clips else held_out_clips(args.worlds, args.panoramas)
+    clips = folder_clips(args.clips) if args.clips else held_out_clips(args.worlds, args.panoramas, args.fov and math.radians(args.fov))
+    if args.clips and args.fov: raise Mistake('--fov is for own worlds and panoramas; clips from a folder have theirs in fov/')
     if len(clips) < 4: raise Mistake(f'{len(clips)} clips are too few for a table; 4 are the least')
     folder = local_model(args.model)
     pipeline = ArgusPipeline.from_pretrained(folder, dtype=pick_dtype(pick_device(), args.precision))
     pipeline.set_progress_bar_config(disable=True)
     own, told = model_settings(pipeline.unet), dict(num_inference_steps=args.steps) if args.steps else {}
-    size, settings = tuple(own['size']), dict(model=args.model, weights=weights_of(folder), precision=str(pipeline.unet.dtype).removeprefix('torch.'), **told, examples=args.examples, clips=args.clips and str(args.clips), results={name: str(folder) for name, folder in args.results})
+    size, settings = tuple(own['size']), dict(model=args.model, weights=weights_of(folder), precision=str(pipeline.unet.dtype).removeprefix('torch.'), **told, **({'fov': args.fov} if args.fov else {}), examples=args.examples, clips=args.clips and str(args.clips), results={name: str(folder) for name, folder in args.results})
     rows = rows_by_name([name.strip() for name in args.rows.split(';') if name.strip()], pipeline, lambda: mean_panorama(args.examples, size, file=args.FOLDER/f'mean_of_{args.examples}.npy'), **told)
     rows |= {name: ResultFolder(folder) for name, folder in args.results}
     if not rows: raise Mistake('--rows names no row')

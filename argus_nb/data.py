@@ -102,12 +102,13 @@ def filmed(
     fps:float=5.,           # Frames per second
     held_out:bool=False,    # Keeps the cameras of held-out examples apart, too
     mirror:bool=False,      # Whether odd cameras film the mirrored clip
+    fov:float|None=None,    # Both fields of view in radians; drawn when None
 )->Pair:                    # The example
     "Film a clip with camera number `camera` of example number `index`, after a random circular shift."
     generator = make_generator(7919*index + 104_729*camera + 1_000_003*held_out)
     shift = int(torch.randint(clip.shape[-1], (), generator=generator))
     clip = clip.roll(shift, -1)
-    return training_pair(clip.flip(-1) if mirror and camera % 2 else clip, simulate_motion(len(clip), fps, generator))
+    return training_pair(clip.flip(-1) if mirror and camera % 2 else clip, simulate_motion(len(clip), fps, generator, fov, fov))
 
 # %% ../nbs/13_data.ipynb #c703201d
 VIDEO_ENDINGS = ('.mp4', '.mov', '.mkv', '.webm', '.avi', '.m4v')

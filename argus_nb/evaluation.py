@@ -41,6 +41,7 @@ class HeldOut:
     name:str   # 'room_13', or the name of a panorama
     kind:str   # 'room', 'street', 'landscape' or 'panorama'
     index:int  # Number of the example, as `13_data` counts
+    fov:float|None=None # Both fields of view in radians; drawn for each clip when None
 
     @property
     def group(self)->str:
@@ -59,11 +60,12 @@ class HeldOut:
     )->Pair:                  # Truth and input
         "Film it."
         make = panorama_clip if self.kind == 'panorama' else world_clip
-        return filmed(make(self.index, frames, size=(2*size[0], 2*size[1]), held_out=True), self.index, held_out=True)
+        return filmed(make(self.index, frames, size=(2*size[0], 2*size[1]), held_out=True), self.index, held_out=True, fov=self.fov)
 
 def held_out_clips(
     worlds:int,       # How many worlds: a room, a street and a landscape in turn
     panoramas:int,    # How many panoramas, at most as many as are held out
+    fov:float|None=None, # Both fields of view in radians; drawn for each clip when None
 )->list[HeldOut]:     # The clips, always the same first ones
     "The first held-out worlds of each kind, in turn, then panoramas of the test split."
     tests, found = panorama_names('test'), {kind: [] for kind in KINDS}
@@ -74,7 +76,7 @@ def held_out_clips(
     assert not set(tests) & set(panorama_names('train')), 'a panorama is in both splits'
     # Numbers 75 to 99 of every hundred are photographs, in training too: held-out ones get the same numbers and other cameras.
     chosen += [(tests[index % len(tests)], 'panorama', index) for index in range(75, 75 + min(panoramas, len(tests)))]
-    return [HeldOut(*clip) for clip in chosen]
+    return [HeldOut(*clip, fov) for clip in chosen]
 
 # %% ../nbs/22_evaluation.ipynb #c2200010
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ __all__ = ['RELEASE', 'SAMPLING_FACTOR', 'DECODING_FACTOR', 'ENCODING', 'full_pr
            'sample_panorama', 'Sampling', 'model_settings', 'sampling_for', 'memory_needed', 'memory_free',
            'check_memory', 'window_starts', 'window_frames', 'join_overlap', 'Source', 'ArgusPipeline', 'local_model',
            'draw_normal', 'generated_frames', 'crossfade', 'Enlarge', 'default_width', 'SmallFrames', 'spoken', 'say',
-           'timed', 'cameras_for', 'ContactSheet', 'Run', 'Cost', 'Work', 'check_request', 'generate_video']
+           'timed', 'cameras_for', 'ContactSheet', 'generation_frame', 'Run', 'Cost', 'Work', 'check_request',
+           'generate_video']
 
 # %% ../nbs/16_pipeline.ipynb #6640a0df
 import contextlib, math, time
@@ -27,8 +28,9 @@ from .cameras import CameraTrack, load_cameras
 from .decoding import check_seam, decode
 from .diffusion import added_time_ids, euler_step, guided_denoise, look_ahead
 from .models import HUB, PRESETS, embed_frames, encode_frames, load_models, locate_model
+from .motion import HandMotion
 from .projection import panorama_to_perspective
-from .sphere import focal_length, panorama_coordinates, panorama_rays, rotation_from_euler
+from .sphere import euler_from_rotation, focal_length, panorama_coordinates, panorama_rays, rotation_from_euler
 from .tracking import DEFAULT_FOV, estimate_cameras
 from .video import Video, check_output, exact_rate, read_video, write_video
 from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
@@ -222,6 +224,7 @@ class Source:
     mask:Tensor|None=None            # Where that panorama was seen, everywhere when None; (T, 1, H, W)
     size:tuple[int,int]|None=None    # Height and width of what is generated
     context:Tensor|None=None         # Full panoramas in [0, 1] of the first frames, where they are known; (n, 3, H, W)
+    relative:bool=True               # The panorama's frame is the first camera's; otherwise it is the cameras' world as it is given
 
     def __post_init__(self):
         check(self.frames is not None, 'frames are missing: the image encoder wants the perspective frames, with panorama= too')
@@ -230,8 +233,8 @@ class Source:
         for name in ('cameras', 'panorama', 'mask'):
             part = getattr(self, name)
             check(part is None or len(part) == len(self.frames), f'{name} must have as many frames as frames, {len(self.frames)}, got {len(part) if part is not None else 0}')
-        if self.cameras is not None: self.cameras = self.cameras.relative_to_first()
-        else: self._check_panorama()
+        if self.cameras is None: self._check_panorama()
+        elif self.relative: self.cameras = self.cameras.relative_to_first()
         height, width = self.size
         check(width == 2*height and height%16 == 0, f'a panorama must be twice as wide as high, and its height a multiple of 16, got {height} x {width}')
         if self.context is not None: check_shape('context', self.context, f'n 3 {height} {width}')
@@ -599,6 +602,17 @@ class ContactSheet:
                 for shift, ink in ((1, 'black'), (0, 'white')): ImageDraw.Draw(sheet).text((left + 6 + shift, top + 4 + shift), name, ink)
         with write_beside(path) as temporary: sheet.save(temporary, quality=90)
 
+# %% ../nbs/16_pipeline.ipynb #16fr0001
+def generation_frame(
+    upright:Tensor,                 # level_world_from_first_camera; (3, 3)
+    motion:HandMotion=HandMotion(), # How cameras were held in training
+)->Tensor:                          # level_world_from_panorama; (3, 3); `upright` itself where the camera was held like that
+    "The first camera's frame with pitch and roll limited to those of training."
+    yaw, pitch, roll = euler_from_rotation(upright)
+    _, most_pitch, most_roll = (math.radians(a) for a in motion.start)
+    limited = pitch.clamp(-most_pitch, most_pitch), roll.clamp(-most_roll, most_roll)
+    return upright if limited == (pitch, roll) else rotation_from_euler(yaw, *limited)
+
 # %% ../nbs/16_pipeline.ipynb #08bc23e4
 class Run:
     "A film on its way to being a 360° video: set up at once, computed as its frames are read."
@@ -616,13 +630,15 @@ class Run:
         fps, self.size = min(sampling.fps, video.fps), size or model_settings(pipeline.unet)['size']
         self.pipeline, self.video, self.sampling, self.seed, self.paste = pipeline, video, sampling, seed, paste
         self.index = generated_frames(len(video.frames), video.fps, fps, at_least=sampling.window)
-        self.source = Source(SmallFrames(video.frames, self.index, max(512, 2*self.size[1])), cameras[self.index], size=self.size)
+        upright = level_rotation(cameras)
+        inside = generation_frame(upright).T @ upright  # panorama_from_first_camera
+        self.source = Source(SmallFrames(video.frames, self.index, max(512, 2*self.size[1])), cameras.rotated(inside)[self.index], size=self.size, relative=False)
         self.rate = video.rate if paste else exact_rate(fps)
         self.shown = list(range(len(video.frames))) if paste else self.index[:max(2, round(video.duration*fps))]
         self.positions = [n*fps/float(self.rate) for n in range(len(self.shown))]
         self.width = width or (default_width(cameras, video.frames.shape[3]) if paste else self.size[1])
-        rotation = level_rotation(cameras) if level else torch.eye(3, dtype=torch.float64)
-        self.cameras, self.enlarge = cameras.rotated(rotation)[self.shown], Enlarge(self.size, (self.width//2, self.width), rotation)
+        rotation = upright if level else torch.eye(3, dtype=torch.float64)
+        self.cameras, self.enlarge = cameras.rotated(rotation)[self.shown], Enlarge(self.size, (self.width//2, self.width), rotation @ inside.T)
 
     def __len__(self): return len(self.shown)
 

@@ -4,6 +4,7 @@
     python scripts/ablation.py cache [--work runs/ablation] [--clips 40 --cameras 2]
     python scripts/ablation.py train ROW [ROW ...] [--work runs/ablation] [--steps 400]
     python scripts/ablation.py judge [ROW ...] [--work runs/ablation] [--worlds 32 --panoramas 8]
+    python scripts/ablation.py judge full 'window by window' adapted swept 'edge extension' bound --fov 60 --table outpainting
 
 Every row starts from nano's autoencoder, image encoder and spatial layers; the layers that look along time are new, as
 they were when SVD was made from an image model, so that no row has learned from aligned videos before. Rows are trained on
@@ -13,18 +14,19 @@ same initial noise. `train` may run for several rows side by side; all commands 
 Rows: full; 'no alignment', where input and target of each frame lie in that frame's own camera (SPEC: the naive variant);
 'no latitude weights'; 'no shift', without the random circular shift of the training clips; 'window by window', a denoiser
 of windows of half the width (Follow-Your-Canvas' row). From the full row: 'no blending' (the same latents decoded plainly),
-'blended' (by the paper's triangle; nano's own way is another), 'no roll' and 'frame by frame'. Without a network: 'swept' and 'edge extension'. 'bound' is the autoencoder's own reconstruction.
+'blended' (by the paper's triangle; nano's own way is another), 'no roll', 'frame by frame' and 'adapted' (to each clip before it is
+sampled, Be-Your-Outpainter's row; never by default, it takes minutes a clip). Without a network: 'swept' and 'edge extension'. 'bound' is the autoencoder's own reconstruction.
 
 To be compared, the naive row's panoramas are turned into the shared frame by the exact rotations, one more reading between
 pixels; 'full, turned' is the full row turned into the cameras' frames and back, two more. --only-psnr leaves out the slower
-measures. Writes results/ablation.json.
+measures. Writes results/TABLE.json and nbs/images/TABLE.jpg; TABLE is ablation when no other is named.
 """
-import argparse, json, sys
+import argparse, json, math, sys
 from pathlib import Path
 import torch
 from PIL import Image
 from argus_nb.alignment import align_naive, to_camera_maps, to_shared_map
-from argus_nb.baselines import Sampled, filled, frame_by_frame, swept, task_of, window_by_window, window_loss
+from argus_nb.baselines import Sampled, adapted, filled, frame_by_frame, swept, task_of, window_by_window, window_loss
 from argus_nb.data import Pair, cache_example, example_clip, filmed, read_cache
 from argus_nb.evaluation import Bound, held_out_clips, of_one_clip, picture_table, run, score_and_keep, set_distances, summary, training_features, weights_of
 from argus_nb.metrics import PSNR, clip_regions
@@ -109,16 +111,16 @@ def methods_of(work: Path, options: dict, asked: list) -> dict:
     methods = {row: sampled.decoded() for row, sampled in trained.items()} | {'full, turned': turned(trained['full'].decoded())}
     methods |= {'no blending': trained['full'].decoded('none'), 'blended': trained['full'].decoded('blended')}
     if (work/'window by window'/'model').is_dir(): methods['window by window'] = window_by_window(loaded('window by window'), WINDOW, **options)
-    methods |= {'no roll': Sampled(full, roll=False, **options).decoded(), 'frame by frame': frame_by_frame(full, **options),
+    methods |= {'no roll': Sampled(full, roll=False, **options).decoded(), 'frame by frame': frame_by_frame(full, **options), 'adapted': adapted(full, **options),
                 'swept': swept, 'edge extension': filled('edge extension'), 'bound': Bound(full)}
     unknown = [name for name in asked if name not in methods]
     check(not unknown, f"no row {', '.join(unknown)}: {', '.join(methods)}")
-    return {name: method for name, method in methods.items() if name in (asked or methods)}
+    return {name: method for name, method in methods.items() if name in (asked or methods.keys() - {'adapted'})}
 
-def sheet(work: Path, methods: dict, clips: list, path: Path) -> None:
+def sheet(judged: Path, methods: dict, clips: list, path: Path) -> None:
     "The middle frame of some clips, one row for each method, the truth on top."
     truths = [Image.fromarray((clip.pair(FRAMES, SIZE).target[FRAMES//2]*255).round().byte().movedim(0, -1).numpy()) for clip in clips]
-    picture_table(dict(truth=truths) | {name: [work/'judged'/name/f'{clip.name}.jpg' for clip in clips] for name in methods}, [clip.name for clip in clips]).save(path, quality=80)
+    picture_table(dict(truth=truths) | {name: [judged/name/f'{clip.name}.jpg' for clip in clips] for name in methods}, [clip.name for clip in clips]).save(path, quality=80)
 
 def keep_psnr(name: str, method, clip, pair: Pair, folder: Path) -> None:
     "One row on one clip by PSNR alone."
@@ -128,18 +130,18 @@ def keep_psnr(name: str, method, clip, pair: Pair, folder: Path) -> None:
 
 def judge(args) -> None:
     options = dict(num_inference_steps=args.sampling_steps)
-    methods, clips = methods_of(args.work, options, args.rows), held_out_clips(args.worlds, args.panoramas)
+    methods, clips = methods_of(args.work, options, args.rows), held_out_clips(args.worlds, args.panoramas, args.fov and math.radians(args.fov))
     mine, groups = clips[args.part::args.parts], {clip.name: clip.group for clip in clips}
-    folder, keep = ('psnr', keep_psnr) if args.only_psnr else ('judged', score_and_keep)
-    rows = run(methods, mine, args.work/folder, FRAMES, SIZE, dict(options, steps=args.steps, precision=str(pick_dtype(pick_device())).removeprefix('torch.')), keep, args.progress)
+    folder, keep = args.work/f'{args.table}{"_psnr"*args.only_psnr}', keep_psnr if args.only_psnr else score_and_keep
+    rows = run(methods, mine, folder, FRAMES, SIZE, dict(options, steps=args.steps, fov=args.fov, precision=str(pick_dtype(pick_device())).removeprefix('torch.')), keep, args.progress)
     if args.parts > 1: return
     more = {}
     if not args.only_psnr:
-        sheet(args.work, methods, [*clips[:3], clips[-1]], ROOT/'nbs'/'images'/'ablation.jpg')
-        more = dict(distances=set_distances(args.work/'judged', list(methods), list(groups), training_features(60, SIZE, args.work/'features.npy')))
+        sheet(folder, methods, [*clips[:3], clips[-1]], ROOT/'nbs'/'images'/f'{args.table}.jpg')
+        more = dict(distances=set_distances(folder, list(methods), list(groups), training_features(60, SIZE, args.work/'features.npy')))
     logs = {row: json.loads((args.work/row/'log.json').read_text()) for row in TRAINED if row in methods}
     training = {row: dict(steps=log['steps'], clips=log['clips'], batch=log['batch'], lr=log['lr'], loss=[entry['loss'] for entry in log['log']]) for row, log in logs.items()}
-    save_json(ROOT/'results'/'ablation.json', run_record(size=list(SIZE), frames=FRAMES, seed=SEED, sampling=options, training=training, weights={row: weights_of(args.work/row/'model')['unet'] for row in logs},
+    save_json(ROOT/'results'/f'{args.table}.json', run_record(size=list(SIZE), frames=FRAMES, seed=SEED, fov=args.fov, sampling=options, training=training, weights={row: weights_of(args.work/row/'model')['unet'] for row in logs},
               rows=rows, groups=groups, summary=summary(rows, groups, 'full'), **more))
 
 def main() -> None:
@@ -153,6 +155,8 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=1, help='clips in a step')
     parser.add_argument('--worlds', type=int, default=32)
     parser.add_argument('--panoramas', type=int, default=8)
+    parser.add_argument('--fov', type=float, metavar='DEG', help='field of view of the held-out clips, both ways (drawn when left out)')
+    parser.add_argument('--table', default='ablation', help='what the results are called')
     parser.add_argument('--sampling-steps', type=int, default=8)
     parser.add_argument('--part', type=int, default=0, help='do only every so many-th part of the clips, beginning with this one')
     parser.add_argument('--parts', type=int, default=1)

@@ -424,6 +424,14 @@ def tilt_left(track, level):
     return angle(-level.up_direction()), angle(down)
 
 
+@pytest.mark.parametrize('side', [-1, 1])
+def test_rolling_to_and_fro_is_not_taken_for_a_view_straight_up(side):
+    "A camera that spins about its axis could as well look at the zenith; people seldom do."
+    steps = lambda degrees: torch.nn.functional.interpolate(torch.tensor(degrees)[None, None], 90, mode='linear', align_corners=True)[0, 0].double().deg2rad()
+    track = CameraTrack.from_euler(steps([0., -20, -10, 0, 10, 10, 10]), -.2, side*steps([0., 60, 80, 0, -50, 0, 0, 0, 0]), 1.)
+    assert tilt_left(track, track.relative_to_first())[0] < 20
+
+
 def test_levelling_helps_when_the_camera_turns_and_never_hurts_much():
     tracks = simulate_motion(60, 10, make_generator(0), clips=150)
     spread = torch.stack([t.euler()[0].max() - t.euler()[0].min() for t in tracks]).rad2deg()

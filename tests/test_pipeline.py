@@ -7,8 +7,9 @@ from argus_nb.alignment import align_frames
 from argus_nb.cameras import CameraTrack
 from argus_nb.decoding import calm_poles, decode
 from argus_nb.models import build_models, save_models
-from argus_nb.pipeline import ArgusPipeline, cameras_for, crossfade, generate_video, generated_frames, local_model, window_frames, window_starts
+from argus_nb.pipeline import ArgusPipeline, Run, cameras_for, crossfade, generate_video, generated_frames, generation_frame, local_model, sampling_for, window_frames, window_starts
 from argus_nb.runtime import InputError
+from argus_nb.sphere import euler_from_rotation
 from argus_nb.video import read_video, spherical_metadata, write_video
 
 def generator(seed=0): return torch.Generator().manual_seed(seed)
@@ -343,6 +344,25 @@ def test_a_whole_run_keeps_rate_and_length(pipeline, film, tmp_path):
     assert seconds == sorted(seconds) and seconds[-1] == [t[2] for t in told if not isinstance(t, str)][-1]
     ahead = written.frames[5][:, 28:36, 58:70].float()  # the middle of the panorama shows the middle of the input
     assert (ahead.mean((1, 2)) - source.frames[5][:, 16:32, 20:44].float().mean((1, 2))).abs().max() < 25
+
+@pytest.mark.parametrize('level', [False, True])
+@pytest.mark.parametrize('pitch, roll', [(10, -5), (-60, 75)])
+def test_a_camera_on_its_side_is_generated_as_training_held_it(pipeline, film, monkeypatch, level, pitch, roll):
+    "What the model is given is no steeper than in training; what is written stands where the frames are pasted."
+    angles = torch.linspace(0, 2.5, 14).double(), torch.full((14,), math.radians(pitch)), torch.full((14,), math.radians(roll))
+    absolute = CameraTrack.from_euler(*angles, math.radians(60), fps=10)
+    monkeypatch.setattr('argus_nb.pipeline.level_rotation', lambda cameras: absolute.world_from_camera[0])
+    run = Run(pipeline, read_video(film), absolute.relative_to_first(), sampling_for(pipeline.unet), width=128, level=level)
+    given, upright = run.source.cameras, generation_frame(absolute.world_from_camera[0])
+    assert_close(upright @ given.world_from_camera[0], absolute.world_from_camera[0])
+    yaw, tilt, lean = euler_from_rotation(upright)
+    assert abs(math.degrees(tilt)) < 30.01 and abs(math.degrees(lean)) < 10.01
+    if roll == -5: assert_close(given.world_from_camera[0], torch.eye(3).double(), rtol=0, atol=1e-12)
+    _, aligned, seen = run.source.read([1])
+    written, (there, mask) = run.enlarge(aligned[0]), align_frames(run.video.frames[[run.index[1]]], run.cameras[[run.index[1]]], (64, 128))
+    assert (written - there[0]).abs()[mask[0].expand(3, -1, -1)].median() < .05
+    assert abs(run.enlarge(seen[0].float().expand(3, -1, -1)).mean() - mask.float().mean()) < .02
+
 
 def test_without_pasting_the_model_runs_at_its_own_rate_and_size(pipeline, film, tmp_path):
     summary = generate_video(film, tmp_path/'out.mp4', model=pipeline, static=True, paste=False, steps=1, guidance=1.)

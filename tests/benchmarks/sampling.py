@@ -1,13 +1,14 @@
 """What sampling settings do on held-out clips: fewer calls, borders between windows, poles.
 
-    python tests/benchmarks/sampling.py calls|levels|windows|poles [--clips N] [--write]
+    python tests/benchmarks/sampling.py calls|levels|windows|poles|rolled [--clips N] [--write]
 
 *calls*: every setting samples the same clips from the same noise, in the precision that is fastest here; one setting does so in
 float32, too. PSNR and ST-LPIPS against the truth, over four decoded frames; differences to 25 guided Euler steps are paired,
 with a bootstrap interval of 95 %. What is done is kept in runs/sampling and not done again. *levels*: where the noise levels of
 the sampler begin and end, with the model's own number of steps and three seeds a clip. *windows*: the step between neighbouring
 frames across window borders, relative to the steps inside windows, with overlap as context, with overlap that is only mixed,
-and without. *poles*: variation along the outermost rows before and after `calm_poles`, beside the truth's. --write stores
+and without. *poles*: variation along the outermost rows before and after `calm_poles`, beside the truth's. *rolled*: cameras that begin on
+their side, generated in the first camera's frame and in one whose pitch and roll are as in training. --write stores
 results/sampling_<what>.json, which notebooks 15 and 16 show.
 """
 import argparse, functools, json, math, statistics, sys, time
@@ -18,12 +19,15 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2]/'scripts')]
 import numpy as np
 import torch
-from argus_nb.data import filmed, panorama_clip, world_clip
+from argus_nb.data import filmed, panorama_clip, training_pair, world_clip
 from argus_nb.decoding import calm_poles, decode, pole_spread
 from argus_nb.models import encode_frames
-from argus_nb.pipeline import ArgusPipeline, Source, sampling_for
-from argus_nb.projection import panorama_to_cubemap
+from argus_nb.motion import simulate_motion
+from argus_nb.pipeline import ArgusPipeline, Source, generation_frame, sampling_for
+from argus_nb.projection import panorama_to_cubemap, rotate_panorama
 from argus_nb.runtime import make_generator, pick_device, pick_dtype, run_record, save_json
+from argus_nb.sphere import rotation_from_euler
+from torch.nn.functional import avg_pool2d
 from evaluate_nano import PerceptualDistance
 
 ROOT = Path(__file__).parents[2]
@@ -183,16 +187,43 @@ def poles(count, work, workers):
     Image.fromarray((torch.cat(pictures, -2).clamp(0, 1)*255).byte().movedim(0, -1).numpy()).save(ROOT/'nbs'/'images'/'poles.jpg', quality=88)
     return dict(clips=count, frames=4, table=table, psnr_at_poles=differences, psnr_whole=whole, rows=rows)
 
+def rolled(count, work, workers, frames=16, size=(128, 256)):
+    "Films of a camera that is held on its side, by 60 to 90 degrees: what was never seen against the truth, both upright."
+    pipe, perceptual = judges()
+    own, rows = sampling_for(pipe.unet), []
+    for number in range(count):
+        make, index = (panorama_clip, 75 + number//4) if number % 4 == 3 else (world_clip, 100 + number)
+        clip = make(index, frames, size=(2*size[0], 2*size[1]), held_out=True)
+        generator = make_generator(number)
+        hand = simulate_motion(frames, 5., generator)
+        angle = math.radians(60 + 30*float(torch.rand((), generator=generator)))*(-1)**number
+        hand = replace(hand, world_from_camera=hand.world_from_camera @ rotation_from_euler(torch.tensor(0.), torch.tensor(0.), torch.tensor(angle)).double())
+        pair = training_pair(clip, hand)
+        truth = avg_pool2d(clip, 2)[JUDGED]
+        for name, level in {"the first camera's frame": hand.world_from_camera[0], 'pitch and roll as in training': generation_frame(hand.world_from_camera[0])}.items():
+            source = Source(pair.frames, hand.rotated(level.T), size=size, relative=False)
+            latents = torch.cat(list(pipe.stream_latents(source, own, generator=make_generator(number))))
+            made = rotate_panorama(decode(pipe.vae, latents[JUDGED], own.seam, poles=own.poles).clamp(0, 1), level)
+            never = ~(rotate_panorama(source.read(list(range(frames)))[2].float(), level).amax(0) > 0).expand(len(truth), 3, -1, -1)
+            rows.append(dict(clip=number, frame=name, roll=round(math.degrees(angle), 1), never=psnr(made[never], truth[never]), whole=psnr(made, truth), st_lpips=perceptual(made, perceptual.features(truth))))
+    of = lambda name, key: np.array([r[key] for r in rows if r['frame'] == name])
+    names = list(dict.fromkeys(r['frame'] for r in rows))
+    table = {name: {key: bootstrap(of(name, key)) for key in ('never', 'whole', 'st_lpips')} for name in names}
+    differences = {key: bootstrap(of(names[1], key) - of(names[0], key)) for key in ('never', 'whole', 'st_lpips')}
+    for name, t in table.items(): print(f'{name:32}', ', '.join(f"{k} {v['mean']:.3f}" for k, v in t.items()))
+    print(differences)
+    return dict(clips=count, frames=frames, table=table, differences=differences, rows=rows)
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('what', choices=['calls', 'levels', 'windows', 'poles'])
-    parser.add_argument('--clips', type=int, help='held-out clips (default: 40 for calls, 8 for levels, 6 for windows, 12 for poles)')
+    parser.add_argument('what', choices=['calls', 'levels', 'windows', 'poles', 'rolled'])
+    parser.add_argument('--clips', type=int, help='held-out clips (default: 40 for calls, 8 for levels, 6 for windows, 12 for poles and for rolled)')
     parser.add_argument('--work', default='runs/sampling', help='where finished clips are kept')
     parser.add_argument('--workers', type=int, default=2, help='clips of `calls` that are sampled side by side')
     parser.add_argument('--write', action='store_true', help='store results/sampling_<what>.json')
     args = parser.parse_args()
-    clips = args.clips or dict(calls=40, levels=8, windows=6, poles=12)[args.what]
-    result = dict(calls=calls, levels=levels, windows=windows, poles=poles)[args.what](clips, args.work, args.workers)
+    clips = args.clips or dict(calls=40, levels=8, windows=6, poles=12, rolled=12)[args.what]
+    result = dict(calls=calls, levels=levels, windows=windows, poles=poles, rolled=rolled)[args.what](clips, args.work, args.workers)
     if args.write: save_json(ROOT/'results'/f'sampling_{args.what}.json', run_record(model='nano', **result))
 
 if __name__ == '__main__': main()
