@@ -259,9 +259,9 @@ class LowRank(torch.nn.Module):
 def with_low_rank(
     unet:torch.nn.Module,  # A denoiser; it stays as it is
     rank:int,              # Of the additions
-)->tuple[torch.nn.Module,list]: # A copy whose attention layers have additions, and what is to be trained
+)->tuple[torch.nn.Module,list]: # A copy in float32 whose attention layers have additions, and what is to be trained
     "A copy of a network that can learn a little."
-    unet, added = copy.deepcopy(unet).requires_grad_(False), []
+    unet, added = copy.deepcopy(unet).float().requires_grad_(False), []
     for name, layer in list(unet.named_modules()):
         if isinstance(layer, torch.nn.Linear) and name.rpartition('.')[2] in ('to_q', 'to_k', 'to_v'):
             parametrize.register_parametrization(layer, 'weight', part := LowRank(layer.weight, rank))
@@ -294,7 +294,7 @@ def adapt(
     lr:float=2e-3,           # Learning rate
 )->torch.nn.Module:          # The adapted denoiser
     "Train small additions to a denoiser on the visible part of a clip."
-    unet, added = with_low_rank(pipeline.unet, rank)
+    unet, added = with_low_rank(pipeline.unet, rank)  # in float32: small steps are lost in half precision
     optimizer, generator = torch.optim.Adam(added, lr), make_generator(task.seed)
     with torch.no_grad():
         target, seen = _known_and_made(pipeline, task)
@@ -306,7 +306,7 @@ def adapt(
         error = denoise(in_precision_of(unet), noised, sigma, conditions[step % 4], embeddings, ids) - target
         loss = ((sigma**2 + 1)/sigma**2*error.square()*seen).mean()
         optimizer.zero_grad(); loss.backward(); optimizer.step()
-    return unet.requires_grad_(False)
+    return unet.requires_grad_(False).to(pipeline.unet.dtype)
 
 def adapted(
     pipeline:ArgusPipeline,  # A model

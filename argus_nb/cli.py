@@ -196,6 +196,7 @@ def add_generate(
     model.add_argument('--seam', choices=['convolutions', 'blended', 'ramp', 'circular', 'none'], help="how the ends of the panorama are joined (default: the model's own way)")
     model.add_argument('--device', metavar='NAME', help='cpu, cuda, ... (default: the best there is)')
     model.add_argument('--precision', choices=['float32', 'bfloat16'], help='of the networks (default: what the device does fastest)')
+    model.add_argument('--offload', action='store_true', help='keep only the network that is at work on the device: less memory, slower')
     output = p.add_argument_group('output')
     output.add_argument('--width', type=panorama_width, metavar='W', help='width of the 360 video in pixels')
     output.add_argument('--no-paste', dest='paste', action='store_false', help='the model alone, at its own rate; do not lay the input over it')

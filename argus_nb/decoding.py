@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from .models import circular_width
-from .runtime import check, check_shape
+from .runtime import check, check_shape, compute_device
 from diffusers import AutoencoderKLTemporalDecoder
 
 # %% ../nbs/15_decoding.ipynb #5b74bc27
@@ -22,7 +22,7 @@ def decode_plain(
     chunk:int=10,  # Frames that go through the decoder together
 )->Tensor:         # Frames, nominally in [-1, 1] but not clipped, float32; (T, 3, H, W)
     "Decode latents in chunks of frames, with no care for the seam."
-    latents = latents.to(vae.device, vae.dtype)/vae.config.scaling_factor
+    latents = latents.to(compute_device(vae), vae.dtype)/vae.config.scaling_factor
     return torch.cat([vae.decode(part, num_frames=len(part)).sample.float() for part in latents.split(chunk)])
 
 # %% ../nbs/15_decoding.ipynb #857e57e6

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from .runtime import InputError, check, check_shape
+from .runtime import InputError, check, check_shape, compute_device
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -229,7 +229,7 @@ def encode_frames(
     parts = []
     with circular_width(vae.encoder) if circular else contextlib.nullcontext():
         for part in frames.split(chunk):
-            posterior = vae.encode(part.to(vae.device, vae.dtype)*2 - 1).latent_dist
+            posterior = vae.encode(part.to(compute_device(vae), vae.dtype)*2 - 1).latent_dist
             parts.append(posterior.sample(generator) if sample else posterior.mode())
     return torch.cat(parts)
 
@@ -269,7 +269,7 @@ def embed_frames(
     "Embed input frames for cross-attention."
     parts = []
     for part in frames.split(chunk):
-        pixels = clip_input(part.to(image_encoder.device, torch.float32), image_encoder.config.image_size)
+        pixels = clip_input(part.to(compute_device(image_encoder), torch.float32), image_encoder.config.image_size)
         parts.append(image_encoder(pixels.to(image_encoder.dtype)).image_embeds)
     return torch.cat(parts)
 

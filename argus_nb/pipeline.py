@@ -22,7 +22,7 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from PIL import Image, ImageDraw
 from torch import Tensor
-from .runtime import InputError, check, check_shape, make_generator, pick_device, pick_dtype, write_beside
+from .runtime import InputError, check, check_shape, compute_device, make_generator, pick_device, pick_dtype, write_beside
 from .alignment import align_frames, iter_pasted, level_rotation
 from .cameras import CameraTrack, load_cameras
 from .decoding import check_seam, decode
@@ -182,8 +182,10 @@ def check_memory(
     sampling:Sampling,                      # Settings
     size:tuple[int,int],                    # Height and width that are generated
 )->None:
-    "Raise `InputError` if generating would not fit into memory, with what would."
-    free = memory_free(unet.device)
+    "Raise `InputError` if generating would not fit into memory beside the weights, with what would."
+    device = compute_device(unet)
+    arriving = sum(w.nbytes for w in unet.parameters() if w.device != device)  # weights that are offloaded now
+    free = memory_free(device) - arriving
     smaller = [replace(sampling, chunk=c, window=w, overlap=min(sampling.overlap, w - 1)) for w in (sampling.window, 8, 4) if w <= sampling.window for c in (sampling.chunk, 4, 1) if c <= sampling.chunk]
     fits = next((s for s in smaller if memory_needed(unet, vae, s, size) <= free), None)
     say = f'chunk={fits.chunk} and window={fits.window} would fit' if fits else 'a smaller size= is needed'
@@ -283,11 +285,16 @@ class ArgusPipeline(DiffusionPipeline):
         dtype:torch.dtype|None=torch.float32, # Precision to compute in; None for what the device does fastest, see `pick_dtype`
         device:str|None=None,             # Where to compute; None for the best there is
         download:bool=False,              # Fetch a model from the hub that is not on this machine
+        offload:bool=False,               # Keep on the device only the network that is at work
     )->'ArgusPipeline':                   # The pipeline, ready to call
         "Load a model; raises `InputError` listing the known names, or saying how to get what is missing."
         device = pick_device(device)
+        check(not offload or device.type != 'cpu', 'offload=True keeps networks off an accelerator until they are wanted; on a CPU there is none')
         models = load_models(local_model(name_or_path, download), unet, dtype or pick_dtype(device))
-        return cls(models.vae, models.image_encoder, models.unet, models.scheduler).to(device)
+        pipeline = cls(models.vae, models.image_encoder, models.unet, models.scheduler)
+        if not offload: return pipeline.to(device)
+        pipeline.enable_model_cpu_offload(device=device)
+        return pipeline
 
 # %% ../nbs/16_pipeline.ipynb #f71f0f87
 def local_model(
@@ -315,7 +322,7 @@ def sample_window(self:ArgusPipeline,
     on_step:Callable|None=None, # See `sample_panorama`
 )->Tensor:                 # Latents, multiplied by the scaling factor; (1, T, 4, h, w)
     "Sample the panorama of one window of frames."
-    device, s = self.unet.device, sampling
+    device, s = compute_device(self.unet), sampling
     embeddings = embed_frames(self.image_encoder, frames)[None].to(device)
     ids = added_time_ids(torch.tensor([s.noise_aug_strength], device=device), s.fps, s.motion_bucket_id)
     return sample_panorama(self.unet, self.scheduler, noise.to(device), condition.to(device), embeddings, ids,
@@ -673,7 +680,7 @@ class Cost:
 def cost(self:Run,
 )->Cost:  # What to expect
     "Try the parts of a run on random numbers."
-    pipeline, s, device = self.pipeline, self.sampling, self.pipeline.unet.device
+    pipeline, s, device = self.pipeline, self.sampling, compute_device(self.pipeline.unet)
     stride = 2**(len(pipeline.vae.config.block_out_channels) - 1)
     latents = torch.randn(1, s.window, pipeline.vae.config.latent_channels, self.size[0]//stride, self.size[1]//stride, device=device)
     told = torch.zeros(1, s.window, pipeline.unet.config.cross_attention_dim, device=device), added_time_ids(torch.tensor([.02], device=device))
@@ -764,6 +771,7 @@ def generate_video(
     overwrite:bool=False,                    # Whether an output that exists may be replaced
     device:str|None=None,                    # Where to compute; None for the best there is
     precision:str|None=None,                 # 'float32' or 'bfloat16'; None for what the device does fastest, see `pick_dtype`
+    offload:bool=False,                      # Keep on the device only the network that is at work
     progress:Callable|None=None,             # Called as progress(stage, done, total); may have `say(text)`
 )->dict:                                     # What was written and how
     "Make a 360° video of an ordinary one; raises `InputError` before any long work for what cannot be done."
@@ -775,7 +783,7 @@ def generate_video(
     Sampling(**chosen)  # says what makes no sense before the model is loaded
     device = pick_device(device)
     video = read_video(input, start, seconds)
-    pipeline = model if isinstance(model, ArgusPipeline) else ArgusPipeline.from_pretrained(model, dtype=pick_dtype(device, precision), device=device)
+    pipeline = model if isinstance(model, ArgusPipeline) else ArgusPipeline.from_pretrained(model, dtype=pick_dtype(device, precision), device=device, offload=offload)
     track = cameras_for(video, cameras, static, fov, progress, tracker)
     run = Run(pipeline, video, track, sampling_for(pipeline.unet, quality, **chosen), seed, width, paste, level, size)
     check_memory(pipeline.unet, pipeline.vae, run.sampling, run.size)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['repair_torchvision', 'InputError', 'check', 'check_shape', 'pick_device', 'pick_dtype', 'make_generator',
-           'write_beside', 'run_record', 'save_json', 'show_images']
+           'compute_device', 'write_beside', 'run_record', 'save_json', 'show_images']
 
 # %% ../nbs/00_runtime.ipynb #3511baeb
 import contextlib, datetime, json, os, platform, sys, tempfile
@@ -91,6 +91,15 @@ def make_generator(
 )->torch.Generator:                # A generator of its own, so that the global state is left alone
     "A seeded random generator: same seed, same device, same numbers."
     return torch.Generator(device).manual_seed(int(seed))
+
+# %% ../nbs/00_runtime.ipynb #00of0002
+def compute_device(
+    network:torch.nn.Module,  # A network, offloaded or not
+)->torch.device:              # Where it computes
+    "Where a network computes: where the hooks of accelerate take it, else where its weights are."
+    hooks = (getattr(part, '_hf_hook', None) for part in network.modules())
+    taken = next((hook.execution_device for hook in hooks if getattr(hook, 'execution_device', None) is not None), None)
+    return next(network.parameters()).device if taken is None else torch.device(taken)
 
 # %% ../nbs/00_runtime.ipynb #026a15e2
 @contextlib.contextmanager

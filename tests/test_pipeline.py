@@ -1,6 +1,8 @@
 "The pipeline against a plain implementation of its own, its windows and stream, loading, and whole runs from file to file."
 import copy, math, wave
 import pytest, torch
+from accelerate.hooks import ModelHook, add_hook_to_module
+from accelerate.utils import send_to_device
 from torch.nn.functional import conv2d, interpolate, pad
 from torch.testing import assert_close
 from argus_nb.alignment import align_frames
@@ -245,6 +247,37 @@ def test_what_does_not_fit_is_said_with_what_would(models, pipeline, clip, monke
         with pytest.raises(InputError, match=message): pipeline.stream(*clip[:2], window=5, overlap=1, guidance_scale=1.)
     monkeypatch.setattr(module, 'memory_free', lambda device: needed[0])
     pipeline.stream(*clip[:2], window=5, overlap=1, chunk=10)
+
+class Away(ModelHook):
+    "Weights that are nowhere (on `meta`) until their network is called, and then on the processor: an offloaded network without an accelerator."
+    execution_device, here = torch.device('cpu'), []
+    def init_hook(self, module):
+        self.weights = {name: value.clone() for name, value in (*module.named_parameters(), *module.named_buffers())}
+        return module.to('meta')
+    def pre_forward(self, module, *args, **kwargs):
+        for other in self.here: other.to('meta')
+        self.here[:] = [module.to_empty(device='cpu')]
+        with torch.no_grad():
+            for name, value in (*module.named_parameters(), *module.named_buffers()): value.copy_(self.weights[name])
+        return send_to_device(args, 'cpu'), kwargs
+
+
+def test_networks_may_be_away_until_they_are_wanted(models, clip):
+    "As with `enable_model_cpu_offload`: a network that is not at work is elsewhere, and the result is the same."
+    def sampled(pipe): return pipe(*clip[:2], size=(32, 64), generator=generator(1), num_inference_steps=2, guidance_scale=2., window=4, overlap=1)
+    pipe = ArgusPipeline(*map(copy.deepcopy, (models.vae, models.image_encoder, models.unet)), models.scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    expected = sampled(pipe)
+    for part in (pipe.vae, pipe.image_encoder, pipe.unet): add_hook_to_module(part, Away())
+    assert pipe.unet.device.type == 'meta'
+    assert_close(sampled(pipe), expected)
+    assert pipe.vae.device.type == 'cpu' and pipe.unet.device.type == 'meta'  # decoding came last
+
+
+def test_offloading_wants_an_accelerator(pipeline, film, tmp_path, capsys):
+    with pytest.raises(InputError, match='on a CPU there is none'): generate_video(film, tmp_path/'out.mp4', device='cpu', offload=True)
+    assert not list(tmp_path.iterdir())
+
 
 def test_cancelling_from_a_callback_is_at_once(pipeline, clip):
     frames, cameras, *_ = clip
