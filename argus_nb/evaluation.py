@@ -223,11 +223,16 @@ def rows_by_name(
 def weights_of(
     model:str|Path,  # Name or folder
 )->dict[str,str]:    # Part -> SHA-256
-    "SHA-256 of each network's weights, so that a results file says what was judged."
-    folder = Path(locate_model(model))
-    files = {part: sorted((folder/part).glob('*.safetensors')) for part in PARTS}
-    for part, found in files.items(): check(len(found) == 1, f'{folder/part} must hold one .safetensors file, got {len(found)}')
-    return {part: hashlib.sha256(found[0].read_bytes()).hexdigest() for part, found in files.items()}
+    "SHA-256 of each network's weights, in one file or in shards, so that a results file says what was judged."
+    folder, found = Path(locate_model(model)), {}
+    for part in PARTS:
+        files, total = sorted(f for f in (folder/part).glob('*.safetensors') if '.fp16.' not in f.name), hashlib.sha256()
+        check(len(files) > 0, f'{folder/part} holds no .safetensors file')
+        for file in files:
+            with open(file, 'rb') as opened:
+                while block := opened.read(2**24): total.update(block)
+        found[part] = total.hexdigest()
+    return found
 
 def score_and_keep(
     name:str,             # Of the method

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest, torch
 from torch.testing import assert_close
 from safetensors.torch import load_file, save_file
+from argus_nb.evaluation import weights_of
 from argus_nb.models import PARTS, build_image_encoder, build_models, build_scheduler, build_unet, build_vae, clip_input, encode_frames, load_models, locate_model, save_models
 from argus_nb.runtime import InputError
 
@@ -27,6 +28,18 @@ def test_other_unet(folder, tmp_path):
     torch.manual_seed(5)
     other = build_unet('tiny'); other.save_pretrained(tmp_path/'fine'); other.save_pretrained(tmp_path/'whole'/'unet')
     for source in ('fine', 'whole'): assert_close(load_models(folder, unet=tmp_path/source).unet.conv_in.weight, other.conv_in.weight)
+
+def test_weights_in_shards(folder, tmp_path):
+    whole, split = load_models(folder), copied(folder, tmp_path/'split')
+    for file in (split/'unet').glob('*.safetensors'): file.unlink()
+    whole.unet.save_pretrained(split/'unet', max_shard_size='200KB')
+    shards = sorted((split/'unet').glob('*.safetensors'))
+    assert len(shards) > 2
+    for a, b in zip(whole.unet.parameters(), load_models(split).unet.parameters()): assert_close(a, b, rtol=0, atol=0)
+    before = weights_of(split)
+    assert before['vae'] == weights_of(folder)['vae'] and len(before['unet']) == 64
+    save_file({name: value + 1 for name, value in load_file(shards[-1]).items()}, shards[-1])
+    assert weights_of(split)['unet'] != before['unet']
 
 @pytest.mark.parametrize('part', ['vae', 'unet', 'image_encoder'])
 def test_truncated_weights_are_one_line(folder, tmp_path, part):
