@@ -73,7 +73,8 @@ tables: $(STAMP)  ## Train and judge the rows of the tables again (hours)
 	$(BIN)/python scripts/dynamics.py --write
 	$(BIN)/python scripts/ablation.py cache
 	$(BIN)/python scripts/ablation.py train full 'no alignment' 'no latitude weights' 'no shift' 'window by window'
-	$(BIN)/python scripts/ablation.py judge
+	$(BIN)/python scripts/ablation.py judge full 'no alignment' 'full, turned' 'no latitude weights' 'no shift'
+	$(BIN)/python scripts/ablation.py judge full 'window by window' adapted swept 'edge extension' --fov 60 --table outpainting
 
 # --- Testing ------------------------------------------------------------------------------------------------------
 

@@ -746,6 +746,7 @@ def check_request(
     check(not Path(output).exists() or not Path(output).samefile(input), f'{output}: is the input itself')
     if not isinstance(model, ArgusPipeline): local_model(model)
 
+# %% ../nbs/16_pipeline.ipynb #16gv0002
 def generate_video(
     input:str|Path,                          # A video
     output:str|Path,                         # The 360° video to write, an .mp4

@@ -4,7 +4,7 @@
     python scripts/ablation.py cache [--work runs/ablation] [--clips 40 --cameras 2]
     python scripts/ablation.py train ROW [ROW ...] [--work runs/ablation] [--steps 400]
     python scripts/ablation.py judge [ROW ...] [--work runs/ablation] [--worlds 32 --panoramas 8]
-    python scripts/ablation.py judge full 'window by window' adapted swept 'edge extension' bound --fov 60 --table outpainting
+    python scripts/ablation.py judge full 'window by window' adapted swept 'edge extension' --fov 60 --table outpainting
 
 Every row starts from nano's autoencoder, image encoder and spatial layers; the layers that look along time are new, as
 they were when SVD was made from an image model, so that no row has learned from aligned videos before. Rows are trained on
