@@ -108,7 +108,7 @@ def test_from_end_to_end_and_again(judging, tiny, tmp_path, monkeypatch, capsys)
 
 def test_a_model_without_weights_is_named(judging, tmp_path):
     (tmp_path/'vae').mkdir(); (tmp_path/'vae'/'config.json').write_text('{}')
-    with pytest.raises(InputError, match='vae must hold one'): judging.weights_of(str(tmp_path))
+    with pytest.raises(InputError, match='vae holds no .safetensors file'): judging.weights_of(str(tmp_path))
 
 
 # --- The file it left ----------------------------------------------------------------------------------------------
