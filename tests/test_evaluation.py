@@ -1,5 +1,6 @@
 "The protocol: clips from folders, a run that is stopped and goes on, the command from end to end."
-import json, math
+import importlib, json, math
+from pathlib import Path
 
 import pytest, torch
 from argus_nb import evaluation as ev
@@ -77,3 +78,17 @@ def test_trajectories_without_both_fields_of_view_are_refused(tmp_path):
     simulate_motion(2, 5., make_generator(3)).save(tmp_path/'motion'/'walk.txt')
     with pytest.raises(InputError, match='no video for 1 of 1'): ev.folder_clips(tmp_path)
     with pytest.raises(InputError, match='no trajectory'): ev.folder_clips(tmp_path/'motion')
+
+
+def test_what_is_kept_back_of_an_own_video_is_filmed_in_the_layout_that_is_judged(tmp_path, monkeypatch):
+    "scripts/own_training.py: the last ten seconds, from several starts, by several hands."
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]/'scripts'))
+    own = importlib.import_module('own_training')
+    shades = torch.linspace(0, 1, 100)[:, None, None, None].expand(100, 3, 64, 128)  # twenty seconds that grow brighter
+    write_video(tmp_path/'walk.mp4', shades, 5)
+    own.films(tmp_path/'walk.mp4', 1, tmp_path/'kept', 2)
+    clips = ev.folder_clips(tmp_path/'kept')
+    assert [clip.name for clip in clips] == ['walk_0', 'walk_1']
+    first, last = (clip.pair(16, (32, 64)) for clip in clips)
+    assert abs(first.target[0].mean() - 50/99) < .03 and abs(last.target[-1].mean() - 1) < .04
+    assert (first.cameras.world_from_camera - last.cameras.world_from_camera).abs().max() > 1e-3
