@@ -57,7 +57,7 @@ docs: $(DOCS)  ## Build a site from the notebooks in _docs and check its links
 results: $(STAMP)  ## Measure again what commands, settings and training cost and are worth (hours; the tables: make tables)
 	$(BIN)/python tests/benchmarks/commands.py
 	$(BIN)/python tests/benchmarks/seams.py --write
-	for what in calls windows poles; do $(BIN)/python tests/benchmarks/sampling.py $$what --write || exit; done
+	for what in calls windows poles rolled; do $(BIN)/python tests/benchmarks/sampling.py $$what --write || exit; done
 	$(BIN)/python tests/benchmarks/memory.py --write
 	$(BIN)/python tests/benchmarks/precision.py --compile --write
 	$(BIN)/python tests/benchmarks/kills.py --write

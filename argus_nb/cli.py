@@ -609,8 +609,8 @@ def evaluate(
     from argus_nb.evaluation import folder_clips, held_out_clips, kept_pictures, markdown_table, rows_by_name, run, set_distances, summary, training_features, weights_of
     from argus_nb.pipeline import ArgusPipeline, local_model, model_settings
     from argus_nb.runtime import pick_device, pick_dtype, run_record, save_json, write_beside
-    clips = folder_clips(args.clips) if args.clips else held_out_clips(args.worlds, args.panoramas, args.fov and math.radians(args.fov))
     if args.clips and args.fov: raise Mistake('--fov is for own worlds and panoramas; clips from a folder have theirs in fov/')
+    clips = folder_clips(args.clips) if args.clips else held_out_clips(args.worlds, args.panoramas, args.fov and math.radians(args.fov))
     if len(clips) < 4: raise Mistake(f'{len(clips)} clips are too few for a table; 4 are the least')
     folder = local_model(args.model)
     pipeline = ArgusPipeline.from_pretrained(folder, dtype=pick_dtype(pick_device(), args.precision))

@@ -7,7 +7,7 @@ __all__ = ['repair_torchvision', 'InputError', 'check', 'check_shape', 'pick_dev
            'compute_device', 'write_beside', 'run_record', 'save_json', 'show_images']
 
 # %% ../nbs/00_runtime.ipynb #3511baeb
-import contextlib, datetime, json, os, platform, sys, tempfile
+import contextlib, datetime, json, os, platform, shlex, sys, tempfile
 from collections.abc import Iterator, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
@@ -125,7 +125,7 @@ def run_record(
     "Where a result comes from, ready for JSON."
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'{os.cpu_count()} CPU cores ({platform.machine()})'
     versions = {'python': platform.python_version()} | {n: metadata.version(n) for n in ('torch', 'diffusers', 'numpy')}
-    command = ' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return dict(command=command, date=datetime.date.today().isoformat(), device=device, versions=versions) | extra
 
 def save_json(

@@ -43,6 +43,17 @@ def test_parts_of_a_run_add_up_to_the_whole(tiny, tmp_path, capsys):
         assert 'must be K/N' in capsys.readouterr().err
 
 
+def test_a_field_of_view_that_is_asked_for_is_what_is_filmed_and_noted(tiny, tmp_path, capsys):
+    [clip] = ev.held_out_clips(1, 0, fov=math.radians(60))
+    cameras = clip.pair(2, (32, 64)).cameras
+    for angle in (cameras.fov_x, cameras.fov_y): assert (angle.rad2deg() - 60).abs().max() < 1e-9
+    command = ['evaluate', str(tmp_path/'run'), '--model', str(tiny), '--worlds', '3', '--panoramas', '1', '--examples', '4', '--rows', 'swept', '--fov']
+    assert main([*command, '60']) == 0
+    assert json.loads((tmp_path/'run'/'results.json').read_text())['settings']['fov'] == 60
+    assert main([*command, '70']) == 2 and 'other settings' in capsys.readouterr().err
+    assert main([*command, '60', '--clips', str(tmp_path)]) == 2 and 'have theirs in fov/' in capsys.readouterr().err
+
+
 def test_results_of_another_system_are_a_row(tmp_path):
     clips = ev.held_out_clips(3, 1)
     (tmp_path/'theirs').mkdir()
