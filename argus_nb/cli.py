@@ -654,7 +654,7 @@ def add_train(
     p.add_argument('FOLDER', type=Path, help='everything goes here; the finished model is FOLDER/model')
     p.add_argument('--videos', type=existing_folder, metavar='DIR', help='train on the 360 degree videos in this folder instead')
     p.add_argument('--clips', type=existing_file, metavar='FILE', help='which clips of them: lines of category, video_id and clip, separated by tabs')
-    p.add_argument('--start', metavar='MODEL', help='begin with this model (nano, or a folder): keep its autoencoder, train its denoiser further')
+    p.add_argument('--start', metavar='MODEL', help='begin with this model (nano, or a folder): keep its encoders, train its denoiser and its decoder further')
     p.add_argument('--effort', type=effort, default=1., metavar='X', help='X times the steps and examples of the recipe (default: 1)')
     p.add_argument('--seed', type=seed_number, default=0, metavar='N', help='of all randomness (default: 0)')
 
@@ -680,9 +680,9 @@ def train(
     "Run `argus train`."
     from argus_nb.data import VideoClips
     from argus_nb.models import locate_model
-    from argus_nb.training import RECIPE, train_nano
+    from argus_nb.training import FURTHER, RECIPE, train_nano
     if args.clips and not args.videos: raise Mistake('--clips says which clips of --videos DIR to take, but there is no --videos')
-    recipe = scaled_recipe(RECIPE, args.effort)
+    recipe = scaled_recipe(FURTHER if args.start else RECIPE, args.effort)
     own = dict(videos=str(args.videos), clips=args.clips and str(args.clips)) if args.videos else {}
     if args.start: own['start'] = args.start; locate_model(args.start)
     settled(args.FOLDER, dict(effort=args.effort, seed=args.seed, recipe=recipe) | own)

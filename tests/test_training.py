@@ -24,12 +24,12 @@ def slow(module, loss_of, *a, **k):
         return loss_of(step, generator)
     return fit(module, loss, *a, **k, save_every=0)
 training.fit = slow
-train_denoiser(unet, cache, .5, sys.argv[1], steps=int(sys.argv[3]), batch=2, progress=False)
+train_denoiser(unet, cache, .5, sys.argv[1], steps=int(sys.argv[3]), batch=2, precision=sys.argv[4], progress=False)
 torch.save(unet.state_dict(), sys.argv[1] + '/final.pt')
 '''
 
-def run(folder, pause=0., kill_after=None, steps=12):
-    process = subprocess.Popen([sys.executable, '-c', RUN, str(folder), str(pause), str(steps)], stdout=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
+def run(folder, pause=0., kill_after=None, steps=12, precision='fp32'):
+    process = subprocess.Popen([sys.executable, '-c', RUN, str(folder), str(pause), str(steps), precision], stdout=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
     if kill_after is None: return process.wait(), process.stdout.read()
     for line in process.stdout:
         if int(line) >= kill_after: break
@@ -37,22 +37,23 @@ def run(folder, pause=0., kill_after=None, steps=12):
     process.send_signal(signal.SIGKILL); process.wait()
     return process.returncode, ''
 
-def ends_as_undisturbed(folder, kills, seed=None):
+def ends_as_undisturbed(folder, kills, seed=None, precision='fp32'):
     "Kill one run (kill -9) and resume it, again and again; whether result and log are those of a run that nobody disturbed. Random moments with a seed."
     chance, steps, at = random.Random(seed), 12*max(1, kills//6), []
     whole, broken = folder/'whole', folder/'broken'
-    assert run(whole, steps=steps)[0] == 0
+    assert run(whole, steps=steps, precision=precision)[0] == 0
     for n in range(kills):
         moment, pause = (2, 5, 9)[n % 3] if seed is None else steps*n//kills + chance.randrange(2), .05 if seed is None else chance.uniform(.01, .08)
-        assert run(broken, pause, moment, steps)[0] == -signal.SIGKILL; at.append(moment)
-    code, printed = run(broken, steps=steps)
+        assert run(broken, pause, moment, steps, precision)[0] == -signal.SIGKILL; at.append(moment)
+    code, printed = run(broken, steps=steps, precision=precision)
     assert code == 0 and int(printed.split()[0]) >= at[-1] - 1, 'the last run started over instead of resuming'
     one, two = (torch.load(f/'final.pt', weights_only=True) for f in (whole, broken))
     logs = [json.loads((f/'log.json').read_text())['log'] for f in (whole, broken)]
     return dict(kills=kills, steps=steps, moments=at, same_weights=all(torch.equal(one[name], two[name]) for name in one), same_log=logs[0] == logs[1])
 
-def test_killed_run_ends_bit_identical(tmp_path):
-    found = ends_as_undisturbed(tmp_path, 3)
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_killed_run_ends_bit_identical(precision, tmp_path):
+    found = ends_as_undisturbed(tmp_path, 3, precision=precision)
     assert found['same_weights'] and found['same_log']
 
 @pytest.mark.slow
@@ -117,6 +118,55 @@ def test_checkpointing_changes_memory_only():
         denoiser_loss(unet, cache, .5, torch.Generator().manual_seed(3), batch=2)[0].backward()
         gradients.append([p.grad for p in unet.parameters() if p.grad is not None])
     for a, b in zip(*gradients): assert_close(a, b)
+
+@pytest.mark.parametrize('again', [False, True])
+def test_gradients_in_bfloat16_are_those_of_float32(again):
+    "Up to rounding, layer by layer, also where activations are computed again on the way back."
+    from argus_nb.models import load_models
+    from argus_nb.training import processor_kernels, denoiser_loss
+    unet = load_models('nano').unet.train().requires_grad_(True)
+    if again: unet.enable_gradient_checkpointing()
+    generator = torch.Generator().manual_seed(0)
+    cache = {n: torch.randn(2, 3, *s, generator=generator) for n, s in dict(target=(4, 8, 16), condition=(4, 8, 16), embeddings=(64,)).items()} | dict(noise=torch.full((2,), .05))
+    def gradients(low):
+        unet.zero_grad()
+        with torch.autocast('cpu', torch.bfloat16, enabled=low), processor_kernels(): denoiser_loss(unet, cache, .5, torch.Generator().manual_seed(3), batch=2)[0].backward()
+        return {n: p.grad.clone() for n, p in unet.named_parameters() if p.grad is not None}
+    exact, found = gradients(False), gradients(True)
+    whole = torch.stack([g.norm() for g in exact.values()]).norm()
+    off = {n: ((found[n] - exact[n]).norm()/whole).item() for n in exact}
+    assert max(off.values()) < .05, max(off.items(), key=lambda item: item[1])
+
+def test_kernels_for_processors_change_nothing_in_float32():
+    from argus_nb.models import build_vae
+    from argus_nb.training import processor_kernels
+    torch.manual_seed(0); vae, latents = build_vae('tiny'), torch.randn(4, 4, 4, 8)
+    with torch.no_grad():
+        plain = vae.decode(latents, num_frames=2).sample
+        with processor_kernels(): assert_close(vae.decode(latents, num_frames=2).sample, plain)
+
+def test_stages_may_differ_in_precision(tmp_path):
+    for precision in ('fp32', 'bf16', 'fp32'):
+        module, seen = torch.nn.Linear(2, 2), []
+        def loss_of(step, generator):
+            out = module(torch.ones(1, 2)); seen.append(out.dtype)
+            return out.float().square().mean(), {}
+        fit(module, loss_of, 1, tmp_path/f'{len(list(tmp_path.iterdir()))}', precision=precision, progress=False)
+        assert seen == [torch.bfloat16 if precision == 'bf16' else torch.float32]
+
+def test_the_decoder_learns_alone(tmp_path):
+    "Latents mean what they meant; pictures come back closer."
+    from argus_nb.models import build_vae, encode_frames
+    from argus_nb.training import train_decoder
+    torch.manual_seed(0); vae = build_vae('tiny').eval().requires_grad_(False)
+    pool = torch.randint(0, 256, (3, 4, 3, 4, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8).repeat_interleave(8, -1).repeat_interleave(8, -2)
+    frames = pool[:, 0].float()/255
+    def error():
+        with torch.no_grad(): return (vae.decode(encode_frames(vae, frames), num_frames=1).sample/2 + .5 - frames).square().mean().item()
+    before, off = encode_frames(vae, frames), error()
+    train_decoder(tmp_path, vae, pool, 2, steps=61, lr=2e-3, perceptual=0., frames=4, crop=(32, 32), lengths=(1, 2), progress=False)
+    assert_close(encode_frames(vae, frames), before, rtol=0, atol=0)
+    assert error() < .9*off and not any(p.requires_grad for p in vae.parameters())
 
 def test_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     path = tmp_path/'checkpoint.pt'
