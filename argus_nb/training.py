@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['RECIPE', 'FURTHER', 'step_generator', 'learning_rate', 'save_checkpoint', 'my_share', 'Objective', 'Diary', 'Keeper',
-           'processor_kernels', 'fit', 'random_tilt', 'frame_pool', 'draw_crops', 'Surroundings', 'ask_surroundings',
-           'AutoencoderStage', 'reconstruction_loss', 'autoencoder_loss', 'read_pool', 'train_autoencoder',
-           'train_image_encoder', 'train_decoder', 'denoiser_loss', 'sample_pictures', 'train_denoiser', 'stage_record',
-           'train_encoders', 'train_nano']
+           'processor_kernels', 'start_engine', 'fit', 'random_tilt', 'frame_pool', 'draw_crops', 'Surroundings',
+           'ask_surroundings', 'AutoencoderStage', 'reconstruction_loss', 'autoencoder_loss', 'read_pool',
+           'train_autoencoder', 'train_image_encoder', 'train_decoder', 'denoiser_loss', 'sample_pictures',
+           'train_denoiser', 'stage_record', 'train_encoders', 'train_nano']
 
 # %% ../nbs/14_training.ipynb #6ac41e70
 import json, math, time
@@ -163,6 +163,16 @@ def processor_kernels():
     with patch.multiple(functional, conv3d=flat, group_norm=exact(functional.group_norm), scaled_dot_product_attention=exact(functional.scaled_dot_product_attention)): yield
 
 # %% ../nbs/14_training.ipynb #5a01c7d6
+def start_engine(
+    precision:str,  # 'fp32', 'bf16' or 'fp16'
+)->Accelerator:     # What shares the work among devices and processes
+    "The engine of one stage; stages of a run may differ in precision. Raises `InputError` for a precision or an engine that cannot be used."
+    check(precision in ('fp32', 'bf16', 'fp16'), f"precision must be 'fp32', 'bf16' or 'fp16', got {precision!r}")
+    AcceleratorState._reset_state()
+    engine = Accelerator(mixed_precision='no' if precision == 'fp32' else precision)
+    check(engine.distributed_type.value not in ('FSDP', 'DEEPSPEED', 'MEGATRON_LM'), f'{engine.distributed_type.value} splits the weights among processes, which the checkpoint cannot gather: use one process or data parallel ones')
+    return engine
+
 def fit(
     module:torch.nn.Module,  # What is trained; ends on the device that was trained on
     loss_of:Callable,        # (step, generator) -> loss to minimise, dictionary of numbers to log
@@ -183,10 +193,7 @@ def fit(
     progress:bool=True,      # Show a bar
 )->list[dict]:               # The log: one entry every 10 steps; `module` ends with the averaged weights
     "Train with AdamW, gradient clipping and averaged weights, on as many processes as there are; resume from `folder` if a checkpoint is there."
-    check(precision in ('fp32', 'bf16', 'fp16'), f"precision must be 'fp32', 'bf16' or 'fp16', got {precision!r}")
-    AcceleratorState._reset_state()  # the stages of a run may differ in precision
-    engine = Accelerator(mixed_precision='no' if precision == 'fp32' else precision)
-    check(engine.distributed_type.value not in ('FSDP', 'DEEPSPEED', 'MEGATRON_LM'), f'{engine.distributed_type.value} splits the weights among processes, which the checkpoint cannot gather: use one process or data parallel ones')
+    engine = start_engine(precision)
     module.to(engine.device)
     plain = torch.optim.AdamW(module.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
     keeper = Keeper(folder, engine, module, plain)

@@ -1,15 +1,16 @@
 """What a latent cache saves, what it costs in quality, and what encoding around the seam costs.
 
-    python tests/benchmarks/training.py speed|cameras|encoding [--rounds N] [--clips N] [--write]
+    python tests/benchmarks/training.py speed|cameras|encoding|precision [--rounds N] [--clips N] [--write]
 
 *speed*: samples a second of a step on cached latents against a step that makes its latents first, as the released code
 does. Both train the same UNet with AdamW on the same clips of a world; the second films the clip, aligns it, runs the
 autoencoder twice and the image encoder once inside every step. *cameras*: nano's loss on cached examples of its last run,
 on the same clips seen by cameras that were not cached, and on clips that it never saw, at the same noise and levels.
-*encoding*: a clip encoded with convolutions that continue around the seam, against the plain encoder. Contestants take turns
+*encoding*: a clip encoded with convolutions that continue around the seam, against the plain encoder. *precision*: a step of
+nano's denoiser and one of its decoder in float32, and in bfloat16 with `processor_kernels`. Contestants take turns
 in one process; medians and ratios are printed. --write stores them in results/training_speed.json, which notebook 14 shows.
 """
-import argparse, json, statistics, sys, tempfile, time
+import argparse, contextlib, json, statistics, sys, tempfile, time
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
@@ -19,7 +20,7 @@ from argus_nb.loss import edm_loss
 from argus_nb.evaluation import bootstrap
 from argus_nb.models import build_models, embed_frames, encode_frames, load_models, preset
 from argus_nb.runtime import make_generator, run_record, save_json
-from argus_nb.training import denoiser_loss
+from argus_nb.training import denoiser_loss, processor_kernels, reconstruction_loss
 
 def step(unet, optimizer, loss):
     loss.backward(); torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.); optimizer.step(); optimizer.zero_grad()
@@ -95,15 +96,36 @@ def measure_encoding(args):
     print(found)
     return dict(frames=p['frames'], size=list(p['size']), rounds=args.rounds, threads=torch.get_num_threads(), seconds=found)
 
+def measure_precision(args):
+    models, p, generator = load_models('nano'), preset('nano'), make_generator(0)
+    models.unet.train().requires_grad_(True); models.vae.decoder.requires_grad_(True)
+    pair = filmed(example_clip(0, p['frames'], size=p['size']), 0)
+    cache = {name: value[None] for name, value in cache_example(pair, models.vae, models.image_encoder, generator).items()}
+    pixels = pair.target[:4, :, :, :128]*2 - 1
+    def decoder_loss():
+        with torch.no_grad(): latents = models.vae.encode(pixels).latent_dist.mean
+        return reconstruction_loss(models.vae.decode(latents, num_frames=2).sample, pixels, .01)[0]
+    losses = dict(denoiser=lambda: denoiser_loss(models.unet, cache, models.vae.config.scaling_factor, generator, batch=1)[0], decoder=decoder_loss)
+    def work(loss, low):
+        with (processor_kernels() if low else contextlib.nullcontext()):
+            with torch.autocast('cpu', torch.bfloat16, enabled=low): value = loss()
+            value.backward()
+    found = {}
+    for name, loss in losses.items():
+        median = medians(dict(float32=lambda n: work(loss, False), bfloat16=lambda n: work(loss, True)), args.rounds)
+        found[name] = {kind: round(value, 3) for kind, value in median.items()} | dict(ratio=round(median['bfloat16']/median['float32'], 3))
+    print(found)
+    return dict(frames=p['frames'], size=list(p['size']), rounds=args.rounds, threads=torch.get_num_threads(), seconds=found)
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('what', choices=['speed', 'cameras', 'encoding'])
+    parser.add_argument('what', choices=['speed', 'cameras', 'encoding', 'precision'])
     parser.add_argument('--preset', default='nano', help='sizes of the networks, with random weights')
     parser.add_argument('--rounds', type=int, default=5, help='how often everything that is timed is done')
     parser.add_argument('--clips', type=int, default=20, help='for cameras')
     parser.add_argument('--write', action='store_true', help='store the result in results/training_speed.json')
     args = parser.parse_args()
-    found, path = dict(speed=measure_speed, cameras=measure_cameras, encoding=measure_encoding)[args.what](args), Path(__file__).parents[2]/'results'/'training_speed.json'
+    found, path = dict(speed=measure_speed, cameras=measure_cameras, encoding=measure_encoding, precision=measure_precision)[args.what](args), Path(__file__).parents[2]/'results'/'training_speed.json'
     if args.write: save_json(path, (json.loads(path.read_text()) if path.exists() else {}) | {args.what: run_record(**found)})
 
 if __name__ == '__main__': main()
