@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['KINDS', 'HeldOut', 'held_out_clips', 'FolderClip', 'folder_clips', 'measures', 'of_one_clip', 'looking_behind',
            'score', 'bootstrap', 'paired', 'Truth', 'Bound', 'rows_by_name', 'weights_of', 'score_and_keep', 'run',
-           'training_features', 'set_distances', 'summary', 'agreement', 'markdown_table', 'picture_table',
-           'kept_pictures']
+           'training_features', 'set_distances', 'summary', 'agreement', 'markdown_table', 'provenance',
+           'picture_table', 'kept_pictures']
 
 # %% ../nbs/22_evaluation.ipynb #c2200004
 import functools, hashlib, json, math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count, zip_longest
@@ -25,7 +26,7 @@ from .cameras import CameraTrack, load_cameras
 from .data import VIDEO_ENDINGS, Pair, example_clip, filmed, panorama_clip, training_pair, world_clip
 from .decoding import decode
 from .metrics import PSNR, SSIM, STLPIPS, FlowSmoothness, FrechetDistance, LineConsistency, NaturalQuality, PoleQuality, SeamDiscontinuity, clip_regions, distance_regions, fit_basis, image_features, reestimated_rotation_error
-from .models import PARTS, encode_frames, locate_model
+from .models import PACKAGED, PARTS, encode_frames, locate_model
 from .pipeline import ArgusPipeline, sampling_for
 from .runtime import InputError, check, save_json, write_beside
 from .sphere import rotation_from_euler
@@ -348,6 +349,15 @@ def markdown_table(
         return f"{b['mean']:.{digits}f} ({b['low']:.{digits}f} to {b['high']:.{digits}f})" + '\\*'*sure
     lines = ['| row | ' + ' | '.join(measures) + ' |', '|---|' + '---|'*len(measures)]
     return '\n'.join(lines + [f"| {method} | " + ' | '.join(cell(method, m) for m in measures) + ' |' for method in found['means']])
+
+def provenance(
+    record:dict,  # What `argus evaluate` wrote
+)->str:           # Two sentences
+    "Which clips, which model, which command; and whether a packaged model has other weights by now."
+    of, s = Counter(record['groups'].values()), record['settings']
+    later = s['model'] in PACKAGED and weights_of(s['model']) != s['weights']
+    return (f"{len(record['groups'])} held-out clips ({' and '.join(f'{n} {group}' for group, n in of.items())}) of {record['frames']} frames, {record['size'][0]}×{record['size'][1]}; model {s['model']} in {s['precision']}, one sample a clip. "
+            f"`{record['command'].split(' --rows')[0]} …`, {record['device']}, {record['date']}, UNet {s['weights']['unet'][:12]}…" + later*f". **These weights have been trained further since: {s['model']} as it ships now is not what was judged here**" + '.')
 
 # %% ../nbs/22_evaluation.ipynb #c2200044
 def picture_table(
