@@ -11,7 +11,7 @@ __all__ = ['RECIPE', 'FURTHER', 'step_generator', 'learning_rate', 'save_checkpo
 
 # %% ../nbs/14_training.ipynb #6ac41e70
 import json, math, time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from unittest.mock import patch
@@ -147,7 +147,8 @@ class Keeper:
 
 # %% ../nbs/14_training.ipynb #14bf0002
 @contextmanager
-def processor_kernels():
+def processor_kernels(
+)->Iterator[None]:  # Nothing
     "While active, what is slow or wrong in bfloat16 on a processor is computed another way; in float32 nothing changes but the order of sums."
     functional = torch.nn.functional
     def exact(function):
@@ -348,7 +349,8 @@ def autoencoder_loss(
 # %% ../nbs/14_training.ipynb #95b1c907
 def read_pool(
     file:str|Path,           # Where the pool is kept
-    *args, **options,        # Passed to `frame_pool` if it is not there
+    *args,                   # Passed to `frame_pool` if it is not there
+    **options,               # Likewise
 )->Tensor:                   # uint8; (clips, frames, 3, H, W)
     "The pool in a file, made by the first process that asks for it."
     file = Path(file); file.parent.mkdir(parents=True, exist_ok=True)
