@@ -145,6 +145,18 @@ def test_kernels_for_processors_change_nothing_in_float32():
         plain = vae.decode(latents, num_frames=2).sample
         with processor_kernels(): assert_close(vae.decode(latents, num_frames=2).sample, plain)
 
+def test_convolutions_along_time_never_reach_the_kernel_that_is_wrong(monkeypatch):
+    "In bfloat16 on a processor it writes outside its memory, now and then: it must not be called at all."
+    from argus_nb.training import processor_kernels
+    torch.manual_seed(0)
+    convolution, pixels = torch.nn.Conv3d(4, 6, (3, 1, 1), padding=(1, 0, 0)), torch.randn(2, 4, 5, 3, 7)
+    whole = torch.nn.Conv3d(4, 6, 3, padding=1)
+    wanted = convolution(pixels)
+    monkeypatch.setattr(torch.nn.functional, 'conv3d', lambda *args: 'the library')
+    with processor_kernels():
+        assert_close(convolution(pixels), wanted)
+        assert whole(pixels) == 'the library'
+
 def test_stages_may_differ_in_precision(tmp_path):
     for precision in ('fp32', 'bf16', 'fp32'):
         module, seen = torch.nn.Linear(2, 2), []
