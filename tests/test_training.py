@@ -145,6 +145,24 @@ def test_kernels_for_processors_change_nothing_in_float32():
         plain = vae.decode(latents, num_frames=2).sample
         with processor_kernels(): assert_close(vae.decode(latents, num_frames=2).sample, plain)
 
+def test_processes_draw_crops_of_their_own(monkeypatch):
+    "Crops are few and of different lengths, so that they are drawn, not shared out."
+    from types import SimpleNamespace
+    draws = []
+    for rank in (0, 1):
+        monkeypatch.setattr(training, 'PartialState', lambda: SimpleNamespace(process_index=rank, num_processes=2))
+        draws.append(torch.rand(3, generator=training.my_generator(torch.Generator().manual_seed(1))))
+    assert not torch.equal(*draws)
+    monkeypatch.setattr(training, 'PartialState', lambda: SimpleNamespace(process_index=0, num_processes=1))
+    generator = torch.Generator()
+    assert training.my_generator(generator) is generator
+
+def test_a_missing_package_is_named_before_any_work(tiny, tmp_path, monkeypatch):
+    def missing(): raise InputError('a distance between features needs the package x')
+    monkeypatch.setattr(training, 'feature_network', missing)
+    monkeypatch.setattr(training, 'build_cache', lambda *args, **options: pytest.fail('work was begun'))
+    with pytest.raises(InputError, match='needs the package'): training.train_nano(tmp_path, 'tiny', start=tiny, progress=False)
+
 def test_convolutions_along_time_never_reach_the_kernel_that_is_wrong(monkeypatch):
     "In bfloat16 on a processor it writes outside its memory, now and then: it must not be called at all."
     from argus_nb.training import processor_kernels
