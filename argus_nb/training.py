@@ -7,12 +7,13 @@ __all__ = ['RECIPE', 'FURTHER', 'step_generator', 'learning_rate', 'save_checkpo
            'Diary', 'Keeper', 'processor_kernels', 'start_engine', 'fit', 'random_tilt', 'frame_pool', 'draw_crops',
            'Surroundings', 'ask_surroundings', 'AutoencoderStage', 'reconstruction_loss', 'autoencoder_loss',
            'read_pool', 'train_autoencoder', 'train_image_encoder', 'train_decoder', 'denoiser_loss', 'sample_pictures',
-           'train_denoiser', 'stage_record', 'train_encoders', 'train_nano']
+           'train_denoiser', 'stage_record', 'train_encoders', 'keep_share', 'train_nano']
 
 # %% ../nbs/14_training.ipynb #6ac41e70
 import json, math, time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 import torch
@@ -533,9 +534,11 @@ RECIPE = dict(
     videos=dict(examples=120, frames=16, cameras=1, mirror=False, bfloat16=True, batch=1, steps=2350, lr=5e-4, decay=.8, mean=1.6, std=1.8),
     decoder=dict(steps=1800, crop=[128, 128], frames=4, lengths=[1, 2, 4]),
 )
-FURTHER = RECIPE | dict(  # from a finished model: shorter, and at smaller rates
+FURTHER = RECIPE | dict(  # from a finished model: shorter, at smaller rates, and half-way back in the end
     pictures=RECIPE['pictures'] | dict(examples=600, steps=1300, lr=6e-4, decay=.8),
     videos=RECIPE['videos'] | dict(examples=90, steps=1250, lr=4e-4),
+    decoder=RECIPE['decoder'] | dict(perceptual=.004),
+    kept=.5,
 )
 
 # %% ../nbs/14_training.ipynb #5a01c7dc
@@ -556,6 +559,15 @@ def train_encoders(
     torch.manual_seed(seed + 1)
     return Models(stage.vae, silence_branches(build_unet(preset)), stage.surroundings.image_encoder, build_scheduler())
 
+# %% ../nbs/14_training.ipynb #14kp0002
+def keep_share(
+    module:torch.nn.Module, # Changed in place
+    before:dict,            # Its weights as they were, a state dictionary
+    share:float,            # How far back to go: 0 leaves them as they are, 1 restores those before
+)->None:
+    "Move weights back towards earlier ones, all by the same share of the way."
+    module.load_state_dict({name: torch.lerp(value, before[name].to(value), share) for name, value in module.state_dict().items()})
+
 # %% ../nbs/14_training.ipynb #5a01c7de
 def train_nano(
     folder:str|Path,          # Everything goes here: checkpoints, caches, logs, and the finished model in `model`
@@ -573,14 +585,16 @@ def train_nano(
     precision = precision or ('bf16' if pick_dtype(pick_device()) == torch.bfloat16 else 'fp32')
     if recipe['decoder'].get('perceptual', True): feature_network()  # whoever lacks it should hear of it now, not after hours
     begun = load_models(start) if start else train_encoders(folder, preset, recipe, seed, clip_of, precision, progress)
-    vae, unet, image_encoder = begun.vae, begun.unet.requires_grad_(True), begun.image_encoder
+    vae, unet, image_encoder, kept = begun.vae, begun.unet.requires_grad_(True), begun.image_encoder, recipe.get('kept', 0)
+    before = {name: value.clone() for name, value in unet.state_dict().items()} if kept else {}
     for number, name in enumerate(('pictures', 'videos')):
         r = dict(recipe[name])
         examples, frames, cameras, mirror, bfloat16 = (r.pop(key) for key in ('examples', 'frames', 'cameras', 'mirror', 'bfloat16'))
         with PartialState().main_process_first(), tqdm(total=examples, desc=f'latents for {name}', disable=not progress) as bar:
-            cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras, first=1_000_000*seed + 100_000*number, size=p['size'], clip_of=clip_of or example_clip, mirror=mirror, bfloat16=bfloat16, progress=lambda _: bar.update())
+            cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras, first=1_000_000*seed + 100_000*number, size=p['size'], clip_of=clip_of or partial(example_clip, other_light=True), mirror=mirror, bfloat16=bfloat16, progress=lambda _: bar.update())
         context = dict(context=.3, known=p['overlap']) if name == 'videos' else {}
         train_denoiser(unet, cache, vae.config.scaling_factor, folder/name, seed=seed + 1 + number, diary=diary, pictures=lambda: sample_pictures(unet, vae, cache), precision=precision, progress=progress, **r, **context)
+    if kept: keep_share(unet, before, kept)
     worlds = recipe['autoencoder'][0]['worlds']
     pool = read_pool(folder/'pool.pt', worlds, size=p['size'], clip_of=clip_of, progress=progress)
     train_decoder(folder/'decoder', vae, pool, worlds, seed=seed + 3, precision=precision, progress=progress, **recipe['decoder'])
@@ -588,5 +602,5 @@ def train_nano(
     if not PartialState().is_main_process: return models
     save_models(models, folder/'model', dtype=torch.float16)
     names = [] if start else [f'autoencoder_{n}' for n in range(len(recipe['autoencoder']))] + ['image_encoder']
-    save_json(folder/'nano_training.json', run_record(seed=seed, start=start and str(start), stages={name: stage_record(folder/name) for name in names + ['pictures', 'videos', 'decoder']}))
+    save_json(folder/'nano_training.json', run_record(seed=seed, start=start and str(start), kept=kept, stages={name: stage_record(folder/name) for name in names + ['pictures', 'videos', 'decoder']}))
     return models
