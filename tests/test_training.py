@@ -5,6 +5,7 @@ import pytest, torch
 from torch.testing import assert_close
 from argus_nb.runtime import InputError
 from argus_nb import training
+from argus_nb.models import load_models
 from argus_nb.training import fit, learning_rate, save_checkpoint
 
 RUN = '''
@@ -122,7 +123,6 @@ def test_checkpointing_changes_memory_only():
 @pytest.mark.parametrize('again', [False, True])
 def test_gradients_in_bfloat16_are_those_of_float32(again):
     "Up to rounding, layer by layer, also where activations are computed again on the way back."
-    from argus_nb.models import load_models
     from argus_nb.training import processor_kernels, denoiser_loss
     unet = load_models('nano').unet.train().requires_grad_(True)
     if again: unet.enable_gradient_checkpointing()
@@ -233,6 +233,27 @@ def test_another_seed_trains_on_other_clips(tiny, tmp_path, monkeypatch, seed, f
     monkeypatch.setattr(training, 'train_denoiser', lambda *args, **options: None)
     with pytest.raises(Enough): training.train_nano(tmp_path, 'tiny', training.RECIPE, seed=seed, start=tiny, progress=False)
     assert asked == firsts
+
+@pytest.mark.parametrize('kept', [0, .5])
+def test_a_further_run_ends_between_what_it_began_with_and_what_it_learned(tiny, tmp_path, monkeypatch, kept):
+    def train_denoiser(unet, *args, **options):
+        with torch.no_grad():
+            for weight in unet.parameters(): weight += 1
+    monkeypatch.setattr(training, 'train_denoiser', train_denoiser)
+    for name in ('build_cache', 'read_pool', 'train_decoder', 'stage_record'): monkeypatch.setattr(training, name, lambda *args, **options: {})
+    ended = training.train_nano(tmp_path, 'tiny', training.FURTHER | dict(kept=kept), start=tiny, progress=False).unet
+    for old, new in zip(load_models(tiny).unet.parameters(), ended.parameters()): assert_close(new, old + 2*(1 - kept), rtol=0, atol=2e-3)  # kept as float16
+    assert json.loads((tmp_path/'nano_training.json').read_text())['kept'] == kept
+
+def test_own_clips_are_taken_as_they_are_and_photographs_in_other_light(tiny, tmp_path, monkeypatch):
+    asked = []
+    class Enough(Exception): pass
+    def build_cache(*args, clip_of, **options): asked.append(clip_of); raise Enough
+    monkeypatch.setattr(training, 'build_cache', build_cache)
+    for clip_of in (None, len):
+        with pytest.raises(Enough): training.train_nano(tmp_path, 'tiny', training.RECIPE, start=tiny, clip_of=clip_of, progress=False)
+    assert asked[1] is len
+    assert not torch.equal(asked[0](3, 1, size=(8, 16)), training.example_clip(3, 1, size=(8, 16)))
 
 def test_split_weights_are_refused(tmp_path, monkeypatch):
     from accelerate import Accelerator, DistributedType

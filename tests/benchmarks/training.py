@@ -1,26 +1,30 @@
 """What a latent cache saves, what it costs in quality, and what encoding around the seam costs.
 
     python tests/benchmarks/training.py speed|cameras|encoding|precision [--rounds N] [--clips N] [--write]
+    python tests/benchmarks/training.py kept --before MODEL --run FOLDER [--clips N] [--write]
 
 *speed*: samples a second of a step on cached latents against a step that makes its latents first, as the released code
 does. Both train the same UNet with AdamW on the same clips of a world; the second films the clip, aligns it, runs the
 autoencoder twice and the image encoder once inside every step. *cameras*: nano's loss on cached examples of its last run,
 on the same clips seen by cameras that were not cached, and on clips that it never saw, at the same noise and levels.
 *encoding*: a clip encoded with convolutions that continue around the seam, against the plain encoder. *precision*: a step of
-nano's denoiser and one of its decoder in float32, and in bfloat16 with `processor_kernels`. Contestants take turns
+nano's denoiser and one of its decoder in float32, and in bfloat16 with `processor_kernels`. *kept*: the denoiser's loss on
+worlds and photographs that training never sees, with the weights that a run began with, with those that it arrived at, and
+half-way between (`keep_share`). Contestants take turns
 in one process; medians and ratios are printed. --write stores them in results/training_speed.json, which notebook 14 shows.
 """
 import argparse, contextlib, json, statistics, sys, tempfile, time
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
-from argus_nb.data import build_cache, cache_example, example_clip, filmed
+from argus_nb.data import build_cache, cache_example, example_clip, filmed, panorama_clip
 from argus_nb.diffusion import added_time_ids, append_axes, denoise, sample_sigma
 from argus_nb.loss import edm_loss
 from argus_nb.evaluation import bootstrap
 from argus_nb.models import build_models, embed_frames, encode_frames, load_models, preset
 from argus_nb.runtime import make_generator, run_record, save_json
-from argus_nb.training import denoiser_loss, processor_kernels, reconstruction_loss
+from argus_nb.training import denoiser_loss, keep_share, processor_kernels, reconstruction_loss
+from argus_nb.worlds import panorama_names
 
 def step(unet, optimizer, loss):
     loss.backward(); torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.); optimizer.step(); optimizer.zero_grad()
@@ -76,7 +80,7 @@ def measure_cameras(args):
     for n in range(args.clips):
         number = n*clips//args.clips
         for kind, index, camera in (('cached camera', first + number, 0), ('another camera', first + number, 5), ('another clip', first + 50_000 + number, 0)):
-            pair = filmed(example_clip(index, p['frames'], size=p['size']), index, camera)
+            pair = filmed(example_clip(index, p['frames'], size=p['size'], other_light=True), index, camera)
             losses[kind].append(one_loss(models, cache_example(pair, models.vae, models.image_encoder, make_generator(index*17 + camera), bfloat16=True), number))
         print({kind: round(values[-1], 4) for kind, values in losses.items()}, flush=True)
     found = dict(clips=args.clips, loss={kind: bootstrap(values) for kind, values in losses.items()},
@@ -117,15 +121,35 @@ def measure_precision(args):
     print(found)
     return dict(frames=p['frames'], size=list(p['size']), rounds=args.rounds, threads=torch.get_num_threads(), seconds=found)
 
+def measure_kept(args):
+    models, p = load_models(args.before), preset('nano')
+    before = {name: value.clone() for name, value in models.unet.state_dict().items()}
+    after = before | torch.load(Path(args.run)/'videos'/'checkpoint.pt', weights_only=True)['average']
+    photographs, first = len(panorama_names('test')), 5_000_000  # these worlds are in no table
+    clips = {('worlds', n): example_clip(first + n, p['frames'], size=p['size'], worlds=1, held_out=True) for n in range(args.clips)}
+    clips |= {('photographs', n): panorama_clip(n, p['frames'], (2*p['size'][0], 2*p['size'][1]), held_out=True) for n in range(photographs)}
+    losses = {kind: {'before': [], 'half-way': [], 'after': []} for kind in ('worlds', 'photographs')}
+    for (kind, n), clip in clips.items():
+        example = cache_example(filmed(clip, first + n, held_out=True), models.vae, models.image_encoder, make_generator(n), bfloat16=True)
+        for name, share in (('before', 1.), ('half-way', .5), ('after', 0.)):
+            models.unet.load_state_dict(after); keep_share(models.unet, before, share)
+            losses[kind][name].append(one_loss(models, example, n, levels=(.5, 3., 20., 100.)))
+        print(kind, {name: round(values[-1], 4) for name, values in losses[kind].items()}, flush=True)
+    found = {kind: {name: bootstrap([a/b - 1 for a, b in zip(values[name], values['before'])]) for name in ('half-way', 'after')} for kind, values in losses.items()}
+    print(found)
+    return dict(before=args.before, run=args.run, worlds=args.clips, photographs=photographs, more=found)
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('what', choices=['speed', 'cameras', 'encoding', 'precision'])
+    parser.add_argument('what', choices=['speed', 'cameras', 'encoding', 'precision', 'kept'])
     parser.add_argument('--preset', default='nano', help='sizes of the networks, with random weights')
     parser.add_argument('--rounds', type=int, default=5, help='how often everything that is timed is done')
-    parser.add_argument('--clips', type=int, default=20, help='for cameras')
+    parser.add_argument('--clips', type=int, default=20, help='for cameras and kept')
+    parser.add_argument('--before', default='nano', help='for kept: the model that the run began with')
+    parser.add_argument('--run', help='for kept: its folder')
     parser.add_argument('--write', action='store_true', help='store the result in results/training_speed.json')
     args = parser.parse_args()
-    found, path = dict(speed=measure_speed, cameras=measure_cameras, encoding=measure_encoding, precision=measure_precision)[args.what](args), Path(__file__).parents[2]/'results'/'training_speed.json'
+    found, path = dict(speed=measure_speed, cameras=measure_cameras, encoding=measure_encoding, precision=measure_precision, kept=measure_kept)[args.what](args), Path(__file__).parents[2]/'results'/'training_speed.json'
     if args.write: save_json(path, (json.loads(path.read_text()) if path.exists() else {}) | {args.what: run_record(**found)})
 
 if __name__ == '__main__': main()
