@@ -63,7 +63,7 @@ results: $(STAMP)  ## Measure again what commands, settings and training cost an
 	$(BIN)/python tests/benchmarks/kills.py --write
 	for what in speed cameras encoding precision; do $(BIN)/python tests/benchmarks/training.py $$what --write || exit; done
 
-ROWS := argus;truth;bound;no blending;no roll;frame by frame;swept;edge extension;mean panorama, by regression
+ROWS := argus;pasted;truth;bound;no blending;no roll;frame by frame;swept;edge extension;mean panorama, by regression
 
 tables: $(STAMP)  ## Train and judge the rows of the tables again (hours)
 	$(BIN)/python scripts/evaluate_nano.py --work runs/evaluate_nano --workers 2

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Method', 'FILLS', 'Task', 'task_of', 'everything_seen', 'fill_mean_colour', 'fill_edge', 'fill_mirrored',
-           'fill_inpainted', 'fill_matched', 'mean_panorama', 'fill', 'filled', 'nearest_in_time', 'swept', 'generated',
-           'Sampled', 'frame_by_frame', 'LowRank', 'with_low_rank', 'hide_a_side', 'adapt', 'adapted', 'place_code',
-           'window_loss', 'WindowByWindow', 'window_by_window', 'ResultFolder']
+           'fill_inpainted', 'fill_matched', 'mean_panorama', 'fill', 'laid_over', 'filled', 'nearest_in_time', 'swept',
+           'generated', 'Sampled', 'frame_by_frame', 'LowRank', 'with_low_rank', 'hide_a_side', 'adapt', 'adapted',
+           'place_code', 'window_loss', 'WindowByWindow', 'window_by_window', 'ResultFolder']
 
 # %% ../nbs/21_baselines.ipynb #b2100004
 import copy, functools, math
@@ -166,12 +166,18 @@ def fill(
                             lambda i, s: torch.where(s, i, mean), *(functools.partial(fill_matched, mean=mean, match=m) for m in ('mean', 'deviation', 'regression')))))
     return ways[name](image, seen)
 
+def laid_over(
+    method:Method,  # A way to make surroundings
+)->Method:          # The same with each frame laid over what it made
+    "What a viewer gets: the input where it looked, the method elsewhere."
+    return lambda task: torch.where(task.mask, task.panorama, method(task))
+
 def filled(
     name:str,       # One of `FILLS`
     mean:Callable[[],Tensor]|None=None, # Gives the mean panorama when a fill wants it; (3, H, W)
 )->Method:          # The fill as a method: one panorama for all frames, each frame laid over it
     "A row of the table from a fill."
-    return lambda task: torch.where(task.mask, task.panorama, fill(name, *everything_seen(task.panorama, task.mask), mean() if name.startswith('mean panorama') else None))
+    return laid_over(lambda task: fill(name, *everything_seen(task.panorama, task.mask), mean() if name.startswith('mean panorama') else None))
 
 # %% ../nbs/21_baselines.ipynb #b2100022
 def nearest_in_time(
@@ -223,7 +229,7 @@ class Sampled:
     def decoded(self,
         seam:str|None=None,  # See `decode`; the model's own way when None
     )->Method:               # One way to decode as a method
-        "A row that shares its latents with others."
+        "A row that shares its latents, and the frames it decodes, with others."
         own = sampling_for(self.pipeline.unet, **self.options)
         sampling = replace(own, seam=seam or own.seam)
         def method(task):

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
-from .baselines import FILLS, Method, Sampled, adapted, filled, frame_by_frame, generated, mean_panorama, swept, task_of
+from .baselines import FILLS, Method, Sampled, adapted, filled, frame_by_frame, generated, laid_over, mean_panorama, swept, task_of
 from .cameras import CameraTrack, load_cameras
 from .data import VIDEO_ENDINGS, Pair, example_clip, filmed, panorama_clip, training_pair, world_clip
 from .decoding import decode
@@ -75,7 +75,7 @@ def held_out_clips(
         found[random_world(2*index + 1).kind].append(index)
     chosen = [(f'{kind}_{2*found[kind][n]+1}', kind, found[kind][n]) for n in range(-(-worlds//len(KINDS))) for kind in KINDS][:worlds]
     assert not set(tests) & set(panorama_names('train')), 'a panorama is in both splits'
-    # Numbers 75 to 99 of every hundred are photographs, in training too: held-out ones get the same numbers and other cameras.
+    # Held-out photographs are numbered from 75 on, beyond the worlds of the tables, so that each has a camera and seeds of its own.
     chosen += [(tests[index % len(tests)], 'panorama', index) for index in range(75, 75 + min(panoramas, len(tests)))]
     return [HeldOut(*clip, fov) for clip in chosen]
 
@@ -205,14 +205,14 @@ class Bound:
         with torch.no_grad(): return decode(vae, encode_frames(vae, pair.target, circular=s.circular)*vae.config.scaling_factor, s.seam, s.chunk, s.ratio, s.poles)
 
 def rows_by_name(
-    names:Sequence[str],            # 'argus', 'truth', 'bound', 'no blending', 'blended', 'no roll', 'frame by frame', 'adapted', 'swept', and `FILLS`
+    names:Sequence[str],            # 'argus', 'pasted', 'truth', 'bound', 'no blending', 'blended', 'no roll', 'frame by frame', 'adapted', 'swept', and `FILLS`
     pipeline:ArgusPipeline|None=None, # For the rows that need a model
     mean:Callable[[],Tensor]|None=None, # Gives the mean panorama, for the fills that need it
     **options,                      # Passed to the pipeline
 )->dict[str,Method]:                # The methods
     "Methods for the names that a table is asked for by."
     sampled = Sampled(pipeline, **options)
-    ways = {'argus': sampled.decoded, 'bound': lambda: Bound(pipeline), 'truth': Truth, 'no blending': lambda: sampled.decoded('none'), 'blended': lambda: sampled.decoded('blended'),
+    ways = {'argus': sampled.decoded, 'pasted': lambda: laid_over(sampled.decoded()), 'bound': lambda: Bound(pipeline), 'truth': Truth, 'no blending': lambda: sampled.decoded('none'), 'blended': lambda: sampled.decoded('blended'),
             'no roll': lambda: generated(pipeline, **options | dict(roll=False)), 'frame by frame': lambda: frame_by_frame(pipeline, **options),
             'adapted': lambda: adapted(pipeline, **options), 'swept': lambda: swept}
     ways |= {name: functools.partial(filled, name, mean) for name in FILLS}
