@@ -61,7 +61,7 @@ results: $(STAMP)  ## Measure again what commands, settings and training cost an
 	$(BIN)/python tests/benchmarks/memory.py --write
 	$(BIN)/python tests/benchmarks/precision.py --compile --write
 	$(BIN)/python tests/benchmarks/kills.py --write
-	for what in speed cameras encoding precision; do $(BIN)/python tests/benchmarks/training.py $$what --write || exit; done
+	for what in speed encoding precision; do $(BIN)/python tests/benchmarks/training.py $$what --write || exit; done
 
 ROWS := argus;pasted;truth;bound;no blending;no roll;frame by frame;swept;edge extension;mean panorama, by regression
 

@@ -298,6 +298,9 @@ def save_models(
         part = getattr(models, name); kept = part.dtype
         (torch.nn.Module.to(part, dtype) if dtype else part).save_pretrained(folder/name, safe_serialization=True)
         torch.nn.Module.to(part, kept)  # not diffusers' own, which warns that some of its modules prefer float32
+        config = json.loads((folder/name/'config.json').read_text())
+        config.pop('_name_or_path', None)  # where the weights were read from is nobody's business
+        (folder/name/'config.json').write_text(json.dumps(config, indent=2) + '\n')
     models.scheduler.save_pretrained(folder/'scheduler')
     save = dict(_class_name='ArgusPipeline', _diffusers_version='0.30.0') | {n: [c.__module__.split('.')[0], c.__name__] for n, c in PARTS.items()}
     (folder/'model_index.json').write_text(json.dumps(save | {'scheduler': ['diffusers', 'EulerDiscreteScheduler']}, indent=1) + '\n')

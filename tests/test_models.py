@@ -95,6 +95,10 @@ def test_half_precision_files(folder, tmp_path):
     assert size(tmp_path/'half') < .6*size(folder)
     assert load_models(tmp_path/'half').vae.dtype == torch.float32
 
+def test_a_saved_model_does_not_tell_where_it_was_read_from(folder, tmp_path):
+    save_models(load_models(folder), tmp_path/'again')
+    for config in (tmp_path/'again').rglob('*.json'): assert str(folder) not in config.read_text(), config
+
 def test_clip_input_matches_the_library(folder):
     "The same numbers as diffusers' preprocessing followed by the library's CLIP normalisation."
     from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing

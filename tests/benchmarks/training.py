@@ -1,12 +1,13 @@
 """What a latent cache saves, what it costs in quality, and what encoding around the seam costs.
 
-    python tests/benchmarks/training.py speed|cameras|encoding|precision [--rounds N] [--clips N] [--write]
-    python tests/benchmarks/training.py kept --before MODEL --run FOLDER [--clips N] [--write]
+    python tests/benchmarks/training.py speed|encoding|precision [--rounds N] [--write]
+    python tests/benchmarks/training.py cameras|kept --run FOLDER [--before MODEL] [--clips N] [--write]
 
 *speed*: samples a second of a step on cached latents against a step that makes its latents first, as the released code
 does. Both train the same UNet with AdamW on the same clips of a world; the second films the clip, aligns it, runs the
-autoencoder twice and the image encoder once inside every step. *cameras*: nano's loss on cached examples of its last run,
-on the same clips seen by cameras that were not cached, and on clips that it never saw, at the same noise and levels.
+autoencoder twice and the image encoder once inside every step. *cameras*: the denoiser's loss, with the weights that a run of `argus train` arrived at, on
+its cached examples, on the same clips seen by cameras that were not cached, and on clips that it never saw, at the same
+noise and levels.
 *encoding*: a clip encoded with convolutions that continue around the seam, against the plain encoder. *precision*: a step of
 nano's denoiser and one of its decoder in float32, and in bfloat16 with `processor_kernels`. *kept*: the denoiser's loss on
 worlds and photographs that training never sees, with the weights that a run began with, with those that it arrived at, and
@@ -72,10 +73,14 @@ def one_loss(models, example, number, levels=(.3, 1., 3., 10.)):
         with torch.no_grad(): losses.append(edm_loss(denoise(models.unet, target + level*noise, sigma, *told), target, sigma, normalise=True).item())
     return statistics.mean(losses)
 
+def arrived_at(run):
+    "The denoiser's weights at the end of a run, before `keep_share`."
+    return torch.load(Path(run)/'videos'/'checkpoint.pt', weights_only=True)['average']
+
 def measure_cameras(args):
-    record = json.loads((Path(__file__).parents[2]/'results'/'nano_training.json').read_text())
-    models, p, first = load_models('nano'), preset('nano'), 1_000_000*record['seed'] + 100_000  # the clips of its last stage, as `train_nano` counts
-    clips = record['stages']['videos']['settings']['clips']
+    record, models, p = json.loads((Path(args.run)/'nano_training.json').read_text()), load_models(args.before), preset('nano')
+    models.unet.load_state_dict(arrived_at(args.run), strict=False)
+    first, clips = 1_000_000*record['seed'] + 100_000, record['stages']['videos']['settings']['clips']  # those of its last stage, as `train_nano` counts
     losses = {'cached camera': [], 'another camera': [], 'another clip': []}
     for n in range(args.clips):
         number = n*clips//args.clips
@@ -83,7 +88,7 @@ def measure_cameras(args):
             pair = filmed(example_clip(index, p['frames'], size=p['size'], other_light=True), index, camera)
             losses[kind].append(one_loss(models, cache_example(pair, models.vae, models.image_encoder, make_generator(index*17 + camera), bfloat16=True), number))
         print({kind: round(values[-1], 4) for kind, values in losses.items()}, flush=True)
-    found = dict(clips=args.clips, loss={kind: bootstrap(values) for kind, values in losses.items()},
+    found = dict(run=args.run, clips=args.clips, of=clips, loss={kind: bootstrap(values) for kind, values in losses.items()},
                  more={kind: bootstrap([a/b - 1 for a, b in zip(losses[kind], losses['cached camera'])]) for kind in ('another camera', 'another clip')})
     print(found)
     return found
@@ -124,7 +129,7 @@ def measure_precision(args):
 def measure_kept(args):
     models, p = load_models(args.before), preset('nano')
     before = {name: value.clone() for name, value in models.unet.state_dict().items()}
-    after = before | torch.load(Path(args.run)/'videos'/'checkpoint.pt', weights_only=True)['average']
+    after = before | arrived_at(args.run)
     photographs, first = len(panorama_names('test')), 5_000_000  # these worlds are in no table
     clips = {('worlds', n): example_clip(first + n, p['frames'], size=p['size'], worlds=1, held_out=True) for n in range(args.clips)}
     clips |= {('photographs', n): panorama_clip(n, p['frames'], (2*p['size'][0], 2*p['size'][1]), held_out=True) for n in range(photographs)}
@@ -145,10 +150,11 @@ def main():
     parser.add_argument('--preset', default='nano', help='sizes of the networks, with random weights')
     parser.add_argument('--rounds', type=int, default=5, help='how often everything that is timed is done')
     parser.add_argument('--clips', type=int, default=20, help='for cameras and kept')
-    parser.add_argument('--before', default='nano', help='for kept: the model that the run began with')
-    parser.add_argument('--run', help='for kept: its folder')
+    parser.add_argument('--before', default='nano', help='the model that the run began with')
+    parser.add_argument('--run', help='for cameras and kept: the folder of a finished run')
     parser.add_argument('--write', action='store_true', help='store the result in results/training_speed.json')
     args = parser.parse_args()
+    if args.what in ('cameras', 'kept') and not args.run: parser.error(f'{args.what} wants --run FOLDER')
     found, path = dict(speed=measure_speed, cameras=measure_cameras, encoding=measure_encoding, precision=measure_precision, kept=measure_kept)[args.what](args), Path(__file__).parents[2]/'results'/'training_speed.json'
     if args.write: save_json(path, (json.loads(path.read_text()) if path.exists() else {}) | {args.what: run_record(**found)})
 
