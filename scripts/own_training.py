@@ -57,8 +57,9 @@ def main() -> None:
     differences = {measure: paired(rows, 'trained', 'nano', measure) for measure in MEASURES}
     for measure, d in differences.items(): print(f"{measure:18} {d['mean']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f})")
     shown = [command.replace(str(args.video.parent), 'VIDEOS') for command in commands]
-    save_json(ROOT/'results'/'own_training.json', run_record(video=args.video.name, clips=clips, commands=shown, stages={name: {k: stage[k] for k in ('steps', 'minutes')} for name, stage in stages.items()},
-              means={name: {m: round(sum(v[m] for v in row.values())/len(row), 4) for m in MEASURES} for name, row in rows.items()}, differences=differences, rows=rows))
+    record = run_record(video=args.video.name, clips=clips, commands=shown, stages={name: {k: stage[k] for k in ('steps', 'minutes')} for name, stage in stages.items()},
+                        means={name: {m: round(sum(v[m] for v in row.values())/len(row), 4) for m in MEASURES} for name, row in rows.items()}, differences=differences, rows=rows)
+    save_json(ROOT/'results'/'own_training.json', record | dict(command=record['command'].replace(str(args.video.parent), 'VIDEOS')))
 
 if __name__ == '__main__':
     try: main()
