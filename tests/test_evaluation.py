@@ -54,14 +54,18 @@ def test_a_field_of_view_that_is_asked_for_is_what_is_filmed_and_noted(tiny, tmp
     assert main([*command, '60', '--clips', str(tmp_path)]) == 2 and 'have theirs in fov/' in capsys.readouterr().err
 
 
-def test_pasted_is_argus_with_the_input_laid_over_it(tiny):
+def test_pasted_is_argus_with_the_input_laid_over_it_and_decodes_nothing_again(tiny, monkeypatch):
     from argus_nb.baselines import task_of
     from argus_nb.pipeline import ArgusPipeline
     [clip] = ev.held_out_clips(1, 0)
     task = task_of(clip.pair(2, (32, 64)), 1, clip.name)
-    rows = ev.rows_by_name(['argus', 'pasted'], ArgusPipeline.from_pretrained(tiny), num_inference_steps=1)
+    pipeline, calls = ArgusPipeline.from_pretrained(tiny), []
+    decoded = pipeline.stream_decoded
+    monkeypatch.setattr(pipeline, 'stream_decoded', lambda *given: calls.append(1) or decoded(*given))
+    rows = ev.rows_by_name(['argus', 'pasted'], pipeline, num_inference_steps=1)
     argus, pasted = (rows[name](task) for name in ('argus', 'pasted'))
     assert torch.equal(pasted, torch.where(task.mask, task.panorama, argus)) and not torch.equal(pasted, argus)
+    assert len(calls) == 1
 
 
 def test_results_of_another_system_are_a_row(tmp_path):

@@ -5,9 +5,9 @@
 
 *speed*: samples a second of a step on cached latents against a step that makes its latents first, as the released code
 does. Both train the same UNet with AdamW on the same clips of a world; the second films the clip, aligns it, runs the
-autoencoder twice and the image encoder once inside every step. *cameras*: the denoiser's loss, with the weights that a run of `argus train` arrived at, on
-its cached examples, on the same clips seen by cameras that were not cached, and on clips that it never saw, at the same
-noise and levels.
+autoencoder twice and the image encoder once inside every step. *cameras*: the denoiser's loss, with the weights that a
+run of `argus train` arrived at, on its cached examples, on the same clips seen by cameras that were not cached, and on
+clips that it never saw, at the same noise and levels.
 *encoding*: a clip encoded with convolutions that continue around the seam, against the plain encoder. *precision*: a step of
 nano's denoiser and one of its decoder in float32, and in bfloat16 with `processor_kernels`. *kept*: the denoiser's loss on
 worlds and photographs that training never sees, with the weights that a run began with, with those that it arrived at, and
