@@ -534,9 +534,9 @@ RECIPE = dict(
     videos=dict(examples=120, frames=16, cameras=1, mirror=False, bfloat16=True, batch=1, steps=2350, lr=5e-4, decay=.8, mean=1.6, std=1.8),
     decoder=dict(steps=1800, crop=[128, 128], frames=4, lengths=[1, 2, 4]),
 )
-FURTHER = RECIPE | dict(  # from a finished model: shorter, at smaller rates, and half-way back in the end
-    pictures=RECIPE['pictures'] | dict(examples=600, steps=1300, lr=6e-4, decay=.8),
-    videos=RECIPE['videos'] | dict(examples=90, steps=1250, lr=4e-4),
+FURTHER = RECIPE | dict(  # from a finished model: more clips, each seldom; smaller rates, and half-way back in the end
+    pictures=RECIPE['pictures'] | dict(examples=2400, steps=1200, lr=4e-4, decay=.8),
+    videos=RECIPE['videos'] | dict(examples=600, batch=2, steps=2400, lr=4e-4),
     decoder=RECIPE['decoder'] | dict(perceptual=.004),
     kept=.5,
 )
@@ -590,8 +590,8 @@ def train_nano(
     for number, name in enumerate(('pictures', 'videos')):
         r = dict(recipe[name])
         examples, frames, cameras, mirror, bfloat16 = (r.pop(key) for key in ('examples', 'frames', 'cameras', 'mirror', 'bfloat16'))
-        with PartialState().main_process_first(), tqdm(total=examples, desc=f'latents for {name}', disable=not progress) as bar:
-            cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras, first=1_000_000*seed + 100_000*number, size=p['size'], clip_of=clip_of or partial(example_clip, other_light=True), mirror=mirror, bfloat16=bfloat16, progress=lambda _: bar.update())
+        with tqdm(total=examples, desc=f'latents for {name}', disable=not (progress and PartialState().is_main_process)) as bar:
+            cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras, first=1_000_000*seed + 100_000*number, size=p['size'], clip_of=clip_of or partial(example_clip, vary=True), mirror=mirror, bfloat16=bfloat16, progress=lambda _: bar.update(PartialState().num_processes))
         context = dict(context=.3, known=p['overlap']) if name == 'videos' else {}
         train_denoiser(unet, cache, vae.config.scaling_factor, folder/name, seed=seed + 1 + number, diary=diary, pictures=lambda: sample_pictures(unet, vae, cache), precision=precision, progress=progress, **r, **context)
     if kept: keep_share(unet, before, kept)

@@ -33,12 +33,12 @@ def test_photographs_are_spread_among_the_worlds_and_all_appear():
     assert len(firsts) == len(names)
 
 def test_other_light_is_for_photographs_and_differs_from_example_to_example():
-    a, b = (example_clip(n, 1, size=(32, 64), other_light=True) for n in (3, 3 + 4*len(panorama_names('train'))))
+    a, b = (example_clip(n, 1, size=(32, 64), vary=True) for n in (3, 3 + 4*len(panorama_names('train'))))
     plain = example_clip(3, 1, size=(32, 64))
     assert not torch.allclose(a, b, atol=.01) and not torch.allclose(a, plain, atol=.01)
     assert 0 <= a.min() and a.max() <= 1
     world = example_clip(0, 1, size=(32, 64))
-    assert torch.equal(example_clip(0, 1, size=(32, 64), other_light=True), world)
+    assert torch.equal(example_clip(0, 1, size=(32, 64), vary=True), world)
 
 def test_target_is_the_clip_in_the_first_cameras_frame():
     clip, track = example_clip(0, 2, size=(32, 64)), simulate_motion(2, 5, make_generator(3))

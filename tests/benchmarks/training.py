@@ -85,7 +85,7 @@ def measure_cameras(args):
     for n in range(args.clips):
         number = n*clips//args.clips
         for kind, index, camera in (('cached camera', first + number, 0), ('another camera', first + number, 5), ('another clip', first + 50_000 + number, 0)):
-            pair = filmed(example_clip(index, p['frames'], size=p['size'], other_light=True), index, camera)
+            pair = filmed(example_clip(index, p['frames'], size=p['size'], vary=True), index, camera)
             losses[kind].append(one_loss(models, cache_example(pair, models.vae, models.image_encoder, make_generator(index*17 + camera), bfloat16=True), number))
         print({kind: round(values[-1], 4) for kind, values in losses.items()}, flush=True)
     found = dict(run=args.run, clips=args.clips, of=clips, loss={kind: bootstrap(values) for kind, values in losses.items()},
