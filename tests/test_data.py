@@ -1,7 +1,11 @@
 "Training data: what must never mix, and what must agree."
+import math
+from contextlib import nullcontext
+from types import SimpleNamespace
 import pytest, torch
 from torch.testing import assert_close
-from argus_nb.data import Batch, VideoClips, draw_batch, example_clip, filmed, frame_size, is_held_out, panorama_clip, read_clip_list, world_clip
+from argus_nb import data
+from argus_nb.data import Batch, VideoClips, draw_batch, example_clip, filmed, frame_size, is_held_out, panorama_clip, read_clip_list, seen_from, world_clip
 from argus_nb.models import build_models, encode_frames
 from argus_nb.motion import simulate_motion
 from argus_nb.projection import rotate_panorama
@@ -32,13 +36,39 @@ def test_photographs_are_spread_among_the_worlds_and_all_appear():
     firsts = {hash(example_clip(4*n + 3, 1, size=(8, 16)).numpy().tobytes()) for n in range(len(names))}
     assert len(firsts) == len(names)
 
-def test_other_light_is_for_photographs_and_differs_from_example_to_example():
+def test_photographs_are_varied_and_worlds_are_not():
     a, b = (example_clip(n, 1, size=(32, 64), vary=True) for n in (3, 3 + 4*len(panorama_names('train'))))
     plain = example_clip(3, 1, size=(32, 64))
     assert not torch.allclose(a, b, atol=.01) and not torch.allclose(a, plain, atol=.01)
     assert 0 <= a.min() and a.max() <= 1
     world = example_clip(0, 1, size=(32, 64))
     assert torch.equal(example_clip(0, 1, size=(32, 64), vary=True), world)
+
+@pytest.mark.parametrize('row, column', [(32, 96), (20, 10), (44, 60), (31, 127)])
+def test_from_another_place_a_point_of_the_sphere_is_seen_where_it_lies(row, column):
+    "The other way round from the function: a point of the sphere is projected into the eye."
+    lon, lat = ((column + .5)/128 - .5)*2*math.pi, (.5 - (row + .5)/64)*math.pi
+    point, place = torch.tensor([math.cos(lat)*math.sin(lon), -math.sin(lat), math.cos(lat)*math.cos(lon)]), torch.tensor([.2, 0, -.3])
+    x, y, z = (point - place).tolist()
+    u, v = (math.atan2(x, z)/(2*math.pi) + .5)*128, (.5 - math.atan2(-y, math.hypot(x, z))/math.pi)*64
+    spot = torch.zeros(1, 1, 64, 128); spot[..., row, column] = 1
+    seen = seen_from(spot, .2, -.3)[0, 0]
+    rows, columns = torch.meshgrid(torch.arange(64) + .5, torch.arange(128) + .5, indexing='ij')
+    around = (columns - u + 64) % 128 - 64  # across the seam
+    assert seen.sum() > .2 and (seen*around).sum().abs()/seen.sum() < .35 and (seen*(rows - v)).sum().abs()/seen.sum() < .35
+
+def test_processes_share_the_making_of_a_cache(tmp_path, monkeypatch):
+    "Each makes every n-th file; together they are those that one makes alone."
+    models = build_models('tiny')
+    make = lambda folder: data.build_cache(folder, models.vae, models.image_encoder, 3, 2, size=(32, 64), shard=1)
+    alone = make(tmp_path/'alone')
+    made = []
+    for rank in (1, 0):  # the first reads what both made
+        state = SimpleNamespace(process_index=rank, num_processes=2, wait_for_everyone=lambda: made.append(sorted(p.name for p in (tmp_path/'shared').glob('*.safetensors'))), main_process_first=nullcontext)
+        monkeypatch.setattr(data, 'PartialState', lambda: state)
+        shared = make(tmp_path/'shared')
+    assert made == [['000001.safetensors'], ['000000.safetensors', '000001.safetensors', '000002.safetensors']]
+    for name in alone: assert torch.equal(alone[name], shared[name])
 
 def test_target_is_the_clip_in_the_first_cameras_frame():
     clip, track = example_clip(0, 2, size=(32, 64)), simulate_motion(2, 5, make_generator(3))

@@ -245,7 +245,7 @@ def test_a_further_run_ends_between_what_it_began_with_and_what_it_learned(tiny,
     for old, new in zip(load_models(tiny).unet.parameters(), ended.parameters()): assert_close(new, old + 2*(1 - kept), rtol=0, atol=2e-3)  # kept as float16
     assert json.loads((tmp_path/'nano_training.json').read_text())['kept'] == kept
 
-def test_own_clips_are_taken_as_they_are_and_photographs_in_other_light(tiny, tmp_path, monkeypatch):
+def test_own_clips_are_taken_as_they_are_and_photographs_varied(tiny, tmp_path, monkeypatch):
     asked = []
     class Enough(Exception): pass
     def build_cache(*args, clip_of, **options): asked.append(clip_of); raise Enough
