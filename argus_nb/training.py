@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['RECIPE', 'FURTHER', 'step_generator', 'learning_rate', 'save_checkpoint', 'my_share', 'my_generator', 'Objective',
-           'Diary', 'Keeper', 'processor_kernels', 'start_engine', 'fit', 'random_tilt', 'frame_pool', 'draw_crops',
-           'Surroundings', 'ask_surroundings', 'AutoencoderStage', 'reconstruction_loss', 'autoencoder_loss',
-           'read_pool', 'train_autoencoder', 'train_image_encoder', 'train_decoder', 'denoiser_loss', 'sample_pictures',
-           'train_denoiser', 'stage_record', 'train_encoders', 'keep_share', 'train_nano']
+           'Diary', 'joined', 'split_like', 'Keeper', 'processor_kernels', 'start_engine', 'fit', 'random_tilt',
+           'frame_pool', 'draw_crops', 'Surroundings', 'ask_surroundings', 'AutoencoderStage', 'reconstruction_loss',
+           'autoencoder_loss', 'read_pool', 'train_autoencoder', 'train_image_encoder', 'train_decoder',
+           'denoiser_loss', 'sample_pictures', 'train_denoiser', 'stage_record', 'train_encoders', 'keep_share',
+           'train_nano']
 
 # %% ../nbs/14_training.ipynb #6ac41e70
-import json, math, time
+import copy, json, math, time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -19,7 +20,9 @@ from unittest.mock import patch
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, broadcast
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.functional import avg_pool2d, interpolate, mse_loss
 from tqdm.auto import tqdm
 from .data import Batch, build_cache, draw_batch, example_clip, panorama_clip, world_clip
@@ -117,35 +120,60 @@ class Diary:
         self.writer.flush()
 
 # %% ../nbs/14_training.ipynb #5a01c7d4
+def joined(
+    values:dict,  # Tensors and other things by name, or dictionaries of them
+)->dict:          # The same with whole tensors
+    "Put together what is split among processes, in each of them; all must ask. What is whole stays as it is."
+    return {name: joined(value) if isinstance(value, dict) else value.full_tensor() if isinstance(value, DTensor) else value for name, value in values.items()}
+
+def split_like(
+    value:Tensor,  # A whole tensor
+    like:Tensor,   # One that may be split among processes
+)->Tensor:         # The value on the same device, split in the same way if shapes agree
+    "What this process holds of a tensor."
+    value = value.to(like.device)
+    return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) and value.shape == like.shape else value
+
 class Keeper:
     "What a run needs to go on, kept in one file: weights, their averages, the optimizer's moments, the step and the log."
     def __init__(self,
         folder:str|Path,         # Where the file lives
         engine:Accelerator,      # Whose scaler belongs to the state, too
-        module:torch.nn.Module,  # What is trained
+        module:torch.nn.Module,  # What is trained, as the engine left it
         optimizer:torch.optim.Optimizer, # Its optimizer
     ):
         self.path, self.engine, self.module, self.optimizer = Path(folder)/'checkpoint.pt', engine, module, optimizer
         self.average = {n: p.detach().clone() for n, p in module.named_parameters()}
+        self.is_split = any(isinstance(p, DTensor) for p in self.average.values())
         self.step, self.log, self.spent, self.began, self.saved = 0, [], 0., time.monotonic(), time.monotonic()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists(): self.restore()
 
     def restore(self)->None:
         "Take up what was kept."
-        state = torch.load(self.path, weights_only=True, map_location=self.engine.device)
-        self.module.load_state_dict(state['module']); self.optimizer.load_state_dict(state['optimizer'])
-        self.average, self.step, self.log, self.spent = state['average'], state['step'], state['log'], state['seconds']
+        state = torch.load(self.path, weights_only=True, map_location='cpu')
+        held, weights = self.module.state_dict(), list(self.module.parameters())
+        for number, moments in state['optimizer']['state'].items(): moments.update({name: split_like(value, weights[number]) for name, value in moments.items()})
+        self.module.load_state_dict({name: split_like(value, held[name]) for name, value in state['module'].items()}); self.optimizer.load_state_dict(state['optimizer'])
+        self.average = {name: split_like(value, self.average[name]) for name, value in state['average'].items()}
+        self.step, self.log, self.spent = state['step'], state['log'], state['seconds']
         if self.engine.scaler and 'scaler' in state: self.engine.scaler.load_state_dict(state['scaler'])
+
+    def is_due(self,
+        every:float,  # Seconds between checkpoints
+    )->bool:          # Whether the next one should be written
+        "Whether enough time has gone by; for split weights, which all must join at once, the first process decides."
+        due = time.monotonic() - self.saved > every
+        return bool(broadcast(torch.tensor(due, device=self.engine.device, dtype=torch.int))) if self.is_split else due
 
     def keep(self,
         step:int,  # Steps that are done
     )->None:
         "Write everything, from the first process alone."
         self.step, self.saved = step, time.monotonic()
-        if not self.engine.is_main_process: return
-        state = dict(module=self.module.state_dict(), average=self.average, optimizer=self.optimizer.state_dict(), step=step, log=self.log, seconds=self.spent + self.saved - self.began)
-        save_checkpoint(self.path, state | (dict(scaler=self.engine.scaler.state_dict()) if self.engine.scaler else {}))
+        if not (self.is_split or self.engine.is_main_process): return
+        state = joined(dict(module=self.module.state_dict(), average=self.average, optimizer=self.optimizer.state_dict())) | dict(step=step, log=self.log, seconds=self.spent + self.saved - self.began)
+        if self.engine.is_main_process: save_checkpoint(self.path, state | (dict(scaler=self.engine.scaler.state_dict()) if self.engine.scaler else {}))
 
     def average_in(self,
         rate:float,  # Share of the present weights
@@ -179,7 +207,9 @@ def start_engine(
     check(precision in ('fp32', 'bf16', 'fp16'), f"precision must be 'fp32', 'bf16' or 'fp16', got {precision!r}")
     AcceleratorState._reset_state()
     engine = Accelerator(mixed_precision='no' if precision == 'fp32' else precision)
-    check(engine.distributed_type.value not in ('FSDP', 'DEEPSPEED', 'MEGATRON_LM'), f'{engine.distributed_type.value} splits the weights among processes, which the checkpoint cannot gather: use one process or data parallel ones')
+    kind = engine.distributed_type
+    check(kind not in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM), f'{kind.value} keeps the weights to itself, where the checkpoint cannot reach them: use data parallel processes or FSDP')
+    check(kind != DistributedType.FSDP or engine.is_fsdp2, 'of FSDP the second version is wanted: set fsdp_version to 2 (accelerate config, or FSDP_VERSION=2)')
     return engine
 
 def fit(
@@ -197,16 +227,17 @@ def fit(
     precision:str='fp32',    # 'bf16' or 'fp16' compute the forward pass in mixed precision, see `processor_kernels`
     save_every:float=120.,   # Seconds between checkpoints
     diary:bool=False,        # Write TensorBoard files to `folder/tensorboard`
-    pictures:Callable|None=None, # Called without arguments every `picture_every` steps; gives named pictures (3, H, W) for the diary
+    pictures:Callable|None=None, # Called without arguments every `picture_every` steps; gives named pictures (3, H, W) for the diary; not with split weights
     picture_every:int=500,   # Steps between pictures
     progress:bool=True,      # Show a bar
 )->list[dict]:               # The log: one entry every 10 steps; `module` ends with the averaged weights
     "Train with AdamW, gradient clipping and averaged weights, on as many processes as there are; resume from `folder` if a checkpoint is there."
     engine = start_engine(precision)
+    whole = copy.deepcopy(module) if engine.distributed_type == DistributedType.FSDP else module
     module.to(engine.device)
     plain = torch.optim.AdamW(module.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
-    keeper = Keeper(folder, engine, module, plain)
     objective, optimizer = engine.prepare(Objective(module, loss_of), plain)
+    keeper = Keeper(folder, engine, module, plain)
     book, first = Diary(Path(folder)/'tensorboard' if diary else None, keeper.step), keeper.step
     kernels = processor_kernels if precision == 'bf16' and engine.device.type == 'cpu' else nullcontext
     bar = tqdm(range(first, steps), initial=first, total=steps, disable=not (progress and engine.is_main_process))
@@ -219,14 +250,16 @@ def fit(
         optimizer.step(); optimizer.zero_grad(set_to_none=True)
         keeper.average_in(1 - min(ema_decay, (1 + step)/(10 + step)))
         if step % 10 == 0:
-            keeper.log.append(dict(step=step, loss=engine.reduce(loss.detach(), 'mean').item(), norm=norm.item(), **numbers))
+            keeper.log.append(dict(step=step, loss=engine.reduce(loss.detach(), 'mean').item(), norm=float(joined(dict(norm=norm))['norm']), **numbers))
             bar.set_postfix(loss=f"{keeper.log[-1]['loss']:.4f}", **{k: f'{v:.3g}' for k, v in numbers.items()})
             book.note(step, {k: v for k, v in keeper.log[-1].items() if k != 'step'})
-        if pictures and book.writer and (step + 1) % picture_every == 0: book.note(step, {}, pictures())
-        if time.monotonic() - keeper.saved > save_every: keeper.keep(step + 1)
+        if pictures and book.writer and not keeper.is_split and (step + 1) % picture_every == 0: book.note(step, {}, pictures())
+        if keeper.is_due(save_every): keeper.keep(step + 1)
     if first < steps: keeper.keep(steps)
     engine.wait_for_everyone()
-    module.load_state_dict(keeper.average, strict=False)
+    average = joined(keeper.average)
+    module.__class__, module.__dict__ = whole.__class__, whole.__dict__  # no longer split, if it was
+    module.to(engine.device).load_state_dict(average, strict=False)
     return keeper.log
 
 # %% ../nbs/14_training.ipynb #73208492
