@@ -156,6 +156,7 @@ def main():
     args = parser.parse_args()
     if args.what in ('cameras', 'kept') and not args.run: parser.error(f'{args.what} wants --run FOLDER')
     found, path = dict(speed=measure_speed, cameras=measure_cameras, encoding=measure_encoding, precision=measure_precision, kept=measure_kept)[args.what](args), Path(__file__).parents[2]/'results'/'training_speed.json'
-    if args.write: save_json(path, (json.loads(path.read_text()) if path.exists() else {}) | {args.what: run_record(**found)})
+    name = f'{args.what} {Path(args.run).name}' if args.run else args.what  # one entry for each run
+    if args.write: save_json(path, (json.loads(path.read_text()) if path.exists() else {}) | {name: run_record(**found)})
 
 if __name__ == '__main__': main()
