@@ -113,7 +113,8 @@ def test_two_processes_learn_what_one_learns(alone, tmp_path):
 
 SPLIT = dict(ACCELERATE_USE_FSDP='true', FSDP_VERSION='2', FSDP_AUTO_WRAP_POLICY='TRANSFORMER_BASED_WRAP', FSDP_TRANSFORMER_CLS_TO_WRAP='SpatioTemporalResBlock')
 
-@pytest.mark.parametrize('first, then', [((2, SPLIT), (2, SPLIT)), ((2, SPLIT), (2, {})), ((1, {}), (2, SPLIT))], ids=['split', 'split, then not', 'one process, then split'])
+@pytest.mark.parametrize('first, then', [((2, SPLIT), (2, SPLIT)), pytest.param((2, SPLIT), (2, {}), marks=pytest.mark.slow), pytest.param((1, {}), (2, SPLIT), marks=pytest.mark.slow)],
+                         ids=['split', 'split, then not', 'one process, then split'])
 def test_split_weights_learn_what_whole_ones_learn(alone, tmp_path, first, then):
     "Each process may hold a part of every weight (FSDP); a run is stopped in between, and may go on in another way than it began."
     go = lambda way, stop=-1: run_shared(tmp_path/'run', way[0], stop, **way[1])
