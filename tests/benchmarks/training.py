@@ -80,7 +80,7 @@ def arrived_at(run):
 def measure_cameras(args):
     record, models, p = json.loads((Path(args.run)/'nano_training.json').read_text()), load_models(args.before), preset('nano')
     models.unet.load_state_dict(arrived_at(args.run), strict=False)
-    first, clips = 1_000_000*record['seed'] + 100_000, record['stages']['videos']['settings']['clips']  # those of its last stage, as `train_nano` counts
+    first, clips = 1_000_000*record['seed'] + 100_000, json.loads((Path(args.run)/'settings.json').read_text())['recipe']['videos']['examples']  # its own, as `train_nano` counts
     losses = {'cached camera': [], 'another camera': [], 'another clip': []}
     for n in range(args.clips):
         number = n*clips//args.clips
