@@ -78,13 +78,15 @@ def stopped(module, loss_of, *a, **k):
     def loss(step, generator):
         if step == int(sys.argv[2]): PartialState().wait_for_everyone(); os._exit(0)
         return loss_of(step, generator)
-    return fit(module, loss, *a, **k, save_every=0 if int(sys.argv[2]) > 0 else 1e9)
+    return fit(module, loss, *a, **k, save_every=0 if int(sys.argv[2]) > 0 else 1e9, picture_every=5)
+def pictures():
+    open(sys.argv[1] + '/drawn', 'w').close(); return {}
 class Keeper(training.Keeper):
     def __init__(self, *a):
         super().__init__(*a)
         assert self.is_split == ('ACCELERATE_USE_FSDP' in os.environ)
 training.fit, training.Keeper = stopped, Keeper
-training.train_denoiser(unet, cache, .5, sys.argv[1], steps=11, batch=4, lr=3e-3, context=.5, known=1, pictures=dict, diary=True, progress=False)
+training.train_denoiser(unet, cache, .5, sys.argv[1], steps=11, batch=4, lr=3e-3, context=.5, known=1, pictures=pictures, diary=True, progress=False)
 if PartialState().is_main_process: torch.save(unet.state_dict(), sys.argv[1] + '/final.pt')
 '''
 
@@ -109,6 +111,7 @@ def test_two_processes_learn_what_one_learns(alone, tmp_path):
     "The same batches shared by two processes: the same losses, the same gradients, the same files."
     folder, log, weights = alone
     agree(log, run_shared(tmp_path/'run', 2)[0])
+    assert (folder/'drawn').exists()
     assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in (tmp_path/'run').iterdir())
 
 SPLIT = dict(ACCELERATE_USE_FSDP='true', FSDP_VERSION='2', FSDP_AUTO_WRAP_POLICY='TRANSFORMER_BASED_WRAP', FSDP_TRANSFORMER_CLS_TO_WRAP='SpatioTemporalResBlock')
@@ -123,6 +126,7 @@ def test_split_weights_learn_what_whole_ones_learn(alone, tmp_path, first, then)
     agree(alone[1], log)
     off = sum((weights[name] - value).square().sum() for name, value in alone[2].items())/sum(value.square().sum() for value in alone[2].values())
     assert off**.5 < 1e-4  # some biases have no effect, and wander
+    assert (tmp_path/'run'/'drawn').exists() == (not then[1])  # one process cannot draw with a part of the weights
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
     from types import SimpleNamespace
