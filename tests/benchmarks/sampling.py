@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from argus_nb.data import filmed, panorama_clip, training_pair, world_clip
 from argus_nb.decoding import calm_poles, decode, pole_spread
+from argus_nb.evaluation import weights_of
 from argus_nb.models import encode_frames
 from argus_nb.motion import simulate_motion
 from argus_nb.pipeline import ArgusPipeline, Source, generation_frame, sampling_for
@@ -224,6 +225,6 @@ def main():
     args = parser.parse_args()
     clips = args.clips or dict(calls=40, levels=8, windows=6, poles=12, rolled=12)[args.what]
     result = dict(calls=calls, levels=levels, windows=windows, poles=poles, rolled=rolled)[args.what](clips, args.work, args.workers)
-    if args.write: save_json(ROOT/'results'/f'sampling_{args.what}.json', run_record(model='nano', **result))
+    if args.write: save_json(ROOT/'results'/f'sampling_{args.what}.json', run_record(model='nano', weights=weights_of('nano'), **result))
 
 if __name__ == '__main__': main()
