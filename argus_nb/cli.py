@@ -606,7 +606,8 @@ def evaluate(
 )->None:
     "Run `argus evaluate`."
     from argus_nb.baselines import ResultFolder, mean_panorama
-    from argus_nb.evaluation import folder_clips, held_out_clips, kept_pictures, markdown_table, rows_by_name, run, set_distances, summary, training_features, weights_of
+    from argus_nb.evaluation import folder_clips, held_out_clips, kept_pictures, markdown_table, rows_by_name, run, set_distances, summary, training_features
+    from argus_nb.models import weights_of
     from argus_nb.pipeline import ArgusPipeline, local_model, model_settings
     from argus_nb.runtime import pick_device, pick_dtype, run_record, save_json, write_beside
     if args.clips and args.fov: raise Mistake('--fov is for own worlds and panoramas; clips from a folder have theirs in fov/')

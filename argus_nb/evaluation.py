@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'HeldOut', 'held_out_clips', 'FolderClip', 'folder_clips', 'measures', 'of_one_clip', 'looking_behind',
-           'score', 'bootstrap', 'paired', 'Truth', 'Bound', 'rows_by_name', 'weights_of', 'score_and_keep', 'run',
+           'score', 'bootstrap', 'paired', 'Truth', 'Bound', 'rows_by_name', 'score_and_keep', 'run',
            'training_features', 'set_distances', 'summary', 'agreement', 'markdown_table', 'provenance',
            'picture_table', 'kept_pictures']
 
 # %% ../nbs/22_evaluation.ipynb #c2200004
-import functools, hashlib, json, math
+import functools, json, math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from .cameras import CameraTrack, load_cameras
 from .data import VIDEO_ENDINGS, Pair, example_clip, filmed, panorama_clip, training_pair, world_clip
 from .decoding import decode
 from .metrics import PSNR, SSIM, STLPIPS, FlowSmoothness, FrechetDistance, LineConsistency, NaturalQuality, PoleQuality, SeamDiscontinuity, clip_regions, distance_regions, fit_basis, image_features, reestimated_rotation_error
-from .models import PACKAGED, PARTS, encode_frames, locate_model
+from .models import PACKAGED, encode_frames, weights_of
 from .pipeline import ArgusPipeline, sampling_for
 from .runtime import InputError, check, save_json, write_beside
 from .sphere import rotation_from_euler
@@ -221,20 +221,6 @@ def rows_by_name(
     return {name: ways[name]() for name in names}
 
 # %% ../nbs/22_evaluation.ipynb #c2200020
-def weights_of(
-    model:str|Path,  # Name or folder
-)->dict[str,str]:    # Part -> SHA-256
-    "SHA-256 of each network's weights, in one file or in shards, so that a results file says what was judged."
-    folder, found = Path(locate_model(model)), {}
-    for part in PARTS:
-        files, total = sorted(f for f in (folder/part).glob('*.safetensors') if '.fp16.' not in f.name), hashlib.sha256()
-        check(len(files) > 0, f'{folder/part} holds no .safetensors file')
-        for file in files:
-            with open(file, 'rb') as opened:
-                while block := opened.read(2**24): total.update(block)
-        found[part] = total.hexdigest()
-    return found
-
 def score_and_keep(
     name:str,             # Of the method
     method:Method|Truth|Bound, # The method

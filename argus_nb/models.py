@@ -6,11 +6,11 @@
 __all__ = ['PRESETS', 'ANCHOR', 'LIFT', 'GAIN', 'CLIP_MEAN', 'CLIP_STD', 'PACKAGED', 'HUB', 'PARTS', 'preset', 'build_vae',
            'build_unet', 'build_image_encoder', 'build_scheduler', 'Models', 'build_models', 'count_parameters',
            'silence_branches', 'start_as_thumbnail', 'circular_width', 'encode_frames', 'balance_latents', 'clip_input',
-           'embed_frames', 'channels_last', 'save_models', 'locate_model', 'stored_shapes', 'wanted_shapes',
-           'check_fit', 'load_part', 'load_models']
+           'embed_frames', 'channels_last', 'save_models', 'locate_model', 'weights_of', 'stored_shapes',
+           'wanted_shapes', 'check_fit', 'load_part', 'load_models']
 
 # %% ../nbs/12_models.ipynb #a9d4d797
-import contextlib, json, math
+import contextlib, hashlib, json, math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -315,6 +315,20 @@ def locate_model(
     if found in HUB.values(): return found
     check(Path(found).is_dir(), f"model {str(name_or_path)!r} is not known: use one of {', '.join(known)} or the path of a model folder")
     check((Path(found)/'vae'/'config.json').exists(), f'model folder {found} has no vae/config.json: a folder in the diffusers layout (vae, unet, image_encoder, scheduler) is wanted')
+    return found
+
+def weights_of(
+    model:str|Path,  # Name or folder
+)->dict[str,str]:    # Part -> SHA-256
+    "SHA-256 of each network's weights, in one file or in shards, so that a record can say which they were."
+    folder, found = Path(locate_model(model)), {}
+    for part in PARTS:
+        files, total = sorted(f for f in (folder/part).glob('*.safetensors') if '.fp16.' not in f.name), hashlib.sha256()
+        check(len(files) > 0, f'{folder/part} holds no .safetensors file')
+        for file in files:
+            with open(file, 'rb') as opened:
+                while block := opened.read(2**24): total.update(block)
+        found[part] = total.hexdigest()
     return found
 
 def stored_shapes(

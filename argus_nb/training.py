@@ -8,7 +8,7 @@ __all__ = ['RECIPE', 'FURTHER', 'step_generator', 'learning_rate', 'save_checkpo
            'frame_pool', 'draw_crops', 'Surroundings', 'ask_surroundings', 'AutoencoderStage', 'reconstruction_loss',
            'autoencoder_loss', 'read_pool', 'train_autoencoder', 'train_image_encoder', 'train_decoder',
            'denoiser_loss', 'sample_pictures', 'train_denoiser', 'stage_record', 'train_encoders', 'keep_share',
-           'train_nano']
+           'note_start', 'train_nano']
 
 # %% ../nbs/14_training.ipynb #6ac41e70
 import copy, json, math, time
@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from .data import Batch, build_cache, draw_batch, example_clip, panorama_clip, world_clip
 from .diffusion import added_time_ids, append_axes, denoise, karras_sigmas, sample, sample_sigma
 from .loss import edm_loss, feature_distance, feature_network
-from .models import Models, balance_latents, build_image_encoder, build_scheduler, build_unet, build_vae, clip_input, encode_frames, load_models, preset as preset_of, save_models, silence_branches, start_as_thumbnail
+from .models import Models, balance_latents, build_image_encoder, build_scheduler, build_unet, build_vae, clip_input, encode_frames, load_models, locate_model, preset as preset_of, save_models, silence_branches, start_as_thumbnail, weights_of
 from .motion import random_fov
 from .projection import panorama_to_perspective, rotate_panorama
 from .runtime import check, make_generator, pick_device, pick_dtype, run_record, save_json, write_beside
@@ -602,6 +602,17 @@ def keep_share(
     module.load_state_dict({name: torch.lerp(value, before[name].to(value), share) for name, value in module.state_dict().items()})
 
 # %% ../nbs/14_training.ipynb #5a01c7de
+def note_start(
+    folder:Path,          # Folder of the run
+    start:str|Path|None,  # What it begins with, see `train_nano`
+)->None:
+    "Note in `folder/start.json` which weights a run begins with; raises `InputError` where a run began with others."
+    note, weights = folder/'start.json', weights_of(start) if start and Path(locate_model(start)).is_dir() else start
+    folder.mkdir(parents=True, exist_ok=True)
+    if PartialState().is_main_process and not note.exists(): save_json(note, weights)
+    PartialState().wait_for_everyone()
+    check(json.loads(note.read_text()) == weights, f'{folder} holds a run that began with other weights; this one needs a folder of its own')
+
 def train_nano(
     folder:str|Path,          # Everything goes here: checkpoints, caches, logs, and the finished model in `model`
     preset:str='nano',        # Sizes of the networks
@@ -617,6 +628,7 @@ def train_nano(
     folder, p, recipe = Path(folder), preset_of(preset), recipe or (FURTHER if start else RECIPE)
     precision = precision or ('bf16' if pick_dtype(pick_device()) == torch.bfloat16 else 'fp32')
     if recipe['decoder'].get('perceptual', True): feature_network()  # whoever lacks it should hear of it now, not after hours
+    note_start(folder, start)
     begun = load_models(start) if start else train_encoders(folder, preset, recipe, seed, clip_of, precision, progress)
     vae, unet, image_encoder, kept = begun.vae, begun.unet.requires_grad_(True), begun.image_encoder, recipe.get('kept', 0)
     before = {name: value.clone() for name, value in unet.state_dict().items()} if kept else {}

@@ -28,9 +28,9 @@ from PIL import Image
 from argus_nb.alignment import align_naive, to_camera_maps, to_shared_map
 from argus_nb.baselines import Sampled, adapted, filled, frame_by_frame, swept, task_of, window_by_window, window_loss
 from argus_nb.data import Pair, cache_example, example_clip, filmed, read_cache
-from argus_nb.evaluation import Bound, held_out_clips, of_one_clip, picture_table, run, score_and_keep, set_distances, summary, training_features, weights_of
+from argus_nb.evaluation import Bound, held_out_clips, of_one_clip, picture_table, run, score_and_keep, set_distances, summary, training_features
 from argus_nb.metrics import PSNR, clip_regions
-from argus_nb.models import Models, build_scheduler, build_unet, load_models, save_models, silence_branches
+from argus_nb.models import Models, build_scheduler, build_unet, load_models, save_models, silence_branches, weights_of
 from argus_nb.pipeline import ArgusPipeline, sampling_for
 from argus_nb.runtime import InputError, check, make_generator, pick_device, pick_dtype, run_record, save_json, write_beside
 from argus_nb.training import fit, train_denoiser

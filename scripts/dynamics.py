@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from argus_nb.baselines import generated, swept, task_of
 from argus_nb.cameras import CameraTrack
 from argus_nb.data import training_pair
-from argus_nb.evaluation import Bound, bootstrap, weights_of
+from argus_nb.evaluation import Bound, bootstrap
+from argus_nb.models import weights_of
 from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import make_generator, pick_device, pick_dtype, run_record, save_json, write_beside
 from argus_nb.sphere import panorama_coordinates, panorama_rays, rotation_from_euler

@@ -23,8 +23,8 @@ from argus_nb.runtime import make_generator, run_record, save_json, write_beside
 from argus_nb.baselines import FILLS, everything_seen, fill, mean_panorama
 from argus_nb.data import Pair
 from argus_nb.decoding import decode
-from argus_nb.evaluation import KINDS, HeldOut, bootstrap, held_out_clips, weights_of
-from argus_nb.models import encode_frames
+from argus_nb.evaluation import KINDS, HeldOut, bootstrap, held_out_clips
+from argus_nb.models import encode_frames, weights_of
 from argus_nb.pipeline import ArgusPipeline, model_settings, sampling_for
 
 ROOT = Path(__file__).resolve().parents[1]

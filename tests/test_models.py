@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest, torch
 from torch.testing import assert_close
 from safetensors.torch import load_file, save_file
-from argus_nb.evaluation import weights_of
-from argus_nb.models import PARTS, build_image_encoder, build_models, build_scheduler, build_unet, build_vae, clip_input, encode_frames, load_models, locate_model, save_models
+from argus_nb.models import PARTS, build_image_encoder, build_models, build_scheduler, build_unet, build_vae, clip_input, encode_frames, load_models, locate_model, save_models, weights_of
 from argus_nb.runtime import InputError
 
 @pytest.fixture(scope='module')

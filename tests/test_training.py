@@ -303,3 +303,15 @@ def test_what_the_checkpoint_cannot_reach_is_refused(tmp_path, monkeypatch, kind
     from accelerate import Accelerator, DistributedType
     monkeypatch.setattr(Accelerator, 'distributed_type', DistributedType[kind])
     with pytest.raises(InputError, match=message): fit(torch.nn.Linear(1, 1), None, 1, tmp_path, progress=False)
+
+def test_a_run_goes_on_only_with_what_it_began_with(tmp_path):
+    "Called again after its first model was replaced, a run would mix the weights of two."
+    from argus_nb.models import build_models, save_models
+    from argus_nb.training import note_start
+    torch.manual_seed(0)
+    model, again = tmp_path/'model', lambda folder, *starts: [note_start(tmp_path/folder, start) for start in starts]
+    save_models(build_models('tiny'), model)
+    again('from nothing', None, None); again('packaged', 'nano', 'nano'); again('hub', 'svd', 'svd'); again('own', model, str(model))
+    save_models(build_models('tiny'), model)
+    for folder, start in ('from nothing', 'nano'), ('packaged', None), ('packaged', 'svd'), ('hub', 'nano'), ('own', model):
+        with pytest.raises(InputError, match='holds a run that began with other weights'): again(folder, start)

@@ -21,8 +21,7 @@ import numpy as np
 import torch
 from argus_nb.data import filmed, panorama_clip, training_pair, world_clip
 from argus_nb.decoding import calm_poles, decode, pole_spread
-from argus_nb.evaluation import weights_of
-from argus_nb.models import encode_frames
+from argus_nb.models import encode_frames, weights_of
 from argus_nb.motion import simulate_motion
 from argus_nb.pipeline import ArgusPipeline, Source, generation_frame, sampling_for
 from argus_nb.projection import panorama_to_cubemap, rotate_panorama
