@@ -40,7 +40,7 @@ PRESETS = {
     'frames':                dict(tiny=4,        nano=16,            svd=25),
     'overlap':               dict(tiny=1,        nano=4,             svd=5),
     'circular':              dict(tiny=False,    nano=True,          svd=False), # whether panoramas are encoded with `circular_width`
-    'seam':                  dict(tiny='blended', nano='circular', svd='blended'), # how `15_decoding` closes it, by default
+    'seam':                  dict(tiny='blended', nano='convolutions', svd='blended'), # how `15_decoding` closes it, by default
     'poles':                 dict(tiny=False,    nano=True,          svd=True),  # whether rows near the poles lose what cannot be there
     'steps':                 dict(tiny=25,       nano=8,             svd=25),    # of the sampler, by default
     'fast_steps':            dict(tiny=8,        nano=5,             svd=8),     # with --quality fast

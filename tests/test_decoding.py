@@ -85,15 +85,16 @@ def test_the_seam_measure_sees_the_seam_alone():
 def test_wrong_arguments_say_what_was_found(vae, call, message):
     with pytest.raises(InputError, match=message): call(vae)
 
-def test_nano_closes_its_seam_in_a_way_that_costs_no_quality():
-    "A held-out world through nano's autoencoder in every way: the one that nano uses is as near as any to the truth, and shows no seam."
+def test_nano_closes_its_seam_in_the_way_that_looks_nearest_to_the_truth():
+    "A held-out world through nano's autoencoder in every way: to the eye's measure none is as near as the one that nano uses, and no seam is seen."
     from argus_nb.data import world_clip
+    from argus_nb.metrics import STLPIPS
     from argus_nb.models import encode_frames
     from argus_nb.pipeline import ArgusPipeline, sampling_for
     pipeline = ArgusPipeline.from_pretrained('nano')
     truth, settings = world_clip(3, 2, size=(128, 256), held_out=True), sampling_for(pipeline.unet)
     latents = encode_frames(pipeline.vae, truth, circular=settings.circular)*pipeline.vae.config.scaling_factor
     made = {seam: decode(pipeline.vae, latents, seam, settings.chunk, settings.ratio) for seam in SEAMS}
-    off = {seam: (frames - truth).square().mean().item() for seam, frames in made.items()}
-    assert off[settings.seam] < 1.01*min(off.values())  # 'none' and 'convolutions' are 6 and 11 per cent further
+    far = {seam: float(STLPIPS()(frames, truth)) for seam, frames in made.items()}
+    assert far.pop(settings.seam) < .9*min(far.values())
     assert seam_discontinuity(made['none']) > 5 > 1.5 > seam_discontinuity(made[settings.seam])
