@@ -7,7 +7,7 @@ __all__ = ['PRESETS', 'ANCHOR', 'LIFT', 'GAIN', 'CLIP_MEAN', 'CLIP_STD', 'PACKAG
            'build_unet', 'build_image_encoder', 'build_scheduler', 'Models', 'build_models', 'count_parameters',
            'silence_branches', 'start_as_thumbnail', 'circular_width', 'encode_frames', 'balance_latents', 'clip_input',
            'embed_frames', 'channels_last', 'save_models', 'locate_model', 'weights_of', 'stored_shapes',
-           'wanted_shapes', 'check_fit', 'load_part', 'load_models']
+           'wanted_shapes', 'check_fit', 'without_bars', 'load_part', 'load_models']
 
 # %% ../nbs/12_models.ipynb #a9d4d797
 import contextlib, hashlib, json, math
@@ -20,6 +20,7 @@ from torch import Tensor
 from .runtime import InputError, check, check_shape, compute_device
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers.utils import logging
 
 # %% ../nbs/12_models.ipynb #9bbc33ee
 PRESETS = {
@@ -361,6 +362,15 @@ def check_fit(
     for name in stored.keys() - wanted.keys():
         check(name.endswith('position_ids'), f'the file holds parameter {name} of shape {stored[name]}, which the network does not have')
 
+@contextlib.contextmanager
+def without_bars()->Iterator[None]:  # No bars inside the block
+    "Keep transformers from drawing a bar for weights that lie on the disk and are read in a moment."
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try: yield
+    finally:
+        if shown: logging.enable_progress_bar()
+
 def load_part(
     part:str,                           # 'vae', 'unet' or 'image_encoder'
     source:str,                         # Folder or hub name
@@ -371,7 +381,8 @@ def load_part(
     folder = Path(source)/part if inside else Path(source)
     try:
         if (folder/'config.json').is_file() and (stored := stored_shapes(folder)): check_fit(stored, wanted_shapes(part, folder))
-        return PARTS[part].from_pretrained(source, subfolder=part if inside else '', torch_dtype=dtype, use_safetensors=True).eval()
+        with without_bars() if Path(source).is_dir() else contextlib.nullcontext():
+            return PARTS[part].from_pretrained(source, subfolder=part if inside else '', torch_dtype=dtype, use_safetensors=True).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()
         raise InputError(f"{part} of model {source!r} cannot be loaded: {reason[0][:300] if reason else type(error).__name__}") from error

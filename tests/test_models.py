@@ -118,3 +118,10 @@ def test_nano_starts_at_the_noise_level_that_it_was_trained_up_to():
     stored = json.loads((Path(locate_model('nano'))/'scheduler'/'scheduler_config.json').read_text())
     wanted = build_scheduler().config
     assert {name: value for name, value in stored.items() if not name.startswith('_')} == {name: value for name, value in wanted.items() if not name.startswith('_')}
+
+def test_weights_on_the_disk_are_loaded_without_a_word(capfd):
+    "And what others load afterwards is announced as before."
+    from transformers.utils import logging
+    shown = logging.is_progress_bar_enabled()
+    load_models('nano')
+    assert capfd.readouterr() == ('', '') and logging.is_progress_bar_enabled() == shown
