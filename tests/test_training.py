@@ -63,7 +63,7 @@ def test_killed_at_thirty_random_moments(tmp_path):
     assert found['same_weights'] and found['same_log']
 
 SHARED = '''
-import os, sys, torch
+import os, sys, time, torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 from argus_nb import training
@@ -76,7 +76,7 @@ cache = {n: torch.randn(6, 3, *s, generator=generator) for n, s in dict(target=(
 unet, fit = build_unet('tiny'), training.fit
 def stopped(module, loss_of, *a, **k):
     def loss(step, generator):
-        if step == int(sys.argv[2]): PartialState().wait_for_everyone(); os._exit(0)
+        if step == int(sys.argv[2]): PartialState().wait_for_everyone(); time.sleep(1); os._exit(0)  # not while the others are still waiting
         return loss_of(step, generator)
     return fit(module, loss, *a, **k, save_every=0 if int(sys.argv[2]) > 0 else 1e9, picture_every=5)
 def pictures():
