@@ -6,8 +6,8 @@
 __all__ = ['PRESETS', 'ANCHOR', 'LIFT', 'GAIN', 'CLIP_MEAN', 'CLIP_STD', 'PACKAGED', 'HUB', 'PARTS', 'preset', 'build_vae',
            'build_unet', 'build_image_encoder', 'build_scheduler', 'Models', 'build_models', 'count_parameters',
            'silence_branches', 'start_as_thumbnail', 'circular_width', 'encode_frames', 'balance_latents', 'clip_input',
-           'embed_frames', 'channels_last', 'save_models', 'locate_model', 'weights_of', 'stored_shapes',
-           'wanted_shapes', 'check_fit', 'without_bars', 'load_part', 'load_models']
+           'embed_frames', 'channels_last', 'save_models', 'locate_model', 'weight_files', 'weights_of',
+           'stored_shapes', 'wanted_shapes', 'check_fit', 'without_bars', 'load_part', 'load_models']
 
 # %% ../nbs/12_models.ipynb #a9d4d797
 import contextlib, hashlib, json, math
@@ -318,13 +318,19 @@ def locate_model(
     check((Path(found)/'vae'/'config.json').exists(), f'model folder {found} has no vae/config.json: a folder in the diffusers layout (vae, unet, image_encoder, scheduler) is wanted')
     return found
 
+def weight_files(
+    folder:Path,  # Folder of one network
+)->list[Path]:    # Its safetensors, one file or shards
+    "The files that a network is loaded from; a copy in half precision that may lie beside them is not."
+    return sorted(f for f in folder.glob('*.safetensors') if '.fp16.' not in f.name)
+
 def weights_of(
     model:str|Path,  # Name or folder
 )->dict[str,str]:    # Part -> SHA-256
     "SHA-256 of each network's weights, in one file or in shards, so that a record can say which they were."
     folder, found = Path(locate_model(model)), {}
     for part in PARTS:
-        files, total = sorted(f for f in (folder/part).glob('*.safetensors') if '.fp16.' not in f.name), hashlib.sha256()
+        files, total = weight_files(folder/part), hashlib.sha256()
         check(len(files) > 0, f'{folder/part} holds no .safetensors file')
         for file in files:
             with open(file, 'rb') as opened:
@@ -337,7 +343,7 @@ def stored_shapes(
 )->dict[str,tuple[int,...]]:  # Name of each parameter -> its shape
     "What the files of a network hold; only their headers are read."
     shapes = {}
-    for path in sorted(p for p in folder.glob('*.safetensors') if '.fp16.' not in p.name):
+    for path in weight_files(folder):
         with safe_open(path, 'pt') as file: shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     return shapes
 

@@ -40,6 +40,13 @@ def test_weights_in_shards(folder, tmp_path):
     save_file({name: value + 1 for name, value in load_file(shards[-1]).items()}, shards[-1])
     assert weights_of(split)['unet'] != before['unet']
 
+def test_a_copy_in_half_precision_beside_the_weights_is_neither_compared_nor_counted(folder, tmp_path):
+    "As in the folders of SVD, which have both; here the copy is another network's."
+    both = copied(folder, tmp_path/'both')
+    save_file({'stranger': torch.zeros(1)}, both/'unet'/'diffusion_pytorch_model.fp16.safetensors')
+    assert weights_of(both) == weights_of(folder)
+    for a, b in zip(load_models(folder).unet.parameters(), load_models(both).unet.parameters()): assert_close(a, b, rtol=0, atol=0)
+
 @pytest.mark.parametrize('part', ['vae', 'unet', 'image_encoder'])
 def test_truncated_weights_are_one_line(folder, tmp_path, part):
     broken = copied(folder, tmp_path/'broken')
