@@ -6,9 +6,9 @@
 __all__ = ['PATHS', 'MIRROR', 'GLOSSY', 'MATT', 'PROMPT', 'smoothing_weights', 'smooth_rotations', 'shake', 'look_at',
            'steady_track', 'steady_views', 'lens_rays', 'lens_view', 'slerp', 'sphere_curve', 'CameraPath',
            'keyframe_path', 'camera_path', 'path_views', 'followed', 'linear_light', 'display_values', 'write_light',
-           'pixel_solid_angles', 'harmonics', 'irradiance_coefficients', 'Surroundings', 'surroundings',
-           'surface_light', 'Ball', 'ball_hits', 'three_balls', 'add_balls', 'View', 'views_around', 'Reply', 'Finding',
-           'ask', 'read_reply', 'LocalModel', 'Endpoint']
+           'pixel_solid_angles', 'harmonics', 'irradiance_coefficients', 'Lighting', 'surroundings', 'surface_light',
+           'Ball', 'ball_hits', 'three_balls', 'add_balls', 'View', 'views_around', 'Reply', 'Finding', 'ask',
+           'read_reply', 'LocalModel', 'Endpoint']
 
 # %% ../nbs/31_applications.ipynb #78f000f2
 import base64, io, json, math, os, re, tempfile
@@ -364,7 +364,7 @@ def _blur_matrix(size, exponent):
         _kept_blur.clear(); _kept_blur[size, exponent] = lobe/lobe.sum(1, keepdim=True)
     return _kept_blur[size, exponent]
 
-class Surroundings(NamedTuple):
+class Lighting(NamedTuple):
     "The light of one moment, ready for each kind of surface."
     light:Tensor         # For mirrors: linear light; (3, H, W)
     blurred:Tensor       # For gloss: gathered by a lobe; (3, 32, 64)
@@ -374,12 +374,12 @@ def surroundings(
     panorama:Tensor,       # A panorama of display values; (3, H, W), twice as wide as high
     peak:float=1.,         # Guess at highlights, see `linear_light`
     exponent:float=40.,    # Sharpness of the glossy lobe
-)->Surroundings:           # Light from everywhere
+)->Lighting:           # Light from everywhere
     "Prepare a panorama for lighting."
     check_shape('panorama', panorama, '3 H W')
     light = linear_light(panorama, peak)
     small = torch.nn.functional.interpolate(light[None], (32, 64), mode='area')[0]
-    return Surroundings(light, (small.flatten(1) @ _blur_matrix((32, 64), exponent).T).unflatten(1, (32, 64)), irradiance_coefficients(small))
+    return Lighting(light, (small.flatten(1) @ _blur_matrix((32, 64), exponent).T).unflatten(1, (32, 64)), irradiance_coefficients(small))
 
 MIRROR, GLOSSY, MATT = .9, .9, .8  # the part of light that each sends on
 
@@ -387,7 +387,7 @@ def surface_light(
     kind:str,             # 'mirror', 'glossy' or 'matt'
     normal:Tensor,        # Unit normals; (N, 3)
     mirrored:Tensor,      # The line of sight after reflection; (N, 3)
-    around:Surroundings,  # The light
+    around:Lighting,  # The light
 )->Tensor:                # Light towards the camera; float32 (3, N)
     "What a surface sends to the camera."
     check(kind in ('mirror', 'glossy', 'matt'), f"kind must be 'mirror', 'glossy' or 'matt', got {kind!r}")
@@ -427,7 +427,7 @@ def add_balls(
     frame:Tensor,          # A frame of display values, uint8 or float in [0, 1]; (3, h, w)
     camera:CameraTrack,    # Its camera, in the panorama's frame; 1 frame
     balls:Sequence[Ball],  # What to put in, the farthest first
-    around:Surroundings,   # The light of this moment
+    around:Lighting,   # The light of this moment
     supersample:int=3,     # Rays along each side of a pixel
 )->Tensor:                 # The frame with balls, of the type given; (3, h, w)
     "Composite balls into a frame."

@@ -25,7 +25,7 @@ from torch.nn.utils import parametrize
 from .cameras import CameraTrack
 from .data import Pair, draw_batch, example_clip, filmed
 from .decoding import decode
-from .diffusion import added_time_ids, append_axes, denoise, sample_sigma
+from .diffusion import added_time_ids, append_dims, denoise, sample_sigma
 from .loss import edm_loss
 from .models import embed_frames, encode_frames
 from .pipeline import ArgusPipeline, condition_latents, in_precision_of, sample_panorama, sampling_for
@@ -308,7 +308,7 @@ def adapt(
         embeddings, ids = embed_frames(pipeline.image_encoder, task.frames)[None], added_time_ids(torch.zeros(1))
     for step in range(steps):
         sigma = sample_sigma(1, generator, 0., 1.2)
-        noised = target + append_axes(sigma, target)*torch.randn(target.shape, generator=generator)
+        noised = target + append_dims(sigma, target)*torch.randn(target.shape, generator=generator)
         error = denoise(in_precision_of(unet), noised, sigma, conditions[step % 4], embeddings, ids) - target
         loss = ((sigma**2 + 1)/sigma**2*error.square()*seen).mean()
         optimizer.zero_grad(); loss.backward(); optimizer.step()
@@ -354,7 +354,7 @@ def window_loss(
     target, condition = (part[..., start:start + window].to(unet.device) for part in (whole.target, whole.condition))
     told = (whole.embeddings + place_code(start, window, width, whole.embeddings.shape[-1])).to(unet.device)
     level, noise = sigma.to(unet.device), torch.randn(target.shape, generator=generator).to(unet.device)
-    estimate = denoise(unet, target + append_axes(level, target)*noise, level, condition, told, added_time_ids(whole.noise.to(unet.device)))
+    estimate = denoise(unet, target + append_dims(level, target)*noise, level, condition, told, added_time_ids(whole.noise.to(unet.device)))
     return edm_loss(estimate, target, level, 'none'), dict(sigma=sigma.mean().item())
 
 class WindowByWindow(torch.nn.Module):

@@ -193,7 +193,7 @@ def add_generate(
     model.add_argument('--guidance', type=scale, metavar='G', help='how strongly the input guides, beyond what the model learned')
     model.add_argument('--strength', type=strength, default=1., metavar='S', help='influence of the input, from 1 (default) down to 0')
     model.add_argument('--size', type=lambda text: (generated_height(text), 2*generated_height(text)), metavar='H', help="height that is generated, a multiple of 16; models are best at their own")
-    model.add_argument('--seam', choices=['convolutions', 'blended', 'ramp', 'circular', 'none'], help="how the ends of the panorama are joined (default: the model's own way)")
+    model.add_argument('--seam', metavar='NAME', help="how the ends of the panorama are joined: circular_padding, blended, ramp, wrapped_margins or none (default: the model's own way)")
     model.add_argument('--device', metavar='NAME', help='cpu, cuda, ... (default: the best there is)')
     model.add_argument('--precision', choices=['float32', 'bfloat16'], help='of the networks (default: what the device does fastest)')
     model.add_argument('--offload', action='store_true', help='keep only the network that is at work on the device: less memory, slower')

@@ -10,7 +10,7 @@ import contextlib, io
 from functools import lru_cache
 import torch
 from torch import Tensor
-from .diffusion import append_axes
+from .diffusion import append_dims
 from .runtime import InputError, check, check_shape
 
 # %% ../nbs/11_loss.ipynb #d98927b2
@@ -43,9 +43,9 @@ def edm_loss(
     check_shape('estimate', estimate, 'B T C h w')
     check(estimate.shape == target.shape, f'estimate and target must have the same shape, got {tuple(estimate.shape)} and {tuple(target.shape)}')
     rows = latitude_weights(target.shape[-2], kind, delta, normalise).to(target)[:, None]
-    error = append_axes((sigma**2 + 1)/sigma**2, target)*rows*(estimate - target)**2
+    error = append_dims((sigma**2 + 1)/sigma**2, target)*rows*(estimate - target)**2
     if frames is None: return error.mean()
-    weights = append_axes(frames.to(target), target)
+    weights = append_dims(frames.to(target), target)
     return (error*weights).sum()/(weights.sum()*target[0, 0].numel()).clamp(min=1)
 
 # %% ../nbs/11_loss.ipynb #69b135d2

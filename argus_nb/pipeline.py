@@ -7,8 +7,8 @@ __all__ = ['RELEASE', 'SAMPLING_FACTOR', 'DECODING_FACTOR', 'ENCODING', 'full_pr
            'sample_panorama', 'Sampling', 'model_settings', 'sampling_for', 'memory_needed', 'memory_free',
            'check_memory', 'window_starts', 'window_frames', 'join_overlap', 'Source', 'ArgusPipeline', 'local_model',
            'draw_normal', 'generated_frames', 'crossfade', 'Enlarge', 'default_width', 'SmallFrames', 'spoken', 'say',
-           'timed', 'cameras_for', 'ContactSheet', 'generation_frame', 'Run', 'Cost', 'Work', 'check_request',
-           'generate_video']
+           'timed', 'cameras_for', 'ContactSheet', 'generation_frame', 'Generation', 'CostEstimate', 'WorkMeter',
+           'check_request', 'generate_video']
 
 # %% ../nbs/16_pipeline.ipynb #6640a0df
 import contextlib, math, time
@@ -22,11 +22,11 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from PIL import Image, ImageDraw
 from torch import Tensor
-from .runtime import InputError, check, check_shape, compute_device, make_generator, pick_device, pick_dtype, write_beside
+from .runtime import InputError, check, check_shape, compute_device, make_generator, pick_device, pick_dtype, present_name, write_beside
 from .alignment import align_frames, iter_pasted, level_rotation
 from .cameras import CameraTrack, load_cameras
 from .decoding import check_seam, decode
-from .diffusion import added_time_ids, euler_step, guided_denoise, look_ahead
+from .diffusion import added_time_ids, euler_step, guided_denoise, dpmpp_2m_estimate
 from .models import HUB, PRESETS, embed_frames, encode_frames, load_models, locate_model
 from .motion import HandMotion
 from .projection import panorama_to_perspective
@@ -82,7 +82,7 @@ def sample_panorama(
     num_inference_steps:int=25,             # Steps
     guidance_scale:float=3.,                # 1 switches guidance off
     roll:bool=True,                         # Roll by a quarter of the width after each step but the last
-    solver:str='euler',                     # 'euler', or 'multistep': second order with the same number of calls
+    solver:str='euler',                     # 'euler', or 'dpmpp_2m': second order with the same number of calls
     guided:tuple[float,float]=(0., math.inf), # Noise levels between which guidance is used
     on_step:Callable|None=None,             # Called after each step as on_step(number, noise level, latents), gives the latents to go on with; (1, T, 4, h, w), rolled as they are
 )->Tensor:                                  # Latents, multiplied by the scaling factor; (1, T, 4, h, w)
@@ -94,7 +94,7 @@ def sample_panorama(
         if n: x, condition, before = x.roll(quarter, -1), condition.roll(quarter, -1), before.roll(quarter, -1)
         scale = guidance_scale if guided[0] <= sigma <= guided[1] else 1.
         estimate = guided_denoise(in_precision_of(unet), x, sigma[None], condition.float(), embeddings.float(), time_ids, scale)
-        ahead = look_ahead(estimate, before, sigmas[n - 1], sigma, below) if solver == 'multistep' else estimate
+        ahead = dpmpp_2m_estimate(estimate, before, sigmas[n - 1], sigma, below) if solver == 'dpmpp_2m' else estimate
         x, before = euler_step(x, ahead, sigma, below), estimate
         if on_step: x = on_step(n, sigma, x)
     return x.roll(-quarter*(num_inference_steps - 1), -1)
@@ -104,7 +104,7 @@ def sample_panorama(
 class Sampling:
     "How panoramas are sampled; raises `InputError` for values that make no sense."
     num_inference_steps:int=25       # Steps; each is one or, with guidance, two calls of the UNet
-    solver:str='euler'               # 'euler', or 'multistep': second order, for fewer steps
+    solver:str='euler'               # 'euler', or 'dpmpp_2m': DPM-Solver++ 2M, second order, for fewer steps
     guidance_scale:float=3.          # Exaggeration of what the input says; 1 switches guidance off
     guided:tuple[float,float]=(0., math.inf) # Noise levels between which guidance is used
     strength:float=1.                # Influence of the input: 1 as the model learned it, 0 none at all
@@ -122,12 +122,13 @@ class Sampling:
     circular:bool=False              # Encode with convolutions that continue around the seam; False is how SVD's encoder learned
 
     def __post_init__(self):
-        check_seam(self.seam)
+        given = object.__setattr__  # the class is frozen: only here
+        given(self, 'seam', check_seam(self.seam)); given(self, 'solver', present_name('solver', self.solver, {'multistep': 'dpmpp_2m'}))
         for name, low in dict(num_inference_steps=1, guidance_scale=0, noise_aug_strength=0, window=1, overlap=0, chunk=1).items():
             check(getattr(self, name) >= low, f'{name} must be at least {low}, got {getattr(self, name)}')
         check(self.overlap < self.window, f'overlap must be smaller than the window of {self.window} frames, got {self.overlap}')
         check(self.fps > 0, f'fps must be positive, got {self.fps}')
-        check(self.solver in ('euler', 'multistep'), f"solver must be 'euler' or 'multistep', got {self.solver!r}")
+        check(self.solver in ('euler', 'dpmpp_2m'), f"solver must be 'euler' or 'dpmpp_2m', got {self.solver!r}")
         check(0 <= self.strength <= 1, f'strength must lie between 0 and 1, got {self.strength}')
         check(len(self.guided) == 2 and self.guided[0] <= self.guided[1], f'guided must be a lower and an upper noise level, got {self.guided}')
 
@@ -621,7 +622,7 @@ def generation_frame(
     return upright if limited == (pitch, roll) else rotation_from_euler(yaw, *limited)
 
 # %% ../nbs/16_pipeline.ipynb #08bc23e4
-class Run:
+class Generation:
     "A film on its way to being a 360° video: set up at once, computed as its frames are read."
     def __init__(self,
         pipeline:ArgusPipeline,   # The model
@@ -651,7 +652,7 @@ class Run:
 
 # %% ../nbs/16_pipeline.ipynb #15a1a0c2
 @patch
-def lay_out(self:Run,
+def lay_out(self:Generation,
     panoramas:Iterator[Tensor],  # Generated panoramas in [0, 1], in chunks; (n, 3, h, w)
 )->Iterator[Tensor]:             # Output frames, uint8; (3, H, W)
     "Output frames one by one."
@@ -662,7 +663,7 @@ def lay_out(self:Run,
 ENCODING = .05  # seconds to encode a million pixels
 
 @dataclass(frozen=True)
-class Cost:
+class CostEstimate:
     "Seconds that the parts of a run are expected to take."
     step:float   # One denoising step of one window
     code:float   # Encoding and decoding one generated frame
@@ -677,8 +678,8 @@ class Cost:
         return self.step*self.steps + self.code*self.codes + self.write*self.writes
 
 @patch
-def cost(self:Run,
-)->Cost:  # What to expect
+def cost(self:Generation,
+)->CostEstimate:  # What to expect
     "Try the parts of a run on random numbers."
     pipeline, s, device = self.pipeline, self.sampling, compute_device(self.pipeline.unet)
     stride = 2**(len(pipeline.vae.config.block_out_channels) - 1)
@@ -688,10 +689,10 @@ def cost(self:Run,
     code = 1.1*timed(lambda: decode(pipeline.vae, latents[0, :1], s.seam))  # and a tenth for encoding
     write = timed(lambda: next(self.lay_out(iter([torch.zeros(1, 3, *self.size)])))) + ENCODING*self.width**2/2e6
     windows = len(window_starts(len(self.index), s.window, s.overlap))
-    return Cost(step, code, write, windows*s.num_inference_steps, len(self.index), len(self))
+    return CostEstimate(step, code, write, windows*s.num_inference_steps, len(self.index), len(self))
 
 # %% ../nbs/16_pipeline.ipynb #f1cb70bd
-class Work:
+class WorkMeter:
     "A bar in seconds of expected work, so that generating and writing share it."
     def __init__(self,
         total:float,                  # Seconds expected
@@ -706,9 +707,9 @@ class Work:
         if self.progress is not None: self.progress('generate', round(self.done, 2), round(self.total, 2))
 
 @patch
-def frames(self:Run,
-    cost:Cost,           # What the parts take
-    work:Work,           # Where to report
+def frames(self:Generation,
+    cost:CostEstimate,           # What the parts take
+    work:WorkMeter,           # Where to report
     sheet:ContactSheet,  # What collects a few moments
 )->Iterator[Tensor]:     # Output frames, uint8; (3, H, W)
     "Generate, lay out, report."
@@ -786,12 +787,12 @@ def generate_video(
     video = read_video(input, start, seconds)
     pipeline = model if isinstance(model, ArgusPipeline) else ArgusPipeline.from_pretrained(model, dtype=pick_dtype(device, precision), device=device, offload=offload)
     track = cameras_for(video, cameras, static, fov, progress, tracker)
-    run = Run(pipeline, video, track, sampling_for(pipeline.unet, quality, **chosen), seed, width, paste, level, size)
+    run = Generation(pipeline, video, track, sampling_for(pipeline.unet, quality, **chosen), seed, width, paste, level, size)
     check_memory(pipeline.unet, pipeline.vae, run.sampling, run.size)
     cost, sheet = run.cost(), ContactSheet([0, len(run)//2, len(run) - 1], run.cameras)
     say(progress, f'about {spoken(cost.total)} to go: {cost.codes} panoramas to generate, {cost.writes} frames to write at {run.width}x{run.width//2}')
     sound = dict(audio_from=video.path, audio_start=video.start, audio_seconds=video.duration) if video.has_audio else {}
-    write_video(output, run.frames(cost, Work(cost.total, progress), sheet), run.rate, overwrite=overwrite, **sound)
+    write_video(output, run.frames(cost, WorkMeter(cost.total, progress), sheet), run.rate, overwrite=overwrite, **sound)
     sheet.save(picture := Path(output).with_name(f'{Path(output).stem}_sheet.jpg'))
     summary = dict(written=str(output), sheet=str(picture), size=f'{run.width}x{run.width//2}', frames=len(run), fps=round(float(run.rate), 3), seconds=round(len(run)/float(run.rate), 2),
                    cameras=track.source or 'given', precision=str(pipeline.unet.dtype).removeprefix('torch.'), model='given' if pipeline is model else str(model), took=spoken(time.perf_counter() - began))

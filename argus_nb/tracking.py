@@ -6,7 +6,7 @@
 __all__ = ['DEFAULT_FOV', 'FOCAL_SPREAD', 'STEP_SPREAD', 'ZOOM_SPREAD', 'NEARNESS_SPREAD', 'GOOD_FIT', 'grey_frame',
            'grey_frames', 'find_corners', 'follow_points', 'reread_corners', 'describe', 'from_centre',
            'match_features', 'Tracks', 'track_corners', 'bearings', 'fit_rotation', 'robust_rotation', 'shared_corners',
-           'wide_pairs', 'focal_signature', 'Matches', 'Solution', 'star_matches', 'residuals', 'Model',
+           'wide_pairs', 'focal_signature', 'Matches', 'Solution', 'star_matches', 'residuals', 'CameraFreedom',
            'solve_cameras', 'Link', 'link_keyframes', 'chain_rotations', 'loop_pairs', 'add_matches', 'close_loops',
            'misfit', 'solve_rotation', 'solve_travel', 'solve_keyframes', 'refine_frames', 'colmap_model',
            'colmap_cameras', 'estimate_cameras']
@@ -363,7 +363,7 @@ def _projection_slope(seen, depth, focal):
     slope[:, :, 2] = -(focal/depth**2)[:, None]*seen[:, :2]
     return slope
 
-class Model(NamedTuple):
+class CameraFreedom(NamedTuple):
     "What a camera may do besides turning."
     travels:bool=False         # Move from place to place: positions and nearness are solved for
     zooms:bool=False           # Change its focal length
@@ -453,7 +453,7 @@ def solve_cameras(
     matches:Matches,       # Sightings of corners in two keyframes each
     start:Solution,        # Where to start
     focal:float,           # The focal length that is believed in when nothing is known, in pixels
-    model:Model=Model(),   # What the camera may do
+    model:CameraFreedom=CameraFreedom(),   # What the camera may do
     scales:Sequence[float]=(16, 8, 4, 2), # Size of an honest error in pixels, stricter step by step
     most_steps:int=12,     # Steps for each of them
 )->tuple[Solution,float]:  # The solution, and the relative uncertainty of its focal length
@@ -591,7 +591,7 @@ def solve_rotation(
     if focal is None and (pairs := wide_pairs(tracks)):
         candidates = tracks.size[1]/2/np.tan(np.radians(np.arange(30, 120, 7))/2)
         guess = candidates[focal_signature(pairs, candidates).argmin()]
-    return solve_cameras(matches, _start(links, matches, guess), believed, Model(is_focal_known=focal is not None))
+    return solve_cameras(matches, _start(links, matches, guess), believed, CameraFreedom(is_focal_known=focal is not None))
 
 def solve_travel(
     tracks:Tracks,          # Sightings, from `link_keyframes`
@@ -601,7 +601,7 @@ def solve_travel(
     focal:float|None=None,  # Focal length in pixels; None solves for it
 )->tuple[Solution,float,float]: # The solution, the relative uncertainty of its focal length, and by how many degrees solutions differ that are about as good
     "Cameras that turn and travel; the best of several starts."
-    believed, model = focal or _default_focal(tracks), Model(travels=True, is_focal_known=focal is not None)
+    believed, model = focal or _default_focal(tracks), CameraFreedom(travels=True, is_focal_known=focal is not None)
     few = matches.corner % (1 + len(matches.first)//1500) == 0  # a part is enough to tell good starts from bad ones
     fewer = Matches(*(part[few] for part in matches))
     starts = [_start(links, matches, guess, travels=True) for guess in ([focal] if focal else tracks.size[1]/2/np.tan(np.radians([50, 70, 90])/2))]
@@ -623,9 +623,9 @@ def solve_keyframes(
     tracks:Tracks,          # Sightings, from `link_keyframes`
     links:list[Link],       # How the keyframes hang together
     focal:float|None=None,  # Focal length in pixels; None solves for it
-)->tuple[Solution,Matches,Model,bool]: # The solution, the matches behind it, what the camera does, and whether the focal length was found (or given)
+)->tuple[Solution,Matches,CameraFreedom,bool]: # The solution, the matches behind it, what the camera does, and whether the focal length was found (or given)
     "Rotations of the keyframes and the focal length, from all there is."
-    matches, believed, model = _linked_matches(tracks, links), focal or _default_focal(tracks), Model(is_focal_known=focal is not None)
+    matches, believed, model = _linked_matches(tracks, links), focal or _default_focal(tracks), CameraFreedom(is_focal_known=focal is not None)
     solution, uncertainty = solve_rotation(tracks, links, matches, focal)
     matches, num_loops = close_loops(tracks, solution, matches)
     if num_loops:
@@ -637,7 +637,7 @@ def solve_keyframes(
         zoomed = solve_cameras(matches, solution, believed, zooming, (128, 32, 8, 2))
         if misfit(zoomed[0], matches) < fit/2.5 and np.ptp(np.log(zoomed[0].focal)) > .1: (solution, uncertainty), model, fit = zoomed, zooming, misfit(zoomed[0], matches)
         travelled, doubt, ambiguity = solve_travel(tracks, links, matches, solution, focal)
-        if misfit(travelled, matches) < fit/3 and ambiguity < .5: solution, uncertainty, model = travelled, doubt, Model(True, False, focal is not None)
+        if misfit(travelled, matches) < fit/3 and ambiguity < .5: solution, uncertainty, model = travelled, doubt, CameraFreedom(True, False, focal is not None)
     if focal is None and uncertainty > .05:
         assumed = solution._replace(focal=solution.focal*believed/solution.focal[0])
         return solve_cameras(matches, assumed, believed, model._replace(is_focal_known=True), (4, 2))[0], matches, model, False
@@ -685,7 +685,7 @@ def refine_frames(
     tracks:Tracks,      # Sightings
     solution:Solution,  # The keyframes
     matches:Matches,    # What they were solved from
-    model:Model,        # What the camera does
+    model:CameraFreedom,        # What the camera does
 )->tuple[np.ndarray,np.ndarray,np.ndarray]: # world_from_camera (T, 3, 3), focal length (T,) and confidence (T,) of all frames
     "All frames, given the keyframes."
     keys, T = tracks.keyframes, len(tracks.shot)

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['RECIPE', 'FURTHER', 'step_generator', 'learning_rate', 'save_checkpoint', 'my_share', 'my_generator', 'Objective',
-           'Diary', 'joined', 'split_like', 'Keeper', 'processor_kernels', 'start_engine', 'fit', 'random_tilt',
-           'frame_pool', 'draw_crops', 'Surroundings', 'ask_surroundings', 'AutoencoderStage', 'reconstruction_loss',
-           'autoencoder_loss', 'read_pool', 'train_autoencoder', 'train_image_encoder', 'train_decoder',
-           'denoiser_loss', 'sample_pictures', 'train_denoiser', 'stage_record', 'train_encoders', 'keep_share',
-           'note_start', 'train_nano']
+           'RunLog', 'joined', 'split_like', 'Checkpoint', 'processor_kernels', 'start_engine', 'fit', 'random_tilt',
+           'frame_pool', 'draw_crops', 'SurroundingsPredictor', 'predict_surroundings', 'AutoencoderStage',
+           'reconstruction_loss', 'autoencoder_loss', 'read_pool', 'train_autoencoder', 'train_image_encoder',
+           'train_decoder', 'denoiser_loss', 'sample_pictures', 'train_denoiser', 'stage_record', 'train_encoders',
+           'keep_share', 'note_start', 'train_nano']
 
 # %% ../nbs/14_training.ipynb #6ac41e70
 import copy, json, math, time
@@ -26,7 +26,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.functional import avg_pool2d, interpolate, mse_loss
 from tqdm.auto import tqdm
 from .data import Batch, build_cache, draw_batch, example_clip, panorama_clip, world_clip
-from .diffusion import added_time_ids, append_axes, denoise, karras_sigmas, sample, sample_sigma
+from .diffusion import added_time_ids, append_dims, denoise, karras_sigmas, sample, sample_sigma
 from .loss import edm_loss, feature_distance, feature_network
 from .models import Models, balance_latents, build_image_encoder, build_scheduler, build_unet, build_vae, clip_input, encode_frames, load_models, locate_model, preset as preset_of, save_models, silence_branches, start_as_thumbnail, weights_of
 from .motion import random_fov
@@ -97,7 +97,7 @@ class Objective(torch.nn.Module):
         return self.loss_of(step, step_generator(seed, step))
 
 # %% ../nbs/14_training.ipynb #5a01c7d2
-class Diary:
+class RunLog:
     "Scalars every few steps, pictures now and then, in TensorBoard's format; silent without a folder or on other processes than the first."
     def __init__(self,
         folder:Path|None,  # Where the files go
@@ -134,7 +134,7 @@ def split_like(
     value = value.to(like.device)
     return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) and value.shape == like.shape else value
 
-class Keeper:
+class Checkpoint:
     "What a run needs to go on, kept in one file: weights, their averages, the optimizer's moments, the step and the log."
     def __init__(self,
         folder:str|Path,         # Where the file lives
@@ -237,8 +237,8 @@ def fit(
     module.to(engine.device)
     plain = torch.optim.AdamW(module.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
     objective, optimizer = engine.prepare(Objective(module, loss_of), plain)
-    keeper = Keeper(folder, engine, module, plain)
-    book, first = Diary(Path(folder)/'tensorboard' if diary else None, keeper.step), keeper.step
+    keeper = Checkpoint(folder, engine, module, plain)
+    book, first = RunLog(Path(folder)/'tensorboard' if diary else None, keeper.step), keeper.step
     kernels = processor_kernels if precision == 'bf16' and engine.device.type == 'cpu' else nullcontext
     bar = tqdm(range(first, steps), initial=first, total=steps, disable=not (progress and engine.is_main_process))
     for step in bar:
@@ -314,7 +314,7 @@ def draw_crops(
     return torch.cat(parts)*2 - 1, torch.stack(wholes), T
 
 # %% ../nbs/14_training.ipynb #e1951ab3
-class Surroundings(torch.nn.Module):
+class SurroundingsPredictor(torch.nn.Module):
     "An image encoder with a head that guesses, from its embedding alone, the frame, what surrounds it, and its field of view."
     def __init__(self,
         image_encoder:CLIPVisionModelWithProjection, # The encoder
@@ -329,8 +329,8 @@ class Surroundings(torch.nn.Module):
         "What an embedding tells about its frame."
         return self.head(self.image_encoder(clip_input(frames, self.image_encoder.config.image_size)).image_embeds)
 
-def ask_surroundings(
-    surroundings:Surroundings,  # Image encoder and head
+def predict_surroundings(
+    surroundings:SurroundingsPredictor,  # Image encoder and head
     panoramas:Tensor,           # Panoramas in [0, 1]; (B, 3, H, W)
     generator:torch.Generator,  # Randomness
 )->tuple[Tensor,Tensor]:        # Guess and answer; (B, 146) each
@@ -350,7 +350,7 @@ class AutoencoderStage(torch.nn.Module):
         image_encoder:CLIPVisionModelWithProjection, # Image encoder
     ):
         super().__init__()
-        self.vae, self.surroundings = vae, Surroundings(image_encoder)
+        self.vae, self.surroundings = vae, SurroundingsPredictor(image_encoder)
 
 # %% ../nbs/14_training.ipynb #b3aa8a44
 def reconstruction_loss(
@@ -384,7 +384,7 @@ def autoencoder_loss(
     decoded = stage.vae.decode(posterior.mean + posterior.std*noise, num_frames=T).sample
     off, numbers = reconstruction_loss(decoded, pixels, perceptual, thumbnail)
     divergence = posterior.kl().mean()/posterior.mean[0].numel()
-    asked = mse_loss(*ask_surroundings(stage.surroundings, wholes, generator))
+    asked = mse_loss(*predict_surroundings(stage.surroundings, wholes, generator))
     return off + kl*divergence + .1*asked, numbers | dict(asked=asked.item(), std=posterior.mean.std().item())
 
 # %% ../nbs/14_training.ipynb #95b1c907
@@ -434,7 +434,7 @@ def train_autoencoder(
 # %% ../nbs/14_training.ipynb #034c83ca
 def train_image_encoder(
     folder:str|Path,           # Where checkpoint and log go
-    surroundings:Surroundings, # Image encoder and head, changed in place
+    surroundings:SurroundingsPredictor, # Image encoder and head, changed in place
     pool:Tensor,               # uint8 clips; (N, T, 3, H, W)
     worlds:int,                # How many clips of the pool are worlds
     steps:int=600,             # Length of the run
@@ -446,7 +446,7 @@ def train_image_encoder(
     "Train the image encoder alone."
     def loss_of(step, generator):
         wholes = draw_crops(pool, generator, frames=batch, crop=(8, 8), lengths=(1,), worlds=worlds)[1]
-        return mse_loss(*ask_surroundings(surroundings, my_share(wholes), generator)), {}
+        return mse_loss(*predict_surroundings(surroundings, my_share(wholes), generator)), {}
     surroundings.train().requires_grad_(True)
     log = fit(surroundings, loss_of, steps, folder, lr=lr, decay=.5, ema_decay=.99, seed=seed, progress=progress)
     surroundings.eval().requires_grad_(False)
@@ -501,7 +501,7 @@ def denoiser_loss(
     noise = torch.randn(whole.target.shape, generator=generator)
     b = Batch(*(my_share(part).to(unet.device) for part in whole))
     level, noise = my_share(sigma).to(unet.device), my_share(noise).to(unet.device)
-    estimate = denoise(unet, b.target + append_axes(level, b.target)*noise, level, b.condition, b.embeddings, added_time_ids(b.noise, fps))
+    estimate = denoise(unet, b.target + append_dims(level, b.target)*noise, level, b.condition, b.embeddings, added_time_ids(b.noise, fps))
     share = b.learned.mean()/whole.learned.mean()  # so that the mean over processes is the loss of the whole batch
     return share*edm_loss(estimate, b.target, level, kind, normalise=True, frames=b.learned), dict(sigma=sigma.mean().item())
 

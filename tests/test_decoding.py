@@ -47,7 +47,7 @@ def test_circular_equals_decoding_a_wider_grid(vae, width):
     latents, margin = noise(3, 4, 4, width), -(-width//8)
     columns = [j%width for j in range(-margin, width + margin)]
     wide = plain_pixels(vae, latents[..., columns], 2)
-    assert_close(decode(vae, latents, 'circular', chunk=2), (wide[..., 2*margin:2*(margin + width)]/2 + .5).clamp(0, 1))
+    assert_close(decode(vae, latents, 'wrapped_margins', chunk=2), (wide[..., 2*margin:2*(margin + width)]/2 + .5).clamp(0, 1))
 
 @pytest.mark.parametrize('seam', SEAMS)
 def test_chunks_can_be_decoded_apart(vae, seam):
@@ -76,7 +76,7 @@ def test_the_seam_measure_sees_the_seam_alone():
     assert seam_discontinuity(scene.expand(4, 3, 16, 128)) == pytest.approx(seam_discontinuity(scene))
 
 @pytest.mark.parametrize('call, message', [
-    (lambda vae: decode(vae, noise(2, 4, 4, 8), 'Blended'), "seam must be one of none, blended, ramp, circular, convolutions, got 'Blended'"),
+    (lambda vae: decode(vae, noise(2, 4, 4, 8), 'Blended'), "seam must be one of none, blended, ramp, wrapped_margins, circular_padding, got 'Blended'"),
     (lambda vae: decode(vae, noise(2, 3, 4, 8)), r'latents must have shape \(T, 4, h, w\)'),
     (lambda vae: decode(vae, noise(2, 4, 4, 9), 'ramp'), 'even number of latent columns, got 9'),
     (lambda vae: decode(vae, noise(2, 4, 4, 8), chunk=0), 'chunk must be at least one frame, got 0'),

@@ -132,3 +132,22 @@ def test_weights_on_the_disk_are_loaded_without_a_word(capfd):
     shown = logging.is_progress_bar_enabled()
     load_models('nano')
     assert capfd.readouterr() == ('', '') and logging.is_progress_bar_enabled() == shown
+
+
+def test_normalisation_is_exact_far_from_zero(tmp_path):
+    "Every group normalisation of an autoencoder as it is loaded: on activations far from zero it gives what double precision gives."
+    torch.manual_seed(0)
+    models, errors = build_models('tiny'), []
+    with torch.no_grad():
+        for layer in models.vae.modules():
+            if isinstance(layer, torch.nn.Conv2d): layer.bias.add_(10.)
+    save_models(models, tmp_path)
+    vae = load_models(tmp_path).vae
+    def compare(norm, inputs, output):
+        exact = torch.nn.functional.group_norm(inputs[0].double().contiguous(), norm.num_groups, norm.weight.double(), norm.bias.double(), norm.eps)
+        errors.append((output - exact).abs().max().item())
+    for layer in vae.modules():
+        if isinstance(layer, torch.nn.GroupNorm): layer.register_forward_hook(compare)
+    latents = encode_frames(vae, torch.rand(2, 3, 64, 128, generator=torch.Generator().manual_seed(0)))
+    with torch.no_grad(): vae.decode(latents, num_frames=2)
+    assert len(errors) > 20 and max(errors) < 5e-5, f'largest error {max(errors):.0e}'

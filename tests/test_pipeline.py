@@ -9,7 +9,7 @@ from argus_nb.alignment import align_frames
 from argus_nb.cameras import CameraTrack
 from argus_nb.decoding import calm_poles, decode
 from argus_nb.models import build_models, save_models
-from argus_nb.pipeline import ArgusPipeline, Run, cameras_for, crossfade, generate_video, generated_frames, generation_frame, local_model, sampling_for, window_frames, window_starts
+from argus_nb.pipeline import ArgusPipeline, Generation, cameras_for, crossfade, generate_video, generated_frames, generation_frame, local_model, sampling_for, window_frames, window_starts
 from argus_nb.runtime import InputError
 from argus_nb.sphere import euler_from_rotation
 from argus_nb.video import read_video, spherical_metadata, write_video
@@ -85,12 +85,12 @@ def plain_sampler(models, condition, embeddings, noise, steps, guidance, roll, s
 def plain_condition(models, panorama, mask, noise, strength):
     return models.vae.encode(panorama*2 - 1 + strength*noise*mask).latent_dist.mean[None]
 
-@pytest.mark.parametrize('guidance, roll, steps, solver', [(1, False, 3, 'euler'), (3., False, 4, 'euler'), (1, True, 6, 'euler'), (2.5, True, 3, 'euler'), (2., True, 6, 'multistep')])
+@pytest.mark.parametrize('guidance, roll, steps, solver', [(1, False, 3, 'euler'), (3., False, 4, 'euler'), (1, True, 6, 'euler'), (2.5, True, 3, 'euler'), (2., True, 6, 'dpmpp_2m')])
 @torch.no_grad()
 def test_equals_a_plain_implementation(models, pipeline, clip, guidance, roll, steps, solver):
     frames, _, panorama, mask = (c[:3] for c in clip)
     noise = normal(1, 3, 4, 4, 8, seed=1)
-    expected = plain_sampler(models, plain_condition(models, panorama, mask, 0, 0), plain_embeddings(models, frames), noise, steps, guidance, roll, multistep=solver == 'multistep')
+    expected = plain_sampler(models, plain_condition(models, panorama, mask, 0, 0), plain_embeddings(models, frames), noise, steps, guidance, roll, multistep=solver == 'dpmpp_2m')
     latents = pipeline(frames, panorama=panorama, mask=mask, latents=noise, num_inference_steps=steps, guidance_scale=guidance,
                        roll=roll, solver=solver, noise_aug=False, preset='release', output_type='latent')
     assert latents.shape == (1, 3, 4, 4, 8) and latents.dtype == torch.float32
@@ -135,7 +135,7 @@ def test_windows_cover_every_frame(frames, window, overlap):
     assert all(b - a == window - overlap for a, b in zip(starts, starts[1:]))
     assert len(starts) == 1 or len(set(covered[-1])) > overlap  # the last window has something new to make
 
-@pytest.mark.parametrize('seam, chunk', [('blended', 2), ('circular', 3)])
+@pytest.mark.parametrize('seam, chunk', [('blended', 2), ('wrapped_margins', 3)])
 def test_what_streams_is_what_a_call_gives(models, pipeline, clip, seam, chunk):
     frames, cameras, *_ = clip
     settings = dict(num_inference_steps=1, guidance_scale=1., seam=seam, chunk=chunk)
@@ -189,7 +189,7 @@ def test_the_multistep_solver_is_the_one_of_diffusers(models, pipeline, clip):
     from diffusers import DPMSolverMultistepScheduler
     frames, _, panorama, mask = (c[:3] for c in clip)
     noise, condition, embeddings = normal(1, 3, 4, 4, 8, seed=1), plain_condition(models, clip[2][:3], 0, 0, 0), plain_embeddings(models, clip[0][:3])
-    ours = pipeline(frames, panorama=panorama, mask=mask, latents=noise, noise_aug=False, num_inference_steps=6, solver='multistep', guidance_scale=1., roll=False, output_type='latent')
+    ours = pipeline(frames, panorama=panorama, mask=mask, latents=noise, noise_aug=False, num_inference_steps=6, solver='dpmpp_2m', guidance_scale=1., roll=False, output_type='latent')
     theirs = DPMSolverMultistepScheduler(algorithm_type='dpmsolver++', solver_order=2, prediction_type='sample', final_sigmas_type='zero')
     theirs.set_timesteps(6)
     models.scheduler.set_timesteps(6)
@@ -325,7 +325,7 @@ def test_a_scheduler_of_another_kind_is_refused(models):
     (dict(num_inference_steps=0), 'num_inference_steps must be at least 1'),
     (dict(output_type='pil'), "output_type must be 'pt' or 'latent'"),
     (dict(preset='old'), "preset must be release, fast, best or None, got 'old'"),
-    (dict(solver='heun'), "solver must be 'euler' or 'multistep', got 'heun'"),
+    (dict(solver='heun'), "solver must be 'euler' or 'dpmpp_2m', got 'heun'"),
     (dict(strength=1.5), 'strength must lie between 0 and 1'),
     (dict(guided=(3., 1.)), 'guided must be a lower and an upper noise level'),
     (dict(context=torch.zeros(1, 3, 16, 32)), 'context must have shape'),
@@ -385,7 +385,7 @@ def test_a_camera_on_its_side_is_generated_as_training_held_it(pipeline, film, m
     angles = torch.linspace(0, 2.5, 14).double(), torch.full((14,), math.radians(pitch)), torch.full((14,), math.radians(roll))
     absolute = CameraTrack.from_euler(*angles, math.radians(60), fps=10)
     monkeypatch.setattr('argus_nb.pipeline.level_rotation', lambda cameras: absolute.world_from_camera[0])
-    run = Run(pipeline, read_video(film), absolute.relative_to_first(), sampling_for(pipeline.unet), width=128, level=level)
+    run = Generation(pipeline, read_video(film), absolute.relative_to_first(), sampling_for(pipeline.unet), width=128, level=level)
     given, upright = run.source.cameras, generation_frame(absolute.world_from_camera[0])
     assert_close(upright @ given.world_from_camera[0], absolute.world_from_camera[0])
     yaw, tilt, lean = euler_from_rotation(upright)

@@ -81,11 +81,11 @@ def stopped(module, loss_of, *a, **k):
     return fit(module, loss, *a, **k, save_every=0 if int(sys.argv[2]) > 0 else 1e9, picture_every=5)
 def pictures():
     open(sys.argv[1] + '/drawn', 'w').close(); return {}
-class Keeper(training.Keeper):
+class Checkpoint(training.Checkpoint):
     def __init__(self, *a):
         super().__init__(*a)
         assert self.is_split == ('ACCELERATE_USE_FSDP' in os.environ)
-training.fit, training.Keeper = stopped, Keeper
+training.fit, training.Checkpoint = stopped, Checkpoint
 training.train_denoiser(unet, cache, .5, sys.argv[1], steps=11, batch=4, lr=3e-3, context=.5, known=1, pictures=pictures, diary=True, progress=False)
 if PartialState().is_main_process: torch.save(unet.state_dict(), sys.argv[1] + '/final.pt')
 '''

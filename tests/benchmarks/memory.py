@@ -28,7 +28,7 @@ from argus_nb.decoding import decode
 from argus_nb.models import load_part, locate_model
 vae = load_part('vae', locate_model('nano'), getattr(torch, sys.argv[2]))
 latents = torch.randn(20, 4, 32, 64)
-if int(sys.argv[1]): decode(vae, latents, 'convolutions', chunk=int(sys.argv[1]))
+if int(sys.argv[1]): decode(vae, latents, 'circular_padding', chunk=int(sys.argv[1]))
 """
 
 def decoding(chunks):

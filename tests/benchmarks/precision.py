@@ -12,9 +12,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 from argus_nb.decoding import decode
 from argus_nb.diffusion import added_time_ids
-from argus_nb.models import channels_last, load_part, locate_model, preset
+from argus_nb.models import load_part, locate_model, preset
 from argus_nb.runtime import make_generator, run_record, save_json
 from diffusers.models.attention_processor import AttnProcessor
+
+def channels_last(network):
+    "The same network with the channels of a pixel side by side in the weights of its convolutions."
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d): layer.to(memory_format=torch.channels_last)
+    return network
 
 def taking_turns(ways, rounds):
     "Median seconds and relative error of each way; the first is the reference, and each runs once before."

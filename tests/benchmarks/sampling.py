@@ -36,12 +36,12 @@ SETTINGS = {
     BASELINE:       dict(num_inference_steps=25, solver='euler', guidance_scale=2.),
     '25 Euler':     dict(num_inference_steps=25, solver='euler', guidance_scale=1.),
     '12 Euler':     dict(num_inference_steps=12, solver='euler', guidance_scale=1.),
-    '12 multistep': dict(num_inference_steps=12, solver='multistep', guidance_scale=1.),
-    '12 multistep, guided in the middle': dict(num_inference_steps=12, solver='multistep', guidance_scale=2., guided=(.3, 10.)),
-    '8 multistep':  dict(num_inference_steps=8, solver='multistep', guidance_scale=1.),
+    '12 multistep': dict(num_inference_steps=12, solver='dpmpp_2m', guidance_scale=1.),
+    '12 multistep, guided in the middle': dict(num_inference_steps=12, solver='dpmpp_2m', guidance_scale=2., guided=(.3, 10.)),
+    '8 multistep':  dict(num_inference_steps=8, solver='dpmpp_2m', guidance_scale=1.),
     '8 Euler':      dict(num_inference_steps=8, solver='euler', guidance_scale=1.),
     '5 Euler':      dict(num_inference_steps=5, solver='euler', guidance_scale=1.),
-    '5 multistep':  dict(num_inference_steps=5, solver='multistep', guidance_scale=1.),
+    '5 multistep':  dict(num_inference_steps=5, solver='dpmpp_2m', guidance_scale=1.),
 }
 IN_FLOAT32 = '8 Euler'  # is done a second time, in float32 from the first picture to the last
 JUDGED = slice(6, 10)
@@ -138,7 +138,7 @@ def levels(count, work, workers, samples=3):
 def windows(count, work, workers, frames=40):
     "How far frames step across the borders of windows."
     pipe, _ = judges()
-    own = replace(sampling_for(pipe.unet), num_inference_steps=8, solver='multistep')
+    own = replace(sampling_for(pipe.unet), num_inference_steps=8, solver='dpmpp_2m')
     ways = {'no overlap': replace(own, overlap=0), 'overlap as context, mixed': own}
     rows = []
     for number in range(count):

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 from argus_nb.data import build_cache, cache_example, example_clip, filmed, panorama_clip
-from argus_nb.diffusion import added_time_ids, append_axes, denoise, sample_sigma
+from argus_nb.diffusion import added_time_ids, append_dims, denoise, sample_sigma
 from argus_nb.loss import edm_loss
 from argus_nb.evaluation import bootstrap
 from argus_nb.models import build_models, embed_frames, encode_frames, load_models, preset
@@ -37,7 +37,7 @@ def released_loss(models, clip, number, generator):
     target = encode_frames(models.vae, pair.target, sample=True, generator=generator)[None]*models.vae.config.scaling_factor
     condition = encode_frames(models.vae, pair.condition, sample=True, generator=generator)[None]
     sigma = sample_sigma(1, generator)
-    noised = target + append_axes(sigma, target)*torch.randn(target.shape, generator=generator)
+    noised = target + append_dims(sigma, target)*torch.randn(target.shape, generator=generator)
     return edm_loss(denoise(models.unet, noised, sigma, condition, embeddings, added_time_ids(torch.tensor([.02]))), target, sigma)
 
 def medians(contestants, rounds):
