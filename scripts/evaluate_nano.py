@@ -60,7 +60,7 @@ def film(held: HeldOut, frames: int, size: tuple) -> Pair:
 # --- Simple ways to fill the gap -----------------------------------------------------------------------------------
 
 def fills(image: Tensor, seen: Tensor, mean: Tensor) -> dict[str, Tensor]:
-    "Every fill of `21_baselines` by name, of a panorama (3, H, W) that is known where `seen` (H, W) is true."
+    "Every fill of `64_baselines` by name, of a panorama (3, H, W) that is known where `seen` (H, W) is true."
     return {name: fill(name, image, seen, mean) for name in FILLS}
 
 

@@ -26,9 +26,9 @@ def test_every_notebook_has_one_place_in_the_navigation(docs):
 
 
 @pytest.mark.parametrize('page, target, wanted', [
-    ('01_sphere.ipynb', '02_projection.ipynb', '02_projection.html'),
-    ('01_sphere.ipynb', '02_projection.ipynb#cubes', '02_projection.html#cubes'),
-    ('tables/nano.ipynb', '../16_pipeline.ipynb', '../16_pipeline.html'),
+    ('10_sphere.ipynb', '11_projection.ipynb', '11_projection.html'),
+    ('10_sphere.ipynb', '11_projection.ipynb#cubes', '11_projection.html#cubes'),
+    ('tables/nano.ipynb', '../46_pipeline.ipynb', '../46_pipeline.html'),
     ('tables/nano.ipynb', '../images/a.jpg', '../images/a.jpg'),
     ('index.ipynb', 'https://arxiv.org/abs/2504.07940', 'https://arxiv.org/abs/2504.07940'),
     ('index.ipynb', '#two-commands', '#two-commands')])
@@ -66,4 +66,4 @@ def test_the_checker_finds_what_leads_nowhere(docs, tmp_path):
 def test_the_whole_site_builds_and_every_link_leads_somewhere():
     done = subprocess.run([sys.executable, 'scripts/make_docs.py'], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert ' 0 broken links' in done.stdout and (ROOT/'_docs'/'02_projection.html').exists() and (ROOT/'_docs'/'api'/'projection.html').exists()
+    assert ' 0 broken links' in done.stdout and (ROOT/'_docs'/'11_projection.html').exists() and (ROOT/'_docs'/'api'/'projection.html').exists()

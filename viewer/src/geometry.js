@@ -1,5 +1,5 @@
 // Directions, in the axes of the whole project: x right, y down, z forward. Angles in radians; yaw > 0 turns right,
-// pitch > 0 looks up. The same formulas stand in nbs/01_sphere.ipynb, with pictures.
+// pitch > 0 looks up. The same formulas stand in nbs/10_sphere.ipynb, with pictures.
 
 const { PI, sin, cos, tan, asin, atan2, hypot, min, max } = Math;
 
