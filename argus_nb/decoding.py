@@ -10,7 +10,7 @@ __all__ = ['SEAMS', 'OLD_SEAMS', 'decode_plain', 'blend_weights', 'ramp_weights'
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from .models import circular_width
+from .models import circular_width, decode_latents, latent_stride
 from .runtime import check, check_shape, compute_device, present_name
 from diffusers import AutoencoderKLTemporalDecoder
 
@@ -23,7 +23,7 @@ def decode_plain(
 )->Tensor:         # Frames, nominally in [-1, 1] but not clipped, float32; (T, 3, H, W)
     "Decode latents in chunks of frames, with no care for the seam."
     latents = latents.to(compute_device(vae), vae.dtype)/vae.config.scaling_factor
-    return torch.cat([vae.decode(part, num_frames=len(part)).sample.float() for part in latents.split(chunk)])
+    return torch.cat([decode_latents(vae, part, num_frames=len(part)).float() for part in latents.split(chunk)])
 
 # %% ../nbs/44_decoding.ipynb #857e57e6
 def blend_weights(
@@ -135,7 +135,7 @@ def decode(
     check(chunk >= 1, f'chunk must be at least one frame, got {chunk}')
     check(seam not in ('blended', 'ramp') or latents.shape[-1]%2 == 0, f'a seam can be blended in an even number of latent columns, got {latents.shape[-1]}')
     if poles: latents = calm_poles(latents)
-    width = latents.shape[-1]*2**(len(vae.config.block_out_channels) - 1)
+    width = latents.shape[-1]*latent_stride(vae)
     if   seam == 'blended':  frames = decode_blended(vae, latents, blend_weights(width), chunk)
     elif seam == 'ramp':     frames = decode_blended(vae, latents, ramp_weights(width, ratio), chunk)
     elif seam == 'wrapped_margins': frames = decode_wrapped_margins(vae, latents, chunk)

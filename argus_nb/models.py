@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['PRESETS', 'ANCHOR', 'LIFT', 'GAIN', 'CLIP_MEAN', 'CLIP_STD', 'PACKAGED', 'HUB', 'PARTS', 'preset', 'keep_sums_exact',
            'build_vae', 'build_unet', 'build_image_encoder', 'build_scheduler', 'Models', 'build_models',
-           'count_parameters', 'silence_branches', 'start_as_thumbnail', 'circular_width', 'encode_frames',
-           'balance_latents', 'clip_input', 'embed_frames', 'without_bars', 'save_models', 'locate_model',
-           'weight_files', 'weights_of', 'stored_shapes', 'wanted_shapes', 'check_fit', 'load_part', 'load_models']
+           'count_parameters', 'folding', 'latent_stride', 'encode_pixels', 'decode_latents', 'silence_branches',
+           'start_as_thumbnail', 'circular_width', 'encode_frames', 'balance_latents', 'clip_input', 'embed_frames',
+           'without_bars', 'save_models', 'locate_model', 'weight_files', 'weights_of', 'stored_shapes',
+           'wanted_shapes', 'check_fit', 'load_part', 'load_models']
 
 # %% ../nbs/42_models.ipynb #a9d4d797
 import contextlib, hashlib, json, math
@@ -17,45 +18,47 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from .runtime import InputError, check, check_shape, compute_device
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from transformers.utils import logging
 
 # %% ../nbs/42_models.ipynb #9bbc33ee
 PRESETS = {
-    #                              tiny           nano                svd
-    'vae_channels':          dict(tiny=(32, 32, 32, 32), nano=(96, 96, 128, 128), svd=(128, 256, 512, 512)),
-    'vae_layers':            dict(tiny=1,        nano=1,             svd=2),
-    'unet_channels':         dict(tiny=(32, 32), nano=(64, 96, 128), svd=(320, 640, 1280, 1280)),
-    'unet_layers':           dict(tiny=1,        nano=1,             svd=2),
-    'unet_heads':            dict(tiny=(1, 1),   nano=(2, 3, 4),     svd=(5, 10, 20, 20)),
-    'embedding':             dict(tiny=32,       nano=64,            svd=1024),  # CLIP projection = UNet cross-attention
-    'time_ids':              dict(tiny=32,       nano=32,            svd=256),   # Fourier features of each added time id
-    'clip_width':            dict(tiny=32,       nano=96,            svd=1280),
-    'clip_layers':           dict(tiny=1,        nano=3,             svd=32),
-    'clip_heads':            dict(tiny=2,        nano=4,             svd=16),
-    'clip_image':            dict(tiny=32,       nano=64,            svd=224),
-    'clip_patch':            dict(tiny=8,        nano=8,             svd=14),
-    'size':                  dict(tiny=(32, 64), nano=(128, 256),    svd=(512, 1024)),
-    'frames':                dict(tiny=4,        nano=16,            svd=25),
-    'overlap':               dict(tiny=1,        nano=4,             svd=5),
-    'circular':              dict(tiny=False,    nano=True,          svd=False), # whether panoramas are encoded with `circular_width`
-    'seam':                  dict(tiny='blended', nano='circular_padding', svd='blended'), # how `44_decoding` closes it, by default
-    'poles':                 dict(tiny=False,    nano=True,          svd=True),  # whether rows near the poles lose what cannot be there
-    'steps':                 dict(tiny=25,       nano=8,             svd=25),    # of the sampler, by default
-    'fast_steps':            dict(tiny=8,        nano=5,             svd=8),     # with --quality fast
-    'best_steps':            dict(tiny=25,       nano=12,            svd=25),    # with --quality best
-    'guidance':              dict(tiny=3.,       nano=1.,            svd=3.),    # exaggeration of the condition, by default
+    'tiny': dict(
+        folding=1, vae_channels=(32, 32, 32, 32), vae_layers=1, latent_channels=4,
+        unet_channels=(32, 32), unet_layers=1, unet_heads=(1, 1), attention=(True, False),
+        embedding=32, time_ids=32, clip_width=32, clip_layers=1, clip_heads=2, clip_image=32, clip_patch=8,
+        size=(32, 64), frames=4, overlap=1, circular=False, seam='blended', poles=False,
+        steps=25, fast_steps=8, best_steps=25, guidance=3.),
+    'nano': dict(
+        folding=1, vae_channels=(96, 96, 128, 128), vae_layers=1, latent_channels=4,
+        unet_channels=(64, 96, 128), unet_layers=1, unet_heads=(2, 3, 4), attention=(True, True, False),
+        embedding=64, time_ids=32, clip_width=96, clip_layers=3, clip_heads=4, clip_image=64, clip_patch=8,
+        size=(128, 256), frames=16, overlap=4, circular=True, seam='circular_padding', poles=True,
+        steps=8, fast_steps=5, best_steps=12, guidance=1.),
+    'nano_folded': dict(  # nano's successor, in training
+        folding=4, vae_channels=(96, 96, 160), vae_layers=1, latent_channels=8,
+        unet_channels=(64, 128, 192), unet_layers=1, unet_heads=(2, 4, 6), attention=(False, True, True),
+        embedding=64, time_ids=32, clip_width=96, clip_layers=3, clip_heads=4, clip_image=64, clip_patch=8,
+        size=(256, 512), frames=16, overlap=4, circular=True, seam='circular_padding', poles=True,
+        steps=8, fast_steps=5, best_steps=12, guidance=1.),
+    'svd': dict(
+        folding=1, vae_channels=(128, 256, 512, 512), vae_layers=2, latent_channels=4,
+        unet_channels=(320, 640, 1280, 1280), unet_layers=2, unet_heads=(5, 10, 20, 20), attention=(True, True, True, False),
+        embedding=1024, time_ids=256, clip_width=1280, clip_layers=32, clip_heads=16, clip_image=224, clip_patch=14,
+        size=(512, 1024), frames=25, overlap=5, circular=False, seam='blended', poles=True,
+        steps=25, fast_steps=8, best_steps=25, guidance=3.),
 }
 
 def preset(
-    name:str,  # 'tiny', 'nano' or 'svd'
+    name:str,  # 'tiny', 'nano', 'nano_folded' or 'svd'
 )->dict:       # Setting -> value
     "The settings of one preset; raises `InputError` for a name that is not in the table."
-    known = list(PRESETS['size'])
-    check(name in known, f"preset must be one of {', '.join(known)}, got {name!r}")
-    return {setting: values[name] for setting, values in PRESETS.items()}
+    check(name in PRESETS, f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    return dict(PRESETS[name])
 
 # %% ../nbs/42_models.ipynb #12cl0002
 def _contiguous_input(norm, inputs): return tuple(x.contiguous() for x in inputs)
@@ -71,23 +74,25 @@ def keep_sums_exact(
 # %% ../nbs/42_models.ipynb #fa45723a
 def build_vae(
     name:str,  # Preset
-)->AutoencoderKLTemporalDecoder: # Untrained autoencoder, stride 8, 4 latent channels
-    "The autoencoder of a preset, with random weights."
+)->AutoencoderKLTemporalDecoder: # Untrained autoencoder
+    "The autoencoder of a preset, with random weights; folded pixels are more channels at its two ends."
     p = preset(name)
     return keep_sums_exact(AutoencoderKLTemporalDecoder(
-        down_block_types=('DownEncoderBlock2D',)*4, block_out_channels=p['vae_channels'], layers_per_block=p['vae_layers'],
-        latent_channels=4, sample_size=768, scaling_factor=.18215, force_upcast=name == 'svd'))
+        in_channels=3*p['folding']**2, out_channels=3*p['folding']**2, down_block_types=('DownEncoderBlock2D',)*len(p['vae_channels']),
+        block_out_channels=p['vae_channels'], layers_per_block=p['vae_layers'], latent_channels=p['latent_channels'],
+        sample_size=768, scaling_factor=.18215, force_upcast=name == 'svd'))
 
 # %% ../nbs/42_models.ipynb #fa926161
 def build_unet(
     name:str,  # Preset
-)->UNetSpatioTemporalConditionModel: # Untrained denoiser, 8 channels in, 4 out
+)->UNetSpatioTemporalConditionModel: # Untrained denoiser; takes noise and condition, gives noise: twice the latent channels in, once out
     "The UNet of a preset, with random weights."
-    p = preset(name); levels = len(p['unet_channels'])
+    p = preset(name)
+    down = [f"{'CrossAttn' if attends else ''}DownBlockSpatioTemporal" for attends in p['attention']]
+    up = [f"{'CrossAttn' if attends else ''}UpBlockSpatioTemporal" for attends in reversed(p['attention'])]
     return keep_sums_exact(UNetSpatioTemporalConditionModel(
-        sample_size=96, in_channels=8, out_channels=4, num_frames=p['frames'],
-        down_block_types=('CrossAttnDownBlockSpatioTemporal',)*(levels - 1) + ('DownBlockSpatioTemporal',),
-        up_block_types=('UpBlockSpatioTemporal',) + ('CrossAttnUpBlockSpatioTemporal',)*(levels - 1),
+        sample_size=96, in_channels=2*p['latent_channels'], out_channels=p['latent_channels'], num_frames=p['frames'],
+        down_block_types=tuple(down), up_block_types=tuple(up),
         block_out_channels=p['unet_channels'], layers_per_block=p['unet_layers'], num_attention_heads=p['unet_heads'],
         addition_time_embed_dim=p['time_ids'], projection_class_embeddings_input_dim=3*p['time_ids'],
         cross_attention_dim=p['embedding'], transformer_layers_per_block=1))
@@ -131,6 +136,35 @@ def count_parameters(
     "How many parameters a network has."
     return sum(p.numel() for p in module.parameters())
 
+# %% ../nbs/42_models.ipynb #42fp0002
+def folding(
+    vae:AutoencoderKLTemporalDecoder, # Autoencoder
+)->int:                               # Pixels in each direction that become channels; 1 for SVD's
+    "How far pixels are folded before they are encoded."
+    return math.isqrt(vae.config.in_channels//3)
+
+def latent_stride(
+    vae:AutoencoderKLTemporalDecoder, # Autoencoder
+)->int:                               # 8 for SVD's
+    "How many pixels in each direction stand behind one latent position."
+    return folding(vae)*2**(len(vae.config.block_out_channels) - 1)
+
+# %% ../nbs/42_models.ipynb #42fp0003
+def encode_pixels(
+    vae:AutoencoderKLTemporalDecoder, # Autoencoder
+    pixels:Tensor,                    # In [-1, 1]; (B, 3, H, W), H and W multiples of `latent_stride`
+)->DiagonalGaussianDistribution:      # Posterior of the latents; (B, C, H/stride, W/stride)
+    "Fold and encode."
+    return vae.encode(pixel_unshuffle(pixels, folding(vae))).latent_dist
+
+def decode_latents(
+    vae:AutoencoderKLTemporalDecoder, # Autoencoder
+    latents:Tensor,                   # Not multiplied by the scaling factor; (B, C, h, w)
+    num_frames:int,                   # How many of them in a row belong to one clip
+)->Tensor:                            # Nominally in [-1, 1]; (B, 3, h stride, w stride)
+    "Decode and unfold."
+    return pixel_shuffle(vae.decode(latents, num_frames=num_frames).sample, folding(vae))
+
 # %% ../nbs/42_models.ipynb #c594cd3f
 ANCHOR, LIFT, GAIN = 6., 4., 2.  # the constant in each colour's group, the point where SiLU is used, latents per unit of colour
 
@@ -161,43 +195,53 @@ def _carry(
     convolution.weight[channels] = 0; convolution.bias[channels] = 0
     for c in channels: convolution.weight[c, c] = kernel
 
-def _emit(convolution, colours, gain):
-    "Let the first convolution of a network put each colour, its opposite and the anchor on their channels."
+def _emit(convolution, colours, gain, fold=1):
+    "Let the first convolution of a network put each colour (of folded pixels: their mean), its opposite and the anchor on their channels."
     for s, (plus, minus, anchor) in enumerate(colours):
         convolution.weight[[plus, minus, anchor]] = 0
-        convolution.weight[plus, s, 1, 1], convolution.weight[minus, s, 1, 1] = gain, -gain
+        pixels = slice(s*fold**2, (s + 1)*fold**2)
+        convolution.weight[plus, pixels, 1, 1], convolution.weight[minus, pixels, 1, 1] = gain/fold**2, -gain/fold**2
         convolution.bias[[plus, minus, anchor]] = torch.tensor([0., 0., ANCHOR])
 
-def _receive(norm, convolution, colours, gain):
-    "Let the last normalisation, SiLU and the last convolution of a network give the colours back."
+def _unfolding(fold):
+    "Linear interpolation between patches of fold x fold pixels as a kernel for each of them; (fold^2, 3, 3)."
+    offset = (torch.arange(fold) + .5)/fold - .5
+    taps = torch.stack([(-offset).clamp(min=0), 1 - offset.abs(), offset.clamp(min=0)], -1)
+    return torch.einsum('ai,bj->abij', taps, taps).flatten(0, 1)
+
+def _receive(norm, convolution, colours, gain, fold=1):
+    "Let the last normalisation, SiLU and the last convolution of a network give the colours back, unfolded by interpolation."
     size, square = norm.num_channels//norm.num_groups, .3  # mean square of a colour in [-1, 1]
     mean = ANCHOR/size
     deviation = math.sqrt((2*square + ANCHOR**2)/size - mean**2)
     slope = torch.nn.functional.silu(torch.tensor([LIFT + .1, LIFT - .1])).diff().abs().item()/.2
-    convolution.weight[:3] = 0; convolution.bias[:3] = 0
+    convolution.weight[:3*fold**2] = 0; convolution.bias[:3*fold**2] = 0
     for s, (plus, minus, _) in enumerate(colours):
         norm.bias[[plus, minus]] = LIFT + mean/deviation
-        convolution.weight[s, plus, 1, 1], convolution.weight[s, minus, 1, 1] = gain*deviation/(2*slope), -gain*deviation/(2*slope)
+        pixels, kernels = slice(s*fold**2, (s + 1)*fold**2), gain*deviation/(2*slope)*_unfolding(fold)
+        convolution.weight[pixels, plus], convolution.weight[pixels, minus] = kernels, -kernels
 
 @torch.no_grad()
 def start_as_thumbnail(
     vae:AutoencoderKLTemporalDecoder, # Untrained autoencoder with at least three channels a group; changed in place
 )->AutoencoderKLTemporalDecoder:      # The same
-    "Set random weights so that encoding averages 8 x 8 pixels and decoding interpolates; raises `InputError` for one that is too narrow."
+    "Set random weights so that encoding averages and decoding interpolates, by the whole stride; raises `InputError` for one that is too narrow."
     silence_branches(vae)
+    fold, channels = folding(vae), vae.config.latent_channels
     tent, box = torch.tensor([1., 2., 1.])/4, torch.tensor([.5, .5, 0.])
     kernels = dict(conv_shortcut=torch.ones(1, 1), upsamplers=tent[:, None]*tent, downsamplers=box[:, None]*box)
-    for network, inward, outward in ((vae.encoder, 1., GAIN), (vae.decoder, 1/GAIN, 1.)):
+    for network, inward, outward, at_first, at_last in ((vae.encoder, 1., GAIN, fold, 1), (vae.decoder, 1/GAIN, 1., 1, fold)):
         colours = _colour_channels(network.conv_norm_out)
-        _emit(network.conv_in, colours, inward)
+        _emit(network.conv_in, colours, inward, at_first)
         for name, module in network.named_modules():
             kernel = next((k for part, k in kernels.items() if part in name and isinstance(module, torch.nn.Conv2d)), None)
             if kernel is not None: _carry(module, [c for group in colours for c in group], kernel)
-        _receive(network.conv_norm_out, network.conv_out, colours, outward)
-    vae.encoder.conv_out.weight[3] *= 4; vae.encoder.conv_out.weight[4:] = 0; vae.encoder.conv_out.bias[4:] = -6  # a posterior of deviation 0.05
-    vae.quant_conv.weight.copy_(torch.eye(8)[:, :, None, None]); vae.quant_conv.bias.zero_()
+        _receive(network.conv_norm_out, network.conv_out, colours, outward, at_last)
+    vae.encoder.conv_out.weight[3:channels] *= 4
+    vae.encoder.conv_out.weight[channels:] = 0; vae.encoder.conv_out.bias[channels:] = -6  # a posterior of deviation 0.05
+    vae.quant_conv.weight.copy_(torch.eye(2*channels)[:, :, None, None]); vae.quant_conv.bias.zero_()
     vae.decoder.time_conv_out.weight.zero_(); vae.decoder.time_conv_out.bias.zero_()
-    vae.decoder.time_conv_out.weight[:, :, 1, 0, 0] = torch.eye(3)
+    vae.decoder.time_conv_out.weight[:, :, 1, 0, 0] = torch.eye(3*fold**2)
     return vae
 
 # %% ../nbs/42_models.ipynb #7a284324
@@ -228,20 +272,20 @@ def circular_width(
 @torch.no_grad()
 def encode_frames(
     vae:AutoencoderKLTemporalDecoder,     # Autoencoder
-    frames:Tensor,                        # Frames in [0, 1]; (T, 3, H, W), H and W multiples of 8
+    frames:Tensor,                        # Frames in [0, 1]; (T, 3, H, W), H and W multiples of the stride
     sample:bool=False,                    # Draw from the posterior instead of taking its mode
     generator:torch.Generator|None=None,  # For the draw
     chunk:int=8,                          # Frames encoded at a time
     circular:bool=False,                  # Continue every convolution around the seam, see `circular_width`
-)->Tensor:                                # Latents, not multiplied by the scaling factor; (T, 4, H/8, W/8)
+)->Tensor:                                # Latents, not multiplied by the scaling factor; (T, C, H/stride, W/stride)
     "Encode frames into latents."
     check_shape('frames', frames, 'T 3 H W')
-    stride = 2**(len(vae.config.block_out_channels) - 1)
+    stride = latent_stride(vae)
     check(frames.shape[-1] % stride == 0 and frames.shape[-2] % stride == 0, f'frames must be multiples of {stride} high and wide, got {tuple(frames.shape[-2:])}')
     parts = []
     with circular_width(vae.encoder) if circular else contextlib.nullcontext():
         for part in frames.split(chunk):
-            posterior = vae.encode(part.to(compute_device(vae), vae.dtype)*2 - 1).latent_dist
+            posterior = encode_pixels(vae, part.to(compute_device(vae), vae.dtype)*2 - 1)
             parts.append(posterior.sample(generator) if sample else posterior.mode())
     return torch.cat(parts)
 

@@ -27,7 +27,7 @@ from .alignment import align_frames, iter_pasted, level_rotation
 from .cameras import CameraTrack, load_cameras
 from .decoding import check_seam, decode
 from .diffusion import added_time_ids, euler_step, guided_denoise, dpmpp_2m_estimate
-from .models import HUB, PRESETS, embed_frames, encode_frames, load_models, locate_model
+from .models import HUB, PRESETS, embed_frames, encode_frames, folding, latent_stride, load_models, locate_model
 from .motion import HandMotion
 from .projection import panorama_to_perspective
 from .sphere import euler_from_rotation, focal_length, panorama_coordinates, panorama_rays, rotation_from_euler
@@ -139,8 +139,8 @@ def model_settings(
 )->dict:                                    # Its row in the table of `42_models`
     "Size, window, overlap, steps at three qualities, guidance, encoding and decoding of a model, found by the channels of its UNet; those of 'svd' for one that is in no table."
     channels = tuple(unet.config.block_out_channels)
-    name = next((name for name, known in PRESETS['unet_channels'].items() if tuple(known) == channels), 'svd')
-    return {setting: PRESETS[setting][name] for setting in ('size', 'frames', 'overlap', 'steps', 'fast_steps', 'best_steps', 'guidance', 'circular', 'seam', 'poles')}
+    settings = next((known for known in PRESETS.values() if known['unet_channels'] == channels), PRESETS['svd'])
+    return {setting: settings[setting] for setting in ('size', 'frames', 'overlap', 'steps', 'fast_steps', 'best_steps', 'guidance', 'circular', 'seam', 'poles')}
 
 def sampling_for(
     unet:UNetSpatioTemporalConditionModel,  # The denoiser of a model
@@ -165,9 +165,9 @@ def memory_needed(
 )->int:                                     # Bytes beside the weights, at the peak
     "A rule of thumb for the memory that generating takes, whatever the length of the video."
     pixels, channels = size[0]*size[1], vae.config.block_out_channels
-    cells = sampling.window*pixels//4**(len(channels) - 1)*(1 if sampling.guidance_scale*sampling.strength == 1 else 2)
+    cells = sampling.window*pixels//latent_stride(vae)**2*(1 if sampling.guidance_scale*sampling.strength == 1 else 2)
     denoising = SAMPLING_FACTOR*cells*unet.config.block_out_channels[0]*unet.dtype.itemsize
-    decoding = DECODING_FACTOR*sampling.chunk*pixels*sum(channels[:2])//2*vae.dtype.itemsize
+    decoding = DECODING_FACTOR*sampling.chunk*pixels//folding(vae)**2*sum(channels[:2])//2*vae.dtype.itemsize
     return max(denoising, decoding) + 4*3*pixels*2*sampling.window
 
 def memory_free(
@@ -389,7 +389,7 @@ def stream(self:ArgusPipeline,
     source = Source(frames, cameras, panorama, mask, size or model_settings(self.unet)['size'], context)
     check(context is None or 0 < len(context) < min(sampling.window, len(source)), f'context must be at least one frame and fewer than a window has, got {0 if context is None else len(context)}')
     if latents is not None:
-        stride = 2**(len(self.vae.config.block_out_channels) - 1)
+        stride = latent_stride(self.vae)
         check_shape('latents', latents, f"1 {len(source)} {self.vae.config.latent_channels} {source.size[0]//stride} {source.size[1]//stride}")
     check_memory(self.unet, self.vae, sampling, source.size)
     steps = len(window_starts(len(source), sampling.window, sampling.overlap))*sampling.num_inference_steps
@@ -682,7 +682,7 @@ def cost(self:Generation,
 )->CostEstimate:  # What to expect
     "Try the parts of a run on random numbers."
     pipeline, s, device = self.pipeline, self.sampling, compute_device(self.pipeline.unet)
-    stride = 2**(len(pipeline.vae.config.block_out_channels) - 1)
+    stride = latent_stride(pipeline.vae)
     latents = torch.randn(1, s.window, pipeline.vae.config.latent_channels, self.size[0]//stride, self.size[1]//stride, device=device)
     told = torch.zeros(1, s.window, pipeline.unet.config.cross_attention_dim, device=device), added_time_ids(torch.tensor([.02], device=device))
     step = timed(lambda: sample_panorama(pipeline.unet, pipeline.scheduler, latents, latents, *told, 1, s.guidance_scale*s.strength))
