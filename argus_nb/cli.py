@@ -681,7 +681,7 @@ def train(
     "Run `argus train`."
     from argus_nb.data import VideoClips
     from argus_nb.models import locate_model
-    from argus_nb.training import FURTHER, RECIPE, train_nano
+    from argus_nb.recipe import FURTHER, RECIPE, train_nano
     if args.clips and not args.videos: raise Mistake('--clips says which clips of --videos DIR to take, but there is no --videos')
     recipe = scaled_recipe(FURTHER if args.start else RECIPE, args.effort)
     own = dict(videos=str(args.videos), clips=args.clips and str(args.clips)) if args.videos else {}

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest, torch
 from torch.testing import assert_close
 from argus_nb.runtime import InputError
-from argus_nb import training
+from argus_nb import precision, recipe, training
 from argus_nb.models import load_models
 from argus_nb.training import fit, learning_rate, save_checkpoint
 
@@ -12,19 +12,19 @@ RUN = '''
 import sys, time, torch
 from argus_nb.diffusion import sample_sigma
 from argus_nb.models import build_unet
-from argus_nb.training import train_denoiser
+from argus_nb.denoiser import train_denoiser
 torch.set_num_threads(1); torch.manual_seed(0)
 generator = torch.Generator().manual_seed(1)
 cache = {n: torch.randn(5, 2, *s, generator=generator) for n, s in dict(target=(4, 4, 8), condition=(4, 4, 8), embeddings=(32,)).items()} | dict(noise=torch.full((5,), .05))
 unet = build_unet('tiny')
-import argus_nb.training as training
-fit = training.fit
+import argus_nb.denoiser as denoiser
+fit = denoiser.fit
 def slow(module, loss_of, *a, **k):
     def loss(step, generator):
         print(step, flush=True); time.sleep(float(sys.argv[2]))
         return loss_of(step, generator)
     return fit(module, loss, *a, **k, save_every=0)
-training.fit = slow
+denoiser.fit = slow
 train_denoiser(unet, cache, .5, sys.argv[1], steps=int(sys.argv[3]), batch=2, precision=sys.argv[4], progress=False)
 torch.save(unet.state_dict(), sys.argv[1] + '/final.pt')
 '''
@@ -66,7 +66,7 @@ SHARED = '''
 import os, sys, time, torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
-from argus_nb import training
+from argus_nb import denoiser, training
 from argus_nb.models import build_unet
 torch.set_num_threads(1); torch.manual_seed(0)
 if 'ACCELERATE_USE_FSDP' in os.environ:  # accelerate splits weights on accelerators alone: let it believe that this is one
@@ -85,8 +85,8 @@ class Checkpoint(training.Checkpoint):
     def __init__(self, *a):
         super().__init__(*a)
         assert self.is_split == ('ACCELERATE_USE_FSDP' in os.environ)
-training.fit, training.Checkpoint = stopped, Checkpoint
-training.train_denoiser(unet, cache, .5, sys.argv[1], steps=11, batch=4, lr=3e-3, context=.5, known=1, pictures=pictures, diary=True, progress=False)
+denoiser.fit, training.Checkpoint = stopped, Checkpoint
+denoiser.train_denoiser(unet, cache, .5, sys.argv[1], steps=11, batch=4, lr=3e-3, context=.5, known=1, pictures=pictures, diary=True, progress=False)
 if PartialState().is_main_process: torch.save(unet.state_dict(), sys.argv[1] + '/final.pt')
 '''
 
@@ -130,7 +130,7 @@ def test_split_weights_learn_what_whole_ones_learn(alone, tmp_path, first, then)
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
     from types import SimpleNamespace
-    from argus_nb import training
+    from argus_nb import precision, recipe, training
     monkeypatch.setattr(training, 'PartialState', lambda: SimpleNamespace(process_index=1, num_processes=2))
     assert training.my_share(torch.arange(4)).tolist() == [1, 3]
     with pytest.raises(InputError, match='a batch of 3 cannot be shared evenly by 2 processes'): training.my_share(torch.arange(3))
@@ -153,7 +153,7 @@ def test_diary_holds_what_was_logged(tmp_path):
 def test_checkpointing_changes_memory_only():
     "Gradients are the same whether activations are kept or computed again."
     from argus_nb.models import build_unet
-    from argus_nb.training import denoiser_loss
+    from argus_nb.denoiser import denoiser_loss
     cache = {n: torch.randn(2, 2, *s) for n, s in dict(target=(4, 4, 8), condition=(4, 4, 8), embeddings=(32,)).items()} | dict(noise=torch.full((2,), .05))
     gradients = []
     for again in (False, True):
@@ -166,7 +166,8 @@ def test_checkpointing_changes_memory_only():
 @pytest.mark.parametrize('again', [False, True])
 def test_gradients_in_bfloat16_are_those_of_float32(again):
     "Up to rounding, layer by layer, also where activations are computed again on the way back."
-    from argus_nb.training import processor_kernels, denoiser_loss
+    from argus_nb.denoiser import denoiser_loss
+    from argus_nb.precision import processor_kernels
     unet = load_models('nano').unet.train().requires_grad_(True)
     if again: unet.enable_gradient_checkpointing()
     generator = torch.Generator().manual_seed(0)
@@ -182,7 +183,7 @@ def test_gradients_in_bfloat16_are_those_of_float32(again):
 
 def test_kernels_for_processors_change_nothing_in_float32():
     from argus_nb.models import build_vae
-    from argus_nb.training import processor_kernels
+    from argus_nb.precision import processor_kernels
     torch.manual_seed(0); vae, latents = build_vae('tiny'), torch.randn(4, 4, 4, 8)
     with torch.no_grad():
         plain = vae.decode(latents, num_frames=2).sample
@@ -202,18 +203,18 @@ def test_processes_draw_crops_of_their_own(monkeypatch):
 
 def test_a_missing_package_is_named_before_any_work(tiny, tmp_path, monkeypatch):
     def missing(): raise InputError('a distance between features needs the package x')
-    monkeypatch.setattr(training, 'feature_network', missing)
-    monkeypatch.setattr(training, 'build_cache', lambda *args, **options: pytest.fail('work was begun'))
-    with pytest.raises(InputError, match='needs the package'): training.train_nano(tmp_path, 'tiny', start=tiny, progress=False)
+    monkeypatch.setattr(recipe, 'feature_network', missing)
+    monkeypatch.setattr(recipe, 'build_cache', lambda *args, **options: pytest.fail('work was begun'))
+    with pytest.raises(InputError, match='needs the package'): recipe.train_nano(tmp_path, 'tiny', start=tiny, progress=False)
 
 def test_convolutions_along_time_never_reach_the_kernel_that_is_wrong(monkeypatch):
     "In bfloat16 on a processor it writes outside its memory, now and then: it must not be called at all."
-    from argus_nb.training import processor_kernels
+    from argus_nb.precision import processor_kernels
     torch.manual_seed(0)
     convolution, pixels = torch.nn.Conv3d(4, 6, (3, 1, 1), padding=(1, 0, 0)), torch.randn(2, 4, 5, 3, 7)
     whole = torch.nn.Conv3d(4, 6, 3, padding=1)
     wanted = convolution(pixels)
-    monkeypatch.setattr(torch.nn.functional, 'conv3d', lambda *args: 'the library')
+    monkeypatch.setattr(precision, '_conv3d', lambda *args: 'the library')
     with processor_kernels():
         assert_close(convolution(pixels), wanted)
         assert whole(pixels) == 'the library'
@@ -230,7 +231,7 @@ def test_stages_may_differ_in_precision(tmp_path):
 def test_the_decoder_learns_alone(tmp_path):
     "Latents mean what they meant; pictures come back closer."
     from argus_nb.models import build_vae, encode_frames
-    from argus_nb.training import train_decoder
+    from argus_nb.autoencoder import train_decoder
     torch.manual_seed(0); vae = build_vae('tiny').eval().requires_grad_(False)
     pool = torch.tensor([40, 220, 130], dtype=torch.uint8)[:, None, None, None, None].expand(3, 4, 3, 32, 64)
     frames = pool[:, 0].float()/255
@@ -272,9 +273,9 @@ def test_another_seed_trains_on_other_clips(tiny, tmp_path, monkeypatch, seed, f
         asked.append(first)
         if len(asked) == 2: raise Enough
         return {}
-    monkeypatch.setattr(training, 'build_cache', build_cache)
-    monkeypatch.setattr(training, 'train_denoiser', lambda *args, **options: None)
-    with pytest.raises(Enough): training.train_nano(tmp_path, 'tiny', training.RECIPE, seed=seed, start=tiny, progress=False)
+    monkeypatch.setattr(recipe, 'build_cache', build_cache)
+    monkeypatch.setattr(recipe, 'train_denoiser', lambda *args, **options: None)
+    with pytest.raises(Enough): recipe.train_nano(tmp_path, 'tiny', recipe.RECIPE, seed=seed, start=tiny, progress=False)
     assert asked == firsts
 
 @pytest.mark.parametrize('kept', [0, .5])
@@ -282,9 +283,9 @@ def test_a_further_run_ends_between_what_it_began_with_and_what_it_learned(tiny,
     def train_denoiser(unet, *args, **options):
         with torch.no_grad():
             for weight in unet.parameters(): weight += 1
-    monkeypatch.setattr(training, 'train_denoiser', train_denoiser)
-    for name in ('build_cache', 'read_pool', 'train_decoder', 'stage_record'): monkeypatch.setattr(training, name, lambda *args, **options: {})
-    ended = training.train_nano(tmp_path, 'tiny', training.FURTHER | dict(kept=kept), start=tiny, progress=False).unet
+    monkeypatch.setattr(recipe, 'train_denoiser', train_denoiser)
+    for name in ('build_cache', 'read_pool', 'train_decoder', 'stage_record'): monkeypatch.setattr(recipe, name, lambda *args, **options: {})
+    ended = recipe.train_nano(tmp_path, 'tiny', recipe.FURTHER | dict(kept=kept), start=tiny, progress=False).unet
     for old, new in zip(load_models(tiny).unet.parameters(), ended.parameters()): assert_close(new, old + 2*(1 - kept), rtol=0, atol=2e-3)  # kept as float16
     assert json.loads((tmp_path/'nano_training.json').read_text())['kept'] == kept
 
@@ -292,11 +293,11 @@ def test_own_clips_are_taken_as_they_are_and_photographs_varied(tiny, tmp_path, 
     asked = []
     class Enough(Exception): pass
     def build_cache(*args, clip_of, **options): asked.append(clip_of); raise Enough
-    monkeypatch.setattr(training, 'build_cache', build_cache)
+    monkeypatch.setattr(recipe, 'build_cache', build_cache)
     for clip_of in (None, len):
-        with pytest.raises(Enough): training.train_nano(tmp_path, 'tiny', training.RECIPE, start=tiny, clip_of=clip_of, progress=False)
+        with pytest.raises(Enough): recipe.train_nano(tmp_path, 'tiny', recipe.RECIPE, start=tiny, clip_of=clip_of, progress=False)
     assert asked[1] is len
-    assert not torch.equal(asked[0](3, 1, size=(8, 16)), training.example_clip(3, 1, size=(8, 16)))
+    assert not torch.equal(asked[0](3, 1, size=(8, 16)), recipe.example_clip(3, 1, size=(8, 16)))
 
 @pytest.mark.parametrize('kind, message', [('DEEPSPEED', 'DEEPSPEED keeps the weights'), ('FSDP', 'set fsdp_version to 2')])
 def test_what_the_checkpoint_cannot_reach_is_refused(tmp_path, monkeypatch, kind, message):
@@ -307,7 +308,7 @@ def test_what_the_checkpoint_cannot_reach_is_refused(tmp_path, monkeypatch, kind
 def test_a_run_goes_on_only_with_what_it_began_with(tmp_path):
     "Called again after its first model was replaced, a run would mix the weights of two."
     from argus_nb.models import build_models, save_models
-    from argus_nb.training import note_start
+    from argus_nb.recipe import note_start
     torch.manual_seed(0)
     model, again = tmp_path/'model', lambda folder, *starts: [note_start(tmp_path/folder, start) for start in starts]
     save_models(build_models('tiny'), model)
