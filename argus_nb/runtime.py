@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['repair_torchvision', 'check_shape', 'pick_device', 'pick_dtype', 'make_generator', 'compute_device', 'run_record',
-           'show_images', 'InputError', 'check', 'present_name', 'save_json', 'write_beside']
+           'show_images', 'as_bytes', 'InputError', 'check', 'present_name', 'save_json', 'write_beside']
 
 # %% ../nbs/01_runtime.ipynb #3511baeb
 import datetime, os, platform, shlex, sys
@@ -135,3 +135,10 @@ def show_images(
         if titles: axis.set_title(str(titles[n]), fontsize=8)
     if suptitle: figure.suptitle(suptitle, fontsize=9)
     plt.show()
+
+# %% ../nbs/01_runtime.ipynb #01ab0001
+def as_bytes(
+    image:Tensor,  # uint8, or float in [0, 1]; any shape
+)->Tensor:         # uint8
+    "Display values as bytes."
+    return image if image.dtype == torch.uint8 else image.mul(255).round().clamp(0, 255).byte()
