@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from .cameras import CameraTrack, upright_rotation
-from .projection import _compiled, perspective_to_panorama, rotate_panorama
+from .projection import perspective_to_panorama, rotate_panorama
+from .rendering import compiled
 from .runtime import check, check_shape
 from .sphere import intrinsics, panorama_angles, panorama_rays, perspective_coordinates
 
@@ -106,7 +107,7 @@ def level_rotation(
     return upright_rotation(cameras.up_direction())
 
 # %% ../nbs/34_alignment.ipynb #14eba1a8
-@_compiled
+@compiled
 def _land(image, R, lens, size, feather, sin_lon, cos_lon, sin_lat, cos_lat, index, colours, weights):
     "Fill index, colours and weights for all panorama pixels that see the frame; returns how many. R is camera_from_world."
     (f_x, f_y, c_x, c_y), (h, w), (rows, columns) = lens, size, image.shape[:2]

@@ -25,7 +25,8 @@ from argus_nb.models import weights_of
 from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import make_generator, pick_device, pick_dtype, run_record, save_json, write_beside
 from argus_nb.sphere import panorama_coordinates, panorama_rays, rotation_from_euler
-from argus_nb.worlds import ELLIPSOID, PLAIN, random_world
+from argus_nb.ray_tracing import ELLIPSOID, PLAIN
+from argus_nb.worlds import random_world
 from PIL import Image
 from tqdm.auto import tqdm
 

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 MODULES = sorted(p for p in (ROOT/'argus_nb').glob('*.py') if not p.name.startswith('_'))
 TEXT = {'.py', '.ipynb', '.md', '.txt', '.ini', '.json', '.toml', '.yml', '.yaml', '.cfg', ''}
 MACHINE_PATH = re.compile(r'(?<![\w.:/])/(?:home|root|work|tmp|Users)/[\w.]')
-LARGEST_KB, LARGEST_WEIGHTS_KB, ALL_WEIGHTS_KB, ALL_PANORAMAS_KB = 1000, 40_000, 40_000, 4_000
+LARGEST_KB, LARGEST_WEIGHTS_KB, ALL_WEIGHTS_KB, ALL_PANORAMAS_KB = 1000, 60_000, 60_000, 24_000
 
 
 def tracked_files() -> list[Path]:

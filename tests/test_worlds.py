@@ -12,11 +12,13 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from torch.testing import assert_close
 
-from argus_nb import worlds
+from argus_nb import ray_tracing
 from argus_nb.runtime import InputError
 from argus_nb.sphere import panorama_rays, perspective_rays, rotation_from_euler
 from argus_nb.video import write_video
-from argus_nb.worlds import FAR, develop, load_clip, load_panorama, panorama_names, random_world
+from argus_nb.photographs import develop, load_clip, load_panorama, panorama_names
+from argus_nb.ray_tracing import FAR
+from argus_nb.worlds import random_world
 
 KINDS = 'room', 'street', 'landscape'
 
@@ -125,7 +127,7 @@ def test_shapes_are_met_where_marching_finds_them(shape, inside):
     local = np.stack([c*points[..., 0] - s*points[..., 2], points[..., 1], s*points[..., 0] + c*points[..., 2]], -1)/half
     hit = inside(local)
     marched = np.where(hit.any(1), steps[hit.argmax(1)], FAR)
-    met = np.array([worlds._distance(0, body, (0., 0., 0.), tuple(map(float, r))) for r in rays])
+    met = np.array([ray_tracing._distance(0, body, (0., 0., 0.), tuple(map(float, r))) for r in rays])
     grazing = (marched == FAR) & (met < FAR)  # marching may step over a sliver
     assert grazing.sum() <= 3 and 20 < (met < FAR).sum() < 150
     assert_close(met[~grazing], marched[~grazing], atol=.003, rtol=0)
@@ -369,8 +371,8 @@ def test_no_two_of_two_dozen_seeds_look_alike():
 def test_machine_code_on_disk_names_no_class_of_ours():
     "Else a kept file from before a renaming could not even be opened to see that it is old."
     random_world(0).render_panorama([0.], (2, 4))
-    assert worlds._render_rows.signatures
-    for signature in worlds._render_rows.signatures: assert b'argus' not in pickle.dumps(signature) and 'Sky' not in str(signature)
+    assert ray_tracing._render_rows.signatures
+    for signature in ray_tracing._render_rows.signatures: assert b'argus' not in pickle.dumps(signature) and 'Sky' not in str(signature)
 
 
 def test_where_nothing_can_be_written_code_is_compiled_for_the_moment(monkeypatch):
@@ -378,7 +380,7 @@ def test_where_nothing_can_be_written_code_is_compiled_for_the_moment(monkeypatc
         if cache: raise RuntimeError('cannot cache function: no locator available')
         return lambda function: (function, options)
     monkeypatch.setattr(worlds, 'njit', njit)
-    function, options = worlds._kept(len)
+    function, options = ray_tracing._kept(len)
     assert function is len and options == dict(nogil=True, error_model='numpy')
 
 

@@ -93,9 +93,9 @@ def opencv_turn(panoramas, rotations):
     return [cv2.remap(p, *panorama_maps(rays @ R.astype(np.float32), *p.shape[:2]), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP) for p, R in zip(panoramas, rotations)]
 
 def opencv_cube(panoramas, face_size):
-    from argus_nb.projection import _face_rotations
+    from argus_nb.projection import face_rotations
     rays = view_rays(face_size, face_size)
-    maps = [panorama_maps(rays @ R.T.astype(np.float32), *panoramas[0].shape[:2]) for R in _face_rotations().numpy()]
+    maps = [panorama_maps(rays @ R.T.astype(np.float32), *panoramas[0].shape[:2]) for R in face_rotations().numpy()]
     return [[cv2.remap(p, *m, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP) for m in maps] for p in panoramas]
 
 # Jobs

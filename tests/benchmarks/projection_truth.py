@@ -22,7 +22,7 @@ import imageio_ffmpeg
 import numpy as np
 import torch
 from torch.nn.functional import normalize
-from argus_nb.projection import _face_rotations, cubemap_to_panorama, panorama_to_cubemap, panorama_to_perspective, perspective_to_panorama, rotate_panorama
+from argus_nb.projection import face_rotations, cubemap_to_panorama, panorama_to_cubemap, panorama_to_perspective, perspective_to_panorama, rotate_panorama
 from argus_nb.runtime import run_record, save_json
 from argus_nb.sphere import euler_from_rotation, panorama_coordinates, rotation_from_euler
 
@@ -163,7 +163,7 @@ class Unfold(Look):
     def call(self, library, image): return library.unfold(image, self.n).movedim(0, 1).flatten(1, 2)
     def rays(self, target):
         face = plane(*positions((self.n, self.n), target), (self.n, self.n), math.pi/2)
-        return (face @ _face_rotations().mT[:, None]).flatten(0, 1)
+        return (face @ face_rotations().mT[:, None]).flatten(0, 1)
 
 class Paint:
     "Frames 90 degrees wide, 3/4 as wide as the panorama is high, onto the panorama; two pixels along the frame's edge are left out."
@@ -194,11 +194,11 @@ class Fold:
     def __init__(self, height, R): self.size, self.n = (height, 2*height), height//2
     def draw(self, scene):
         face = plane(*positions((self.n, self.n), 'centre'), (self.n, self.n), math.pi/2)
-        return scene(face @ _face_rotations().mT[:, None])
+        return scene(face @ face_rotations().mT[:, None])
     def call(self, library, image): return library.fold(image.movedim(1, 0), self.size)
     def rays(self, target): return sphere(*positions(self.size, target))
     def read(self, rays, source):
-        near = _face_rotations()
+        near = face_rotations()
         face = torch.stack([(rays @ R)[..., 2] for R in near]).argmax(0)
         local = (rays[..., None, :] @ near[face])[..., 0, :]
         u, v = ((local[..., k]/local[..., 2] + 1)/2*self.n for k in (0, 1))

@@ -8,7 +8,7 @@ With --film FILE the same is printed for a film of one's own. --write puts the f
 import argparse, math, subprocess, sys, tempfile
 from pathlib import Path
 import numpy as np
-from argus_nb.applications import shake
+from argus_nb.steady import shake
 from argus_nb.motion import HandMotion, simulate_motion
 from argus_nb.runtime import make_generator, run_record, save_json
 from argus_nb.tracking import estimate_cameras
