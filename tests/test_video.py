@@ -4,8 +4,8 @@ from fractions import Fraction
 from pathlib import Path
 import av, imageio_ffmpeg, numpy as np, pytest, torch
 from argus_nb.runtime import InputError
-from argus_nb import video as V
-from argus_nb.video import read_video, spherical_metadata, video_info, write_index_first, write_video
+from argus_nb import reading, spherical, video as V
+from argus_nb.video import exact_rate, read_video, spherical_metadata, video_info, write_index_first, write_video
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 MEDIA = Path(__file__).parents[1].parent/'shared'/'media'
@@ -191,12 +191,12 @@ def test_a_cut_by_edit_list_and_a_late_start_begin_at_zero(tmp_path, clip):
 
 def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
     path = make(tmp_path/'long.mp4', *H264, '-g', '10', count=250)
-    decoded, frames = [], V._Reader.frames
+    decoded, frames = [], reading.Reader.frames
     def counting(self):
         for pair in frames(self):
             decoded.append(pair[0])
             yield pair
-    monkeypatch.setattr(V._Reader, 'frames', counting)
+    monkeypatch.setattr(reading.Reader, 'frames', counting)
     video = read_video(path, start=5, seconds=.5)
     assert len(video.frames) == 15 and len(decoded) < 60
     decoded.clear(); video.frames[-1]; assert len(decoded) <= 20
@@ -269,7 +269,7 @@ def test_names_are_only_names(tmp_path, clip, name, monkeypatch):
 def damaged(path, clip, start, length, fill):
     "A copy of `clip` with a stretch of its frames' bytes overwritten; positions relative to the frames' bytes."
     data = bytearray(clip.read_bytes())
-    with open(clip, 'rb') as file: _, begin, end = next(b for b in V.file_boxes(file) if b[0] == 'mdat')
+    with open(clip, 'rb') as file: _, begin, end = next(b for b in spherical.file_boxes(file) if b[0] == 'mdat')
     at, size = begin + 8 + int(start*(end - begin - 8)), int(length*(end - begin))
     data[at:at + size] = fill(size); path.write_bytes(data)
     return path
@@ -331,15 +331,15 @@ def smooth_frames(count, height=64, width=128):
 def test_what_is_written_is_exact(tmp_path, rate):
     frames = smooth_frames(31)
     write_video(tmp_path/'out.mp4', iter([frames[:10], frames[10], frames[11:]]), rate, crf=8)
-    exact = V.exact_rate(rate)
+    exact = exact_rate(rate)
     with av.open(str(tmp_path/'out.mp4')) as container:
         stream = container.streams.video[0]; codec = stream.codec_context
         assert stream.average_rate == exact and stream.frames == 31 and stream.duration*stream.time_base == 31/exact and stream.start_time == 0
         assert container.duration == pytest.approx(31e6/float(exact), abs=2)
         assert (codec.name, codec.pix_fmt, codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc) == ('h264', 'yuv420p', 1, 1, 1, 1)
         assert {'SPHERICAL', 'STEREO3D'} <= {item.type.name for item in next(container.decode(stream)).side_data}
-    with open(tmp_path/'out.mp4', 'rb') as file: assert [kind for kind, *_ in V.file_boxes(file)] == ['ftyp', 'moov', 'mdat']
-    timescale, length = struct.unpack('>II', next(V._index(tmp_path/'out.mp4').all('mvhd')).data[12:20])
+    with open(tmp_path/'out.mp4', 'rb') as file: assert [kind for kind, *_ in spherical.file_boxes(file)] == ['ftyp', 'moov', 'mdat']
+    timescale, length = struct.unpack('>II', next(spherical.file_index(tmp_path/'out.mp4').all('mvhd')).data[12:20])
     assert Fraction(length, timescale) == 31/exact
     again = read_video(tmp_path/'out.mp4')
     assert again.rate == exact and (again.frames[:].float()/255 - frames).abs().mean() < .012
@@ -451,31 +451,31 @@ def test_same_frames_same_file(tmp_path):
 def test_a_tree_that_is_read_is_written_unchanged_and_can_be_marked(tmp_path, arguments):
     path = make(tmp_path/'some.mp4', *arguments, count=4)
     with open(path, 'rb') as file:
-        _, start, end = next(b for b in V.file_boxes(file) if b[0] == 'moov'); file.seek(start); data = file.read(end - start)
-    assert b''.join(box.to_bytes() for box in V.parse_boxes(data)) == data
+        _, start, end = next(b for b in spherical.file_boxes(file) if b[0] == 'moov'); file.seek(start); data = file.read(end - start)
+    assert b''.join(box.to_bytes() for box in spherical.parse_boxes(data)) == data
     write_index_first(path, tmp_path/'marked.mp4')
     assert 'v1' in spherical_metadata(tmp_path/'marked.mp4') and torch.equal(read_video(path).frames[:], read_video(tmp_path/'marked.mp4').frames[:])
 
 def test_boxes_of_64_bits_and_several_stretches_of_frames(tmp_path, clip):
     "Frames in a box with a 64-bit size, another box between, the index in the middle: offsets follow each stretch."
     data = clip.read_bytes()
-    with open(clip, 'rb') as file: boxes = {kind: (start, end) for kind, start, end in V.file_boxes(file)}
-    (start, end), index = boxes['mdat'], V._index(clip)
+    with open(clip, 'rb') as file: boxes = {kind: (start, end) for kind, start, end in spherical.file_boxes(file)}
+    (start, end), index = boxes['mdat'], spherical.file_index(clip)
     body = data[start + 8:end]; head = data[:boxes['ftyp'][1]]
     for table in index.all('stco'):
-        table.kind = 'co64'; offsets = V._chunk_offsets(V.Box('stco', table.data))
+        table.kind = 'co64'; offsets = spherical._chunk_offsets(spherical.Box('stco', table.data))
         moved = offsets - (start + 8) + len(head) + 16 + 24
-        V._set_chunk_offsets(table, moved)
+        spherical._set_chunk_offsets(table, moved)
     large = struct.pack('>I4sQ', 1, b'mdat', 16 + len(body)) + body
     (tmp_path/'large.mp4').write_bytes(head + struct.pack('>I4s', 24, b'skip') + bytes(16) + large + index.to_bytes() + struct.pack('>I4s', 0, b'free') + b'to the end')
     expected = read_video(clip).frames[::9]
     assert torch.equal(read_video(tmp_path/'large.mp4').frames[::9], expected)
     write_index_first(tmp_path/'large.mp4', tmp_path/'first.mp4')
-    with open(tmp_path/'first.mp4', 'rb') as file: assert [kind for kind, *_ in V.file_boxes(file)][:2] == ['ftyp', 'moov']
+    with open(tmp_path/'first.mp4', 'rb') as file: assert [kind for kind, *_ in spherical.file_boxes(file)][:2] == ['ftyp', 'moov']
     assert torch.equal(read_video(tmp_path/'first.mp4').frames[::9], expected)
 
 def test_metadata_of_others_is_recognised(tmp_path, clip):
-    index = V._index(write_video(tmp_path/'both.mp4', smooth_frames(3), 30))
+    index = spherical.file_index(write_video(tmp_path/'both.mp4', smooth_frames(3), 30))
     both = (tmp_path/'both.mp4').read_bytes()
     (tmp_path/'v2.mp4').write_bytes(both.replace(b'<GSpherical:Spherical>true', b'<GSpherical:Spherical>nope'))
     (tmp_path/'v1.mp4').write_bytes(both.replace(b'sv3d', b'free').replace(b'st3d', b'free'))

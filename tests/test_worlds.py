@@ -109,10 +109,10 @@ def test_rays_along_the_axes_stay_inside():
 
 
 @pytest.mark.parametrize('shape,inside', [
-    (worlds.BOX, lambda p: np.abs(p).max(-1) <= 1),
-    (worlds.ELLIPSOID, lambda p: (p**2).sum(-1) <= 1),
-    (worlds.CYLINDER, lambda p: (np.abs(p[..., 1]) <= 1) & (p[..., 0]**2 + p[..., 2]**2 <= 1)),
-    (worlds.CONE, lambda p: (np.abs(p[..., 1]) <= 1) & (p[..., 0]**2 + p[..., 2]**2 <= (.5*(p[..., 1] + 1))**2)),
+    (ray_tracing.BOX, lambda p: np.abs(p).max(-1) <= 1),
+    (ray_tracing.ELLIPSOID, lambda p: (p**2).sum(-1) <= 1),
+    (ray_tracing.CYLINDER, lambda p: (np.abs(p[..., 1]) <= 1) & (p[..., 0]**2 + p[..., 2]**2 <= 1)),
+    (ray_tracing.CONE, lambda p: (np.abs(p[..., 1]) <= 1) & (p[..., 0]**2 + p[..., 2]**2 <= (.5*(p[..., 1] + 1))**2)),
 ], ids=['box', 'ellipsoid', 'cylinder', 'cone'])
 def test_shapes_are_met_where_marching_finds_them(shape, inside):
     "Against small steps along the ray, with the shape's definition alone."
@@ -192,7 +192,7 @@ def test_the_number_of_threads_does_not_matter(monkeypatch):
     world = random_world(8)
     expected = world.render_panorama([0., 1.], (15, 30))
     for threads in (1, 3, 7):
-        monkeypatch.setattr(worlds, '_threads', threads)
+        monkeypatch.setattr(ray_tracing, '_threads', threads)
         assert torch.equal(world.render_panorama([0., 1.], (15, 30)), expected)
 
 
@@ -379,7 +379,7 @@ def test_where_nothing_can_be_written_code_is_compiled_for_the_moment(monkeypatc
     def njit(cache=False, **options):
         if cache: raise RuntimeError('cannot cache function: no locator available')
         return lambda function: (function, options)
-    monkeypatch.setattr(worlds, 'njit', njit)
+    monkeypatch.setattr(ray_tracing, 'njit', njit)
     function, options = ray_tracing._kept(len)
     assert function is len and options == dict(nogil=True, error_model='numpy')
 
