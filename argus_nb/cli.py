@@ -689,7 +689,7 @@ def train(
     settled(args.FOLDER, dict(effort=args.effort, seed=args.seed, recipe=recipe) | own)
     clips = VideoClips(args.videos, args.clips) if args.videos else None
     print(f'training in {args.FOLDER}; Ctrl-C stops, the same command goes on', file=sys.stderr)
-    train_nano(args.FOLDER, recipe=recipe, seed=args.seed, start=args.start, clip_of=clips, diary=True)
+    train_nano(args.FOLDER, recipe=recipe, seed=args.seed, start=args.start, clip_of=clips, tensorboard=True)
     for name, why in clips.broken.items() if clips else (): print(f'left out: {name} ({why})', file=sys.stderr)
     show({'model': args.FOLDER/'model', 'use it': f"argus generate INPUT OUTPUT --model {args.FOLDER/'model'}"})
 

@@ -70,7 +70,7 @@ def seen_from(
 )->Tensor:                      # What is seen from there; (T, 3, H, W)
     "A clip on the inside of a sphere, seen from another place at the height of its middle."
     size, place = tuple(clip.shape[-2:]), torch.tensor([right, 0., ahead], dtype=torch.float64)
-    check(place.norm() < 1, f'a place inside the sphere is wanted, got {right:g} to the right and {ahead:g} ahead')
+    check(place.norm() < 1, f'the place must lie inside the sphere, got {right:g} to the right and {ahead:g} ahead')
     rays = panorama_rays(*size)
     along = rays @ place
     reach = (along**2 + 1 - place @ place).sqrt() - along  # how far the sphere is in each direction
@@ -165,7 +165,7 @@ def read_clip_list(
     "Read a list of clips; raises `InputError` naming the line that is not one."
     rows = [line.rstrip('\n').split('\t') for line in Path(path).read_text().splitlines() if line.strip()]
     for number, row in enumerate(rows, 1):
-        check(len(row) == 3 and row[2].strip().isdigit(), f"{path}, line {number}: 'category<tab>video_id<tab>clip number' is wanted, got {' '.join(row)[:80]!r}")
+        check(len(row) == 3 and row[2].strip().isdigit(), f"{path}, line {number}: must be 'category<tab>video_id<tab>clip number', got {' '.join(row)[:80]!r}")
     return [(video.strip(), int(clip)) for _, video, clip in rows]
 
 class VideoClips:
@@ -188,8 +188,8 @@ class VideoClips:
 
     def _read(self, path, clip, num_frames, fps, size):
         frames = read_video(path, clip*self.seconds, self.seconds, fps).frames[:num_frames]
-        check(len(frames) == num_frames, f'{path}: {num_frames} frames at {fps:g} fps are wanted, its clip {clip} has {len(frames)}')
-        check(abs(frames.shape[3]/frames.shape[2] - 2) < .03, f'{path}: a panorama twice as wide as high is wanted, got {frames.shape[3]}x{frames.shape[2]}')
+        check(len(frames) == num_frames, f'{path}: {num_frames} frames at {fps:g} fps are needed, its clip {clip} has {len(frames)}')
+        check(abs(frames.shape[3]/frames.shape[2] - 2) < .03, f'{path}: a panorama must be twice as wide as high, got {frames.shape[3]}x{frames.shape[2]}')
         return interpolate(frames.float()/255, size, mode='bilinear', antialias=True).clamp(0, 1)
 
     def __call__(self,

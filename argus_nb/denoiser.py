@@ -76,7 +76,7 @@ def train_denoiser(
     seed:int=1,                  # Of everything
     precision:str='fp32',        # 'fp32', 'bf16' or 'fp16'
     checkpointing:bool=False,    # Compute activations again on the way back instead of keeping them: slower, far less memory
-    diary:bool=False,            # Write TensorBoard files
+    tensorboard:bool=False,            # Write TensorBoard files
     pictures:Callable|None=None, # See `fit`
     progress:bool=True,          # Show a bar
     **options,                   # Passed to `denoiser_loss`
@@ -85,7 +85,7 @@ def train_denoiser(
     unet.train()
     (unet.enable_gradient_checkpointing if checkpointing else unet.disable_gradient_checkpointing)()
     log = fit(unet, lambda step, generator: denoiser_loss(unet, cache, scaling_factor, generator, batch, **options), steps, folder,
-              lr=lr, decay=decay, seed=seed, precision=precision, diary=diary, pictures=pictures, progress=progress)
+              lr=lr, decay=decay, seed=seed, precision=precision, tensorboard=tensorboard, pictures=pictures, progress=progress)
     unet.eval()
     if PartialState().is_main_process: save_json(Path(folder)/'log.json', run_record(stage=Path(folder).name, seed=seed, steps=steps, batch=batch, lr=lr, precision=precision, clips=len(cache['noise']), frames=cache['target'].shape[1], **options, log=log))
     return log

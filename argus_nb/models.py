@@ -183,7 +183,7 @@ def _colour_channels(
 )->list[tuple[int,int,int]]: # For red, green and blue: the channels of x, -x and the anchor
     "Where the colours travel: the first three channels of the first three groups."
     size = norm.num_channels//norm.num_groups
-    check(size >= 3, f'a group of at least 3 channels is wanted, got {norm.num_channels} channels in {norm.num_groups} groups')
+    check(size >= 3, f'a group of at least 3 channels is needed, got {norm.num_channels} channels in {norm.num_groups} groups')
     return [(size*s, size*s + 1, size*s + 2) for s in range(3)]
 
 def _carry(
@@ -355,7 +355,7 @@ def save_models(
         with without_bars(): (torch.nn.Module.to(part, dtype) if dtype else part).save_pretrained(folder/name, safe_serialization=True)
         torch.nn.Module.to(part, kept)  # not diffusers' own, which warns that some of its modules prefer float32
         config = json.loads((folder/name/'config.json').read_text())
-        config.pop('_name_or_path', None)  # where the weights were read from is nobody's business
+        config.pop('_name_or_path', None)  # a path of the machine that saved it
         (folder/name/'config.json').write_text(json.dumps(config, indent=2) + '\n')
     models.scheduler.save_pretrained(folder/'scheduler')
     save = dict(_class_name='ArgusPipeline', _diffusers_version='0.30.0') | {n: [c.__module__.split('.')[0], c.__name__] for n, c in PARTS.items()}
@@ -370,7 +370,7 @@ def locate_model(
     found = known.get(str(name_or_path), str(name_or_path))
     if found in HUB.values(): return found
     check(Path(found).is_dir(), f"model {str(name_or_path)!r} is not known: use one of {', '.join(known)} or the path of a model folder")
-    check((Path(found)/'vae'/'config.json').exists(), f'model folder {found} has no vae/config.json: a folder in the diffusers layout (vae, unet, image_encoder, scheduler) is wanted')
+    check((Path(found)/'vae'/'config.json').exists(), f'model folder {found} has no vae/config.json: it must be in the diffusers layout (vae, unet, image_encoder, scheduler)')
     return found
 
 def weight_files(

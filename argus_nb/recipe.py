@@ -103,13 +103,13 @@ def train_nano(
     start:str|Path|None=None, # A finished model whose encoders are kept and whose denoiser and decoder are trained further; from nothing when None
     precision:str|None=None,  # 'fp32', 'bf16' or 'fp16'; bf16 where the device multiplies it in hardware when None
     clip_of:Callable|None=None, # Gives clips, called like `example_clip`: a `VideoClips`, say; worlds and panoramas when None
-    diary:bool=False,         # Write TensorBoard files
+    tensorboard:bool=False,         # Write TensorBoard files
     progress:bool=True,       # Show bars
 )->Models:                    # The finished model
     "Train nano; run again with the same folder to go on after an interruption."
     folder, p, recipe = Path(folder), preset_of(preset), recipe or (FURTHER if start else RECIPE)
     precision = precision or ('bf16' if pick_dtype(pick_device()) == torch.bfloat16 else 'fp32')
-    if recipe['decoder'].get('perceptual', True): feature_network()  # whoever lacks it should hear of it now, not after hours
+    if recipe['decoder'].get('perceptual', True): feature_network()  # a missing package is reported now, not after hours
     note_start(folder, start)
     begun = load_models(start) if start else train_encoders(folder, preset, recipe, seed, clip_of, precision, progress)
     vae, unet, image_encoder, kept = begun.vae, begun.unet.requires_grad_(True), begun.image_encoder, recipe.get('kept', 0)
@@ -120,7 +120,7 @@ def train_nano(
         with tqdm(total=examples, desc=f'latents for {name}', disable=not (progress and PartialState().is_main_process)) as bar:
             cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras, first=1_000_000*seed + 100_000*number, size=p['size'], clip_of=clip_of or partial(example_clip, vary=True), mirror=mirror, bfloat16=bfloat16, progress=lambda _: bar.update(PartialState().num_processes))
         context = dict(context=.3, known=p['overlap']) if name == 'videos' else {}
-        train_denoiser(unet, cache, vae.config.scaling_factor, folder/name, seed=seed + 1 + number, diary=diary, pictures=lambda: sample_pictures(unet, vae, cache), precision=precision, progress=progress, **r, **context)
+        train_denoiser(unet, cache, vae.config.scaling_factor, folder/name, seed=seed + 1 + number, tensorboard=tensorboard, pictures=lambda: sample_pictures(unet, vae, cache), precision=precision, progress=progress, **r, **context)
     if kept: keep_share(unet, before, kept)
     worlds = recipe['autoencoder'][0]['worlds']
     pool = read_pool(folder/'pool.pt', worlds, size=p['size'], clip_of=clip_of, progress=progress)

@@ -175,7 +175,7 @@ def start_engine(
     engine = Accelerator(mixed_precision='no' if precision == 'fp32' else precision)
     kind = engine.distributed_type
     check(kind not in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM), f'{kind.value} keeps the weights to itself, where the checkpoint cannot reach them: use data parallel processes or FSDP')
-    check(kind != DistributedType.FSDP or engine.is_fsdp2, 'of FSDP the second version is wanted: set fsdp_version to 2 (accelerate config, or FSDP_VERSION=2)')
+    check(kind != DistributedType.FSDP or engine.is_fsdp2, 'only the second version of FSDP is supported: set fsdp_version to 2 (accelerate config, or FSDP_VERSION=2)')
     return engine
 
 def fit(
@@ -192,8 +192,8 @@ def fit(
     seed:int=0,              # Of all randomness
     precision:str='fp32',    # 'bf16' or 'fp16' compute the forward pass in mixed precision, see `processor_kernels`
     save_every:float=120.,   # Seconds between checkpoints
-    diary:bool=False,        # Write TensorBoard files to `folder/tensorboard`
-    pictures:Callable|None=None, # Called without arguments every `picture_every` steps; gives named pictures (3, H, W) for the diary; not with split weights
+    tensorboard:bool=False,  # Write TensorBoard files to `folder/tensorboard`
+    pictures:Callable|None=None, # Called without arguments every `picture_every` steps; gives named pictures (3, H, W) for TensorBoard; not with split weights
     picture_every:int=500,   # Steps between pictures
     progress:bool=True,      # Show a bar
 )->list[dict]:               # The log: one entry every 10 steps; `module` ends with the averaged weights
@@ -204,7 +204,7 @@ def fit(
     plain = torch.optim.AdamW(module.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
     objective, optimizer = engine.prepare(Objective(module, loss_of), plain)
     keeper = Checkpoint(folder, engine, module, plain)
-    book, first = RunLog(Path(folder)/'tensorboard' if diary else None, keeper.step), keeper.step
+    book, first = RunLog(Path(folder)/'tensorboard' if tensorboard else None, keeper.step), keeper.step
     kernels = processor_kernels if precision == 'bf16' and engine.device.type == 'cpu' else nullcontext
     bar = tqdm(range(first, steps), initial=first, total=steps, disable=not (progress and engine.is_main_process))
     for step in bar:

@@ -117,7 +117,7 @@ def test_what_cannot_be_read_is_replaced_by_its_neighbour(own_videos):
     clip = clips(0, 4, size=(16, 32))
     assert clip.shape == (4, 3, 32, 64)
     assert_close(clip, clips(1, 4, size=(16, 32)), rtol=0, atol=0)
-    assert 'twice as wide as high is wanted, got 64x48' in clips.broken['flat.mp4, clip 0']
+    assert 'must be twice as wide as high, got 64x48' in clips.broken['flat.mp4, clip 0']
     with pytest.raises(InputError, match='no held-out clip can be read'): clips(0, 4, held_out=True)
 
 def test_later_clips_start_later(own_videos):
@@ -132,7 +132,7 @@ def test_lists_of_clips(tmp_path):
     (tmp_path/'list.tsv').write_text('indoor\tabc-1\t4\n\nstreet\tx y\t0\n')
     assert read_clip_list(tmp_path/'list.tsv') == [('abc-1', 4), ('x y', 0)]
     (tmp_path/'list.tsv').write_text('indoor\tabc\t1\nindoor abc 2\n')
-    with pytest.raises(InputError, match="line 2: 'category<tab>video_id<tab>clip number' is wanted, got 'indoor abc 2'"): read_clip_list(tmp_path/'list.tsv')
+    with pytest.raises(InputError, match="line 2: must be 'category<tab>video_id<tab>clip number', got 'indoor abc 2'"): read_clip_list(tmp_path/'list.tsv')
     with pytest.raises(InputError, match='holds no video'): VideoClips(tmp_path)
 
 def test_a_tenth_of_the_names_is_held_out():

@@ -86,7 +86,7 @@ class Checkpoint(training.Checkpoint):
         super().__init__(*a)
         assert self.is_split == ('ACCELERATE_USE_FSDP' in os.environ)
 denoiser.fit, training.Checkpoint = stopped, Checkpoint
-denoiser.train_denoiser(unet, cache, .5, sys.argv[1], steps=11, batch=4, lr=3e-3, context=.5, known=1, pictures=pictures, diary=True, progress=False)
+denoiser.train_denoiser(unet, cache, .5, sys.argv[1], steps=11, batch=4, lr=3e-3, context=.5, known=1, pictures=pictures, tensorboard=True, progress=False)
 if PartialState().is_main_process: torch.save(unet.state_dict(), sys.argv[1] + '/final.pt')
 '''
 
@@ -142,7 +142,7 @@ def test_diary_holds_what_was_logged(tmp_path):
     def loss_of(step, generator):
         if step == stop: raise KeyboardInterrupt
         return module.weight.square().sum(), {}
-    options = dict(diary=True, pictures=lambda: dict(sample=torch.rand(3, 4, 8)), picture_every=20, save_every=0, progress=False)
+    options = dict(tensorboard=True, pictures=lambda: dict(sample=torch.rand(3, 4, 8)), picture_every=20, save_every=0, progress=False)
     for stop in (25, None):
         try: log = fit(module, loss_of, 41, tmp_path, **options)
         except KeyboardInterrupt: pass
