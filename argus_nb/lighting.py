@@ -5,19 +5,23 @@
 # %% auto #0
 __all__ = ['MIRROR', 'GLOSSY', 'MATT', 'linear_light', 'display_values', 'write_light', 'pixel_solid_angles', 'harmonics',
            'irradiance_coefficients', 'Lighting', 'surroundings', 'surface_light', 'Ball', 'ball_hits', 'three_balls',
-           'add_balls']
+           'add_balls', 'light_video', 'write_light_maps']
 
 # %% ../nbs/74_lighting.ipynb #567e6427
-import math
+import math, tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np, torch
 from torch import Tensor
 from .cameras import CameraTrack
-from .projection import read_panorama
+from .edges import Progress, check_output, reported
+from .photographs import open_panoramas
+from .projection import panorama_to_perspective, read_panorama
 from .runtime import InputError, check, check_shape, write_beside
 from .sphere import panorama_coordinates, panorama_rays, perspective_rays
+from .steady import cameras_inside
+from .video import read_video, write_video
 
 # %% ../nbs/74_lighting.ipynb #212b00a6
 def linear_light(
@@ -177,3 +181,51 @@ def add_balls(
         light = light*(1 - layer[3]) + layer[:3]
     shown = display_values(light)
     return shown.mul(255).round().byte() if frame.dtype == torch.uint8 else shown
+
+# %% ../nbs/74_lighting.ipynb #74ff0002
+def light_video(
+    source:str|Path,                         # A 360 video
+    target:str|Path,                         # The film with balls to write, an .mp4
+    clip:str|Path|None=None,                 # The ordinary video that it was made from; a view ahead when None
+    cameras:str|Path|CameraTrack|None=None,  # The cameras that it was made with; tracked in the clip when None
+    fov:float|None=None,                     # Horizontal field of view in degrees, of the clip's lens or of the view ahead
+    level:bool=True,                         # Whether the panorama was levelled
+    peak:float=1.,                           # Guess at highlights, see `linear_light`
+    size:tuple[int,int]=(360, 640),          # Height and width of the view ahead
+    overwrite:bool=False,                    # Whether a target that exists may be replaced
+    progress:Progress|None=None,             # Called as progress('light', done, total)
+)->Path:                                     # The target
+    "Put three balls into a film, lit by a 360° video; raises `InputError` for what cannot be."
+    check(clip is not None or cameras is None, '--cameras says where --input CLIP looked, but there is no --input')
+    check_output(target, overwrite, source=source)
+    video = open_panoramas(source)
+    if clip is None:
+        track = CameraTrack.static(len(video.frames), math.radians(fov or 90), fps=video.fps)
+        ahead = lambda panorama: panorama_to_perspective(panorama, track.world_from_camera[:1], track.fov_x[:1], size)[0]
+        frames = (ahead(panorama) for panorama in video.frames)
+    else: track, frames = cameras_inside(video, clip, cameras, fov, level), read_video(clip).frames
+    balls = three_balls(track.world_from_camera[0], track.fov_x[0].item())
+    lit = (add_balls(frame, track[n:n + 1], balls, surroundings(panorama, peak))
+           for n, (frame, panorama) in enumerate(zip(frames, video.frames)))
+    watched = reported(lit, progress, 'light', len(video.frames))
+    return write_video(target, watched, video.rate, spherical=False, audio_from=source, overwrite=overwrite)
+
+def write_light_maps(
+    source:str|Path,               # A 360 video
+    folder:str|Path,               # A new folder
+    peak:float=1.,                 # Guess at highlights, see `linear_light`
+    ending:str='exr',              # 'exr' or 'hdr'
+    progress:Progress|None=None,   # Called as progress('light', done, total)
+)->Path:                           # The folder
+    "Write every panorama as an environment map of linear light; raises `InputError` for a folder that exists."
+    folder = Path(folder)
+    check(not folder.exists(), f'{folder}: exists already; environment maps go into a new folder')
+    check(not folder.suffix, f'{folder}: must end in .mp4, or be the name of a new folder for environment maps')
+    check(folder.parent.is_dir(), f'{folder}: cannot be written, there is no folder {folder.parent}')
+    video = open_panoramas(source)
+    with tempfile.TemporaryDirectory(prefix='.', dir=folder.parent) as beside:
+        (maps := Path(beside)/'maps').mkdir()
+        for n, panorama in enumerate(reported(video.frames, progress, 'light', len(video.frames))):
+            write_light(maps/f'{n:05}.{ending}', linear_light(panorama, peak))
+        maps.rename(folder)
+    return folder

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PATHS', 'lens_rays', 'lens_view', 'slerp', 'sphere_curve', 'CameraPath', 'keyframe_path', 'camera_path', 'path_views',
-           'followed']
+           'followed', 'view_file', 'look_video']
 
 # %% ../nbs/73_look.ipynb #8f413f5f
 import json, math
@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np, torch
 from torch import Tensor
+from .edges import PICTURE_ENDINGS, Progress, check_output, reported
+from .photographs import open_panoramas, panorama_at, write_picture
 from .projection import panorama_to_perspective, read_panorama
 from .runtime import InputError, as_bytes, check, check_shape
 from .sphere import focal_length, panorama_coordinates, rotation_from_euler
 from .steady import look_at
+from .video import write_video
 
 # %% ../nbs/73_look.ipynb #9a5db376
 def lens_rays(
@@ -195,3 +198,47 @@ def _moved_to(before, after, middle, focal):
     if good.sum() < 3: return ahead
     x, y = np.median((there - points).reshape(-1, 2)[good], 0)
     return torch.nn.functional.normalize(torch.tensor([x/focal, y/focal, 1.], dtype=torch.float64), dim=0)
+
+# %% ../nbs/73_look.ipynb #73ff0002
+def view_file(
+    source:str|Path,                       # A 360 video, or a panorama as .png or .jpg
+    target:str|Path,                       # The view to write: .mp4, .png or .jpg
+    yaw:float=0.,                          # To the right, radians
+    pitch:float=0.,                        # Up, radians
+    roll:float=0.,                         # The right side lowered, radians
+    fov_x:float=math.pi/2,                 # Horizontal field of view, radians
+    size:tuple[int,int]=(360, 640),        # Height and width of the view
+    start:float=0.,                        # Where to begin in a video, or the moment of a picture, in seconds
+    seconds:float|None=None,               # How much of the video; None for all
+    overwrite:bool=False,                  # Whether a target that exists may be replaced
+    progress:Progress|None=None,           # Called as progress('view', done, total)
+)->Path:                                   # The target
+    "Cut an ordinary view out of a panorama; raises `InputError` for what cannot be."
+    from_picture = Path(source).suffix.lower() in PICTURE_ENDINGS
+    target = check_output(target, overwrite, PICTURE_ENDINGS if from_picture else ('.mp4', *PICTURE_ENDINGS), source)
+    rotation = rotation_from_euler(yaw, pitch, roll)
+    cut = lambda panoramas: panorama_to_perspective(panoramas, rotation, fov_x, size)
+    if target.suffix.lower() in PICTURE_ENDINGS:
+        write_picture(target, cut(panorama_at(source, start)[None])[0])
+        return target
+    video = open_panoramas(source, start, seconds)
+    views = (cut(panorama[None])[0] for panorama in video.frames)
+    watched = reported(views, progress, 'view', len(video.frames))
+    return write_video(target, watched, video.rate, spherical=False, audio_from=source, audio_start=video.start, overwrite=overwrite)
+
+def look_video(
+    source:str|Path,                            # A 360 video
+    target:str|Path,                            # The video to write, an .mp4
+    path:str|Path|None=None,                    # A name in PATHS, or a JSON file with keyframes
+    follow:tuple[float,float]|None=None,        # Or what to keep in the middle: its yaw and pitch in the first frame, degrees
+    size:tuple[int,int]=(360, 640),             # Height and width of the video
+    overwrite:bool=False,                       # Whether a target that exists may be replaced
+    progress:Progress|None=None,                # Called as progress('look', done, total)
+)->Path:                                        # The target
+    "Write an ordinary video along another camera's path; raises `InputError` for what cannot be."
+    check((path is None) != (follow is None), 'either a path or a direction to follow is needed, and not both')
+    check_output(target, overwrite, source=source)
+    video = open_panoramas(source)
+    along = followed(video.frames, *follow) if follow else camera_path(path, len(video.frames), video.fps)
+    watched = reported(path_views(video.frames, along, size), progress, 'look', len(video.frames))
+    return write_video(target, watched, video.rate, spherical=False, audio_from=source, overwrite=overwrite)

@@ -6,9 +6,8 @@
 __all__ = ['RELEASE', 'SAMPLING_FACTOR', 'DECODING_FACTOR', 'ENCODING', 'full_precision', 'condition_latents', 'in_precision_of',
            'sample_panorama', 'Sampling', 'model_settings', 'sampling_for', 'memory_needed', 'memory_free',
            'check_memory', 'window_starts', 'window_frames', 'join_overlap', 'Source', 'ArgusPipeline', 'local_model',
-           'draw_normal', 'generated_frames', 'crossfade', 'Enlarge', 'default_width', 'SmallFrames', 'spoken', 'say',
-           'timed', 'cameras_for', 'ContactSheet', 'generation_frame', 'Generation', 'CostEstimate', 'WorkMeter',
-           'check_request', 'generate_video']
+           'draw_normal', 'generated_frames', 'crossfade', 'Enlarge', 'default_width', 'SmallFrames', 'cameras_for',
+           'ContactSheet', 'generation_frame', 'Generation', 'CostEstimate', 'WorkMeter', 'carry_out', 'generate_video']
 
 # %% ../nbs/46_pipeline.ipynb #6640a0df
 import contextlib, math, time
@@ -22,6 +21,8 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from PIL import Image, ImageDraw
 from torch import Tensor
+from .edges import Progress, say, spoken, timed
+from .request import GenerationRequest, takes_options_of
 from .runtime import InputError, check, check_shape, compute_device, make_generator, pick_device, pick_dtype, present_name, write_beside
 from .alignment import align_frames, iter_pasted, level_rotation
 from .cameras import CameraTrack, load_cameras
@@ -32,7 +33,7 @@ from .motion import HandMotion
 from .projection import panorama_to_perspective
 from .sphere import euler_from_rotation, focal_length, panorama_coordinates, panorama_rays, rotation_from_euler
 from .tracking import DEFAULT_FOV, estimate_cameras
-from .video import Video, check_output, exact_rate, read_video, write_video
+from .video import Video, exact_rate, read_video, write_video
 from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
@@ -520,30 +521,6 @@ class SmallFrames:
         if tuple(frame.shape[1:]) == self.shape[2:]: return frame
         return torch.from_numpy(cv2.resize(frame.movedim(0, -1).numpy(), self.shape[:1:-1], interpolation=cv2.INTER_AREA)).movedim(-1, 0)
 
-# %% ../nbs/46_pipeline.ipynb #3e0337db
-def spoken(
-    seconds:float,  # A duration
-)->str:             # Such as '40 s' or '2 min 05 s'
-    "A duration as people say it."
-    minutes, rest = divmod(round(seconds), 60)
-    return f'{minutes} min {rest:02} s' if minutes else f'{rest} s'
-
-def say(
-    progress:Callable|None,  # What the caller gave
-    text:str,                # One line
-)->None:
-    "Tell the person who waits, where there is a way to."
-    getattr(progress, 'say', lambda text: None)(text)
-
-def timed(
-    work:Callable[[],object],  # Something that is done many times
-)->float:                      # Seconds
-    "How long something takes, the second time: the first is always slower."
-    work()
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
 # %% ../nbs/46_pipeline.ipynb #7a487fda
 def cameras_for(
     video:Video,                              # The input
@@ -728,72 +705,47 @@ def frames(self:Generation,
     work.add(work.total)
 
 # %% ../nbs/46_pipeline.ipynb #b848b250
-def check_request(
-    input:str|Path,                      # The video to read
-    output:str|Path,                     # Where the result shall go
-    model:str|Path|ArgusPipeline,        # Name, folder or pipeline
-    cameras:str|Path|CameraTrack|None,   # File or track, if any
-    static:bool,                         # The camera stood still
-    fov:float|None,                      # Degrees
-    width:int|None,                      # Pixels
-    overwrite:bool,                      # Whether the output may be replaced
-)->None:
-    "What can be said before any work; raises `InputError`."
-    check(fov is None or 0 < fov < 180, f'fov must lie between 0 and 180 degrees, got {fov}')
-    check(not (static and cameras is not None), 'cameras from a file and a static camera exclude each other')
-    check(cameras is None or isinstance(cameras, CameraTrack) or Path(cameras).exists(), f'{cameras}: no such file')
-    check(width is None or width >= 64 and width%4 == 0, f'width must be a multiple of 4, at least 64 pixels, got {width}')
-    check_output(output, overwrite)
-    check(not Path(output).exists() or not Path(output).samefile(input), f'{output}: is the input itself')
-    if not isinstance(model, ArgusPipeline): local_model(model)
-
-# %% ../nbs/46_pipeline.ipynb #16gv0002
-def generate_video(
-    input:str|Path,                          # A video
-    output:str|Path,                         # The 360° video to write, an .mp4
-    *,
-    model:str|Path|ArgusPipeline='nano',     # Name, folder or pipeline
-    cameras:str|Path|CameraTrack|None=None,  # A camera file or a track; tracked when None
-    static:bool=False,                       # The camera stood still
-    fov:float|None=None,                     # Horizontal field of view of the input in degrees; estimated when None
-    tracker:str='rotation',                  # How cameras are found: 'rotation', or 'colmap' for wide travel
-    seed:int=0,                              # Another seed, other surroundings
-    start:float=0.,                          # Where to begin, in seconds
-    seconds:float|None=None,                 # How much to use, in seconds; None for all
-    generate_fps:float|None=None,            # Frames to generate per second; what the model learned when None
-    steps:int|None=None,                     # Steps of the sampler
-    guidance:float|None=None,                # How strongly the input guides
-    quality:str|None=None,                   # 'fast' or 'best': how many steps, where `steps` does not say
-    strength:float=1.,                       # Influence of the input, from 1 down to 0
-    size:tuple[int,int]|None=None,           # Height and width that are generated; the model's own when None
-    seam:str|None=None,                      # How the ends of the panorama are joined; the model's own way when None
-    width:int|None=None,                     # Width of the output in pixels; see `default_width`
-    paste:bool=True,                         # Lay the input over the result; False: the model alone, at its own rate and size
-    level:bool=True,                         # Turn the result upright, by the up-direction estimated from the cameras
-    overwrite:bool=False,                    # Whether an output that exists may be replaced
-    device:str|None=None,                    # Where to compute; None for the best there is
-    precision:str|None=None,                 # 'float32' or 'bfloat16'; None for what the device does fastest, see `pick_dtype`
-    offload:bool=False,                      # Keep on the device only the network that is at work
-    progress:Callable|None=None,             # Called as progress(stage, done, total); may have `say(text)`
-)->dict:                                     # What was written and how
-    "Make a 360° video of an ordinary one; raises `InputError` before any long work for what cannot be done."
-    began = time.perf_counter()
-    check_request(input, output, model, cameras, static, fov, width, overwrite)
-    chosen = dict(num_inference_steps=steps, guidance_scale=guidance, seam=seam, fps=generate_fps, strength=strength)
+def carry_out(
+    request:GenerationRequest,     # What is asked for; `check_files` has been called
+    progress:Progress|None=None,   # Called as progress(stage, done, total); may have `say(text)`
+)->dict:                           # What was written and how
+    "Make a 360° video as requested; raises `InputError` before any long work for what only file and model can tell."
+    began, r = time.perf_counter(), request
+    chosen = dict(num_inference_steps=r.steps, guidance_scale=r.guidance, seam=r.seam, fps=r.generate_fps, strength=r.strength)
     chosen = {name: value for name, value in chosen.items() if value is not None}
-    check(quality in (None, 'fast', 'best'), f"quality must be 'fast' or 'best', got {quality!r}")
-    Sampling(**chosen)  # says what makes no sense before the model is loaded
-    device = pick_device(device)
-    video = read_video(input, start, seconds)
-    pipeline = model if isinstance(model, ArgusPipeline) else ArgusPipeline.from_pretrained(model, dtype=pick_dtype(device, precision), device=device, offload=offload)
-    track = cameras_for(video, cameras, static, fov, progress, tracker)
-    run = Generation(pipeline, video, track, sampling_for(pipeline.unet, quality, **chosen), seed, width, paste, level, size)
+    is_given = isinstance(r.model, ArgusPipeline)
+    if not is_given: local_model(r.model)  # says which models there are before the video is opened
+    device = pick_device(r.device)
+    video = read_video(r.input, r.start, r.seconds)
+    pipeline = r.model if is_given else ArgusPipeline.from_pretrained(
+        r.model, dtype=pick_dtype(device, r.precision), device=device, offload=r.offload)
+    track = cameras_for(video, r.cameras, r.static, r.fov, progress, r.tracker)
+    sampling = sampling_for(pipeline.unet, r.quality, **chosen)
+    run = Generation(pipeline, video, track, sampling, r.seed, r.width, r.paste, r.level, r.size)
     check_memory(pipeline.unet, pipeline.vae, run.sampling, run.size)
     cost, sheet = run.cost(), ContactSheet([0, len(run)//2, len(run) - 1], run.cameras)
-    say(progress, f'about {spoken(cost.total)} to go: {cost.codes} panoramas to generate, {cost.writes} frames to write at {run.width}x{run.width//2}')
+    say(progress, f'about {spoken(cost.total)} to go: {cost.codes} panoramas to generate, '
+                  f'{cost.writes} frames to write at {run.width}x{run.width//2}')
     sound = dict(audio_from=video.path, audio_start=video.start, audio_seconds=video.duration) if video.has_audio else {}
-    write_video(output, run.frames(cost, WorkMeter(cost.total, progress), sheet), run.rate, overwrite=overwrite, **sound)
-    sheet.save(picture := Path(output).with_name(f'{Path(output).stem}_sheet.jpg'))
-    summary = dict(written=str(output), sheet=str(picture), size=f'{run.width}x{run.width//2}', frames=len(run), fps=round(float(run.rate), 3), seconds=round(len(run)/float(run.rate), 2),
-                   cameras=track.source or 'given', precision=str(pipeline.unet.dtype).removeprefix('torch.'), model='given' if pipeline is model else str(model), took=spoken(time.perf_counter() - began))
+    frames = run.frames(cost, WorkMeter(cost.total, progress), sheet)
+    write_video(r.output, frames, run.rate, overwrite=r.overwrite, **sound)
+    sheet.save(picture := Path(r.output).with_name(f'{Path(r.output).stem}_sheet.jpg'))
+    fps, precision = float(run.rate), str(pipeline.unet.dtype).removeprefix('torch.')
+    summary = dict(written=str(r.output), sheet=str(picture), size=f'{run.width}x{run.width//2}', frames=len(run),
+                   fps=round(fps, 3), seconds=round(len(run)/fps, 2), cameras=track.source or 'given', precision=precision,
+                   model='given' if is_given else str(r.model), took=spoken(time.perf_counter() - began))
     return summary | ({'warning': video.warning} if video.warning else {})
+
+# %% ../nbs/46_pipeline.ipynb #16gv0002
+@takes_options_of(GenerationRequest)
+def generate_video(
+    input:str|Path,                # A video
+    output:str|Path,               # The 360° video to write, an .mp4
+    *,
+    progress:Progress|None=None,   # Called as progress(stage, done, total); may have `say(text)`
+    **options,                     # Fields of `GenerationRequest`
+)->dict:                           # What was written and how
+    "Make a 360° video of an ordinary one; raises `InputError` before any long work for what cannot be done."
+    request = GenerationRequest(input, output, **options)
+    request.check_files()
+    return carry_out(request, progress)

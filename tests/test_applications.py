@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from argus_nb import applications as app
+from argus_nb import lighting, look, questions, steady
 from argus_nb.cameras import CameraTrack
 from argus_nb.projection import rotate_panorama
 from argus_nb.runtime import InputError, make_generator
@@ -25,14 +25,14 @@ def random_rotations(count: int, spread: float, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize('frames', [1, 2, 3, 7, 40])
 @pytest.mark.parametrize('sigma', [0, .3, 2., 1000.])
 def test_smoothed_rotations_are_rotations_of_any_number(frames, sigma):
-    smooth = app.smooth_rotations(random_rotations(frames, .1), sigma)
+    smooth = steady.smooth_rotations(random_rotations(frames, .1), sigma)
     assert smooth.shape == (frames, 3, 3)
     assert_close(smooth @ smooth.mT, torch.eye(3).double().expand(frames, 3, 3), atol=1e-9, rtol=0)
 
 
 def test_the_average_is_where_the_directions_to_all_others_cancel():
     rotations = random_rotations(31, .3)
-    smooth, (neighbour, weights) = app.smooth_rotations(rotations, 3.), app.smoothing_weights(31, 3.)
+    smooth, (neighbour, weights) = steady.smooth_rotations(rotations, 3.), steady.smoothing_weights(31, 3.)
     for t in (0, 4, 15, 30):
         towards = Rotation.from_matrix((smooth[t].T @ rotations[neighbour[t]]).numpy()).as_rotvec()
         assert abs((weights[t].numpy()[:, None]*towards).sum(0)).max() < 1e-5
@@ -41,15 +41,15 @@ def test_the_average_is_where_the_directions_to_all_others_cancel():
 @pytest.mark.parametrize('seconds', [0, .4, None])
 def test_a_steady_track_keeps_what_was_asked_for(seconds):
     cameras = CameraTrack(random_rotations(12, .1), torch.linspace(1., 1.3, 12), fov_y=torch.linspace(.8, .9, 12), fps=10.)
-    steady = app.steady_track(cameras, seconds, level=False)
-    assert len(steady) == 12 and abs(steady.fov_x - 1.3).max() < 1e-6 and abs(steady.fov_y - .9).max() < 1e-6  # the widest
-    if seconds == 0: assert_close(steady.world_from_camera, cameras.world_from_camera)
-    if seconds is None: assert rotation_angle(steady.world_from_camera[0].T @ steady.world_from_camera).max() < 1e-7
+    calm = steady.steady_track(cameras, seconds, level=False)
+    assert len(calm) == 12 and abs(calm.fov_x - 1.3).max() < 1e-6 and abs(calm.fov_y - .9).max() < 1e-6  # the widest
+    if seconds == 0: assert_close(calm.world_from_camera, cameras.world_from_camera)
+    if seconds is None: assert rotation_angle(calm.world_from_camera[0].T @ calm.world_from_camera).max() < 1e-7
 
 
 def test_views_keep_their_type_and_come_in_chunks():
     panoramas = torch.randint(0, 256, (5, 3, 32, 64), dtype=torch.uint8, generator=make_generator(0))
-    parts = [*app.steady_views(panoramas, CameraTrack.static(5, 1.2, fps=5.), (12, 16), chunk=2)]
+    parts = [*steady.steady_views(panoramas, CameraTrack.static(5, 1.2, fps=5.), (12, 16), chunk=2)]
     assert [len(part) for part in parts] == [2, 2, 1] and parts[0].dtype == torch.uint8
 
 
@@ -57,7 +57,7 @@ def test_views_keep_their_type_and_come_in_chunks():
 
 @pytest.mark.parametrize('distance, fov', [(0., 20), (0., 175), (.3, 200), (.7, 260), (1., 90), (1., 355)])
 def test_lens_and_its_inverse(distance, fov):
-    rays = app.lens_rays(7, 9, math.radians(fov), distance)
+    rays = look.lens_rays(7, 9, math.radians(fov), distance)
     assert_close(rays.norm(dim=-1), torch.ones(7, 9).double())
     rho = rays[..., 0]/(rays[..., 2] + distance)  # back onto the plane: columns stand in even steps
     steps = rho.diff(dim=1)
@@ -66,23 +66,23 @@ def test_lens_and_its_inverse(distance, fov):
 
 def test_the_planet_has_the_ground_in_its_middle_and_the_sky_around():
     panorama = (panorama_rays(64, 128)[..., 1] > 0).float().expand(3, -1, -1)  # bright below the horizon
-    view = app.lens_view(panorama, app.look_at(torch.tensor([0., 1., 0.])), math.radians(290), (61, 61), 1.)[0]
+    view = look.lens_view(panorama, steady.look_at(torch.tensor([0., 1., 0.])), math.radians(290), (61, 61), 1.)[0]
     assert view[30, 30] == 1 and view[0, 0] == 0 and view[30, 0] == 0
     radius = math.sqrt(view.sum()/math.pi)  # the horizon is a circle of radius tan(45 deg) against tan(72.5 deg) at the edge
     assert abs(radius - 30.5/math.tan(math.radians(72.5))) < .3
 
 
-@pytest.mark.parametrize('name', [*app.PATHS])
+@pytest.mark.parametrize('name', [*look.PATHS])
 @pytest.mark.parametrize('frames', [1, 2, 25])
 def test_named_paths_fit_any_length(name, frames):
-    path = app.camera_path(name, frames, 12.)
+    path = look.camera_path(name, frames, 12.)
     assert path.rotation.shape == (frames, 3, 3) and all(torch.isfinite(part).all() for part in path)
-    for fov, distance in zip(path.fov_x.tolist(), path.distance.tolist()): app.lens_rays(2, 2, fov, distance)
+    for fov, distance in zip(path.fov_x.tolist(), path.distance.tolist()): look.lens_rays(2, 2, fov, distance)
 
 
-@pytest.mark.parametrize('name', [*app.PATHS])
+@pytest.mark.parametrize('name', [*look.PATHS])
 def test_named_paths_never_jump(name):
-    path = app.camera_path(name, 200, 20.)
+    path = look.camera_path(name, 200, 20.)
     assert rotation_angle(path.rotation[:-1].mT @ path.rotation[1:]).max() < math.radians(5)
 
 
@@ -91,13 +91,13 @@ def test_named_paths_never_jump(name):
     ('[{"time": 0, "fov": NaN}]', 'fov'), ('[{"time": 0, "distance": 2}]', 'distance'), ('[{"time": 0}, {"time": 0}]', 'increase'), ('[{"time": 0, "jaw": 3}]', "'jaw'")])
 def test_files_of_keyframes_that_cannot_be_used_are_named(tmp_path, text, said):
     (file := tmp_path/'path.json').write_text(text)
-    with pytest.raises(InputError) as refused: app.camera_path(file, 3, 3.)
+    with pytest.raises(InputError) as refused: look.camera_path(file, 3, 3.)
     assert str(refused.value).startswith(f'{file}: ') and said in str(refused.value) and '\n' not in str(refused.value)
 
 
 def test_a_repeated_keyframe_stands_still_and_does_not_overshoot():
     keys = [dict(time=0), dict(time=1, yaw=80), dict(time=2), dict(time=3, yaw=10)]
-    path = app.keyframe_path(keys, torch.linspace(0, 4, 81).double())
+    path = look.keyframe_path(keys, torch.linspace(0, 4, 81).double())
     held = rotation_angle(path.rotation[20].T @ path.rotation[20:41])
     assert held.max() < 1e-6  # what a keyframe does not say stays as it was
     assert rotation_angle(path.rotation[19].T @ path.rotation[20]) < math.radians(1)  # and it comes to rest there without a jerk
@@ -110,23 +110,23 @@ def test_turning_the_light_turns_the_irradiance():
     light = torch.rand(3, 48, 96, generator=make_generator(3)).pow(4)
     light = torch.nn.functional.avg_pool2d(light, 7, 1, 3)
     turn, normals = rotation_from_euler(.7, -.4, .3), torch.eye(3).double()
-    turned = app.harmonics(normals @ turn.T) @ app.irradiance_coefficients(rotate_panorama(light, turn))
-    assert_close(turned, app.harmonics(normals) @ app.irradiance_coefficients(light), rtol=.01, atol=0)
+    turned = lighting.harmonics(normals @ turn.T) @ lighting.irradiance_coefficients(rotate_panorama(light, turn))
+    assert_close(turned, lighting.harmonics(normals) @ lighting.irradiance_coefficients(light), rtol=.01, atol=0)
 
 
 def test_gloss_becomes_a_mirror_when_the_lobe_is_narrow_and_matt_light_when_it_is_wide():
     panorama = torch.rand(3, 32, 64, generator=make_generator(1))
-    narrow, wide = app.surroundings(panorama, exponent=20000.), app.surroundings(panorama, exponent=1.)
+    narrow, wide = lighting.surroundings(panorama, exponent=20000.), lighting.surroundings(panorama, exponent=1.)
     assert_close(narrow.blurred[:, 6:26], narrow.light[:, 6:26], atol=1e-3, rtol=0)  # near the poles pixels are narrower than any lobe
-    E = (app.harmonics(panorama_rays(32, 64)) @ wide.coefficients).movedim(-1, 0).float()
+    E = (lighting.harmonics(panorama_rays(32, 64)) @ wide.coefficients).movedim(-1, 0).float()
     assert_close(wide.blurred, E/math.pi, rtol=.05, atol=0)
 
 
 def test_a_ball_covers_its_disc_and_leaves_the_rest():
     frame = torch.full((3, 60, 80), 100, dtype=torch.uint8)
     camera = CameraTrack(rotation_from_euler(1., .3, .2)[None], 1.2, fov_y=.95, principal_point=torch.tensor([.55, .45]), fps=5.)
-    balls = [app.Ball('matt', camera.world_from_camera[0] @ torch.tensor([0., 0., 4.]).double(), .5)]
-    out = app.add_balls(frame, camera, balls, app.surroundings(torch.ones(3, 16, 32)))
+    balls = [lighting.Ball('matt', camera.world_from_camera[0] @ torch.tensor([0., 0., 4.]).double(), .5)]
+    out = lighting.add_balls(frame, camera, balls, lighting.surroundings(torch.ones(3, 16, 32)))
     assert out.dtype == torch.uint8
     changed = (out != frame).any(0)
     rows, columns = changed.nonzero().T
@@ -137,7 +137,7 @@ def test_a_ball_covers_its_disc_and_leaves_the_rest():
 
 def test_balls_behind_the_camera_are_not_seen():
     frame, camera = torch.rand(3, 20, 30, generator=make_generator(0)), CameraTrack.static(1, 1., fps=5.)
-    out = app.add_balls(frame, camera, [app.Ball('mirror', torch.tensor([0., 0., -3.]).double(), 1.)], app.surroundings(torch.ones(3, 16, 32)))
+    out = lighting.add_balls(frame, camera, [lighting.Ball('mirror', torch.tensor([0., 0., -3.]).double(), 1.)], lighting.surroundings(torch.ones(3, 16, 32)))
     assert_close(out, frame, atol=1e-5, rtol=0)
 
 
@@ -145,7 +145,7 @@ def test_no_part_of_an_environment_map_is_left_behind(tmp_path, monkeypatch):
     OpenEXR = pytest.importorskip('OpenEXR')
     def full(*_): raise OSError(28, 'No space left on device')
     monkeypatch.setattr(OpenEXR, 'File', full)
-    with pytest.raises(OSError): app.write_light(tmp_path/'a.exr', torch.ones(3, 4, 8))
+    with pytest.raises(OSError): lighting.write_light(tmp_path/'a.exr', torch.ones(3, 4, 8))
     assert not [*tmp_path.iterdir()]
 
 
@@ -183,15 +183,15 @@ PICTURES = [Image.new('RGB', (16, 16), colour) for colour in ('red', 'blue')]
 def test_an_endpoint_gets_pictures_and_question_after_it_was_said(server):
     told = []
     def announce(text): told.append((text, len(server.seen)))
-    replies = app.Endpoint(server.url, 'eye', key='hidden', announce=announce)(PICTURES, 'What is it?')
-    assert replies == [app.Reply('A wall.', .7)]*2
+    replies = questions.Endpoint(server.url, 'eye', key='hidden', announce=announce)(PICTURES, 'What is it?')
+    assert replies == [questions.Reply('A wall.', .7)]*2
     (text, sent_before), = told
     assert sent_before == 0 and '2 pictures' in text and server.url.split('/')[2] in text and 'hidden' not in text
     for path, headers, body in server.seen:
         assert path == '/v1/chat/completions' and headers['Authorization'] == 'Bearer hidden' and body['model'] == 'eye'
         words, picture = body['messages'][0]['content']
         assert 'What is it?' in words['text'] and picture['image_url']['url'].startswith('data:image/jpeg;base64,')
-    assert 'Authorization' not in app.Endpoint(server.url, 'eye', announce=announce)(PICTURES[:1], 'And now?') and 'Authorization' not in server.seen[-1][1]
+    assert 'Authorization' not in questions.Endpoint(server.url, 'eye', announce=announce)(PICTURES[:1], 'And now?') and 'Authorization' not in server.seen[-1][1]
 
 
 @pytest.mark.parametrize('answer, said_then', [
@@ -199,13 +199,13 @@ def test_an_endpoint_gets_pictures_and_question_after_it_was_said(server):
     ((302, {'Location': 'http://elsewhere.invalid/'}, b''), 'answered 302'), ((307, {'Location': 'http://elsewhere.invalid/'}, b''), 'answered 307')])
 def test_what_goes_wrong_at_an_endpoint_is_one_line(server, answer, said_then):
     server.answer = answer
-    with pytest.raises(InputError) as refused: app.Endpoint(server.url, 'eye', announce=lambda text: None)(PICTURES, 'What?')
+    with pytest.raises(InputError) as refused: questions.Endpoint(server.url, 'eye', announce=lambda text: None)(PICTURES, 'What?')
     assert said_then in str(refused.value) and '\n' not in str(refused.value) and len(server.seen) == 1
 
 
 def test_nobody_at_home(server):
     server.shutdown(); server.server_close()
-    with pytest.raises(InputError, match='cannot be reached'): app.Endpoint(server.url, 'eye', announce=lambda text: None, timeout=5)(PICTURES, 'What?')
+    with pytest.raises(InputError, match='cannot be reached'): questions.Endpoint(server.url, 'eye', announce=lambda text: None, timeout=5)(PICTURES, 'What?')
 
 
 def test_a_local_model_is_loaded_once_without_the_network_and_asked_in_its_own_way(tmp_path, monkeypatch):
@@ -220,9 +220,9 @@ def test_a_local_model_is_loaded_once_without_the_network_and_asked_in_its_own_w
         return run
     stand_in = SimpleNamespace(AutoModelForImageTextToText=Auto, AutoProcessor=Auto, pipeline=pipeline)
     monkeypatch.setitem(sys.modules, 'transformers', stand_in)
-    model = app.LocalModel(tmp_path)
+    model = questions.LocalModel(tmp_path)
     assert not loaded
-    assert model(PICTURES, 'How many chairs?') + model(PICTURES[:1], 'Again?') == [app.Reply('Two chairs.', .9)]*3
+    assert model(PICTURES, 'How many chairs?') + model(PICTURES[:1], 'Again?') == [questions.Reply('Two chairs.', .9)]*3
     assert loaded == [(str(tmp_path), dict(local_files_only=True))]*2
     assert asked[1][0] == dict(type='image', image=PICTURES[1]) and 'How many chairs?' in asked[1][1]['text']
 
@@ -249,14 +249,14 @@ def vision_language_model(tmp_path_factory):
 
 
 def test_a_real_model_folder_answers_about_every_view(vision_language_model):
-    model = app.LocalModel(vision_language_model, device='cpu', max_new_tokens=4)
-    found = app.ask(torch.rand(3, 32, 64), 'Where is the door?', model, size=28, around=4, pitches=(0.,))
+    model = questions.LocalModel(vision_language_model, device='cpu', max_new_tokens=4)
+    found = questions.ask(torch.rand(3, 32, 64), 'Where is the door?', model, size=28, around=4, pitches=(0.,))
     assert len(found.replies) == 6 and all(isinstance(reply.text, str) and 0 <= reply.score <= 1 for _, reply in found.replies)
 
 
 def test_a_folder_that_is_no_such_model_is_refused_in_one_line(tmp_path):
     (tmp_path/'config.json').write_text('{"model_type": "bert"}')
-    with pytest.raises(InputError, match='cannot be loaded as an image-text-to-text model') as refused: app.LocalModel(tmp_path)(PICTURES, 'What?')
+    with pytest.raises(InputError, match='cannot be loaded as an image-text-to-text model') as refused: questions.LocalModel(tmp_path)(PICTURES, 'What?')
     assert '\n' not in str(refused.value)
 
 
@@ -264,6 +264,6 @@ def test_a_folder_that_is_no_such_model_is_refused_in_one_line(tmp_path):
 def test_the_answer_points_at_what_was_asked_for(yaw, pitch):
     towards = rotation_from_euler(math.radians(yaw), math.radians(pitch), 0.)[:, 2]
     panorama = (panorama_rays(64, 128) @ towards > math.cos(.1)).float().expand(3, -1, -1)
-    brightest = lambda pictures, question: [app.Reply('here', float(np.asarray(p)[12:20, 12:20].mean())/255) for p in pictures]
-    found = app.ask(panorama, 'Where is the lamp?', brightest, size=32)
+    brightest = lambda pictures, question: [questions.Reply('here', float(np.asarray(p)[12:20, 12:20].mean())/255) for p in pictures]
+    found = questions.ask(panorama, 'Where is the lamp?', brightest, size=32)
     assert (found.view.yaw, found.view.pitch) == (yaw, pitch) and len(found.replies) == 26 and 'here' in str(found)

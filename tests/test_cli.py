@@ -84,8 +84,8 @@ QUICK = {  # What can be said without opening a video, so before anything heavy 
     'unknown command': (['invent'], 'invent', 'generate'),
     'unknown option': (['info', 'clip.mp4', '--please'], '--please'),
     'no output': (['generate', 'clip.mp4'], 'OUTPUT'),
-    'no such file': (['generate', 'missing.mp4', 'out.mp4'], 'missing.mp4', 'No such file'),
-    'a directory': (['generate', 'folder', 'out.mp4'], 'folder is a folder'),
+    'no such file': (['generate', 'missing.mp4', 'out.mp4'], 'missing.mp4', 'no such file'),
+    'a directory': (['generate', 'folder', 'out.mp4'], 'folder: is a folder'),
     'zero bytes': (['generate', 'empty.mp4', 'out.mp4'], 'empty.mp4', '0 bytes'),
     'output exists': (['generate', 'clip.mp4', 'done.mp4'], 'done.mp4', '--overwrite'),
     'output is a folder': (['generate', 'clip.mp4', 'folder'], 'folder'),
@@ -137,6 +137,22 @@ def test_mistakes_are_answered_without_heavy_imports(folder):
     code = ARGUS[2].replace('sys.exit(main())', 'code = main(); print(sorted({"torch", "numpy", "av"} & set(sys.modules))); sys.exit(code)')
     result = subprocess.run([sys.executable, '-c', code, 'generate', 'clip.mp4', 'done.mp4'], cwd=folder, env=os.environ | {'PYTHONPATH': str(ROOT)}, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, '[]\n')
+
+
+def test_info_reads_headers_without_heavy_imports(folder):
+    code = ARGUS[2].replace('sys.exit(main())', 'code = main(); print(sorted({"torch", "diffusers", "numba"} & set(sys.modules))); sys.exit(code)')
+    began = time.perf_counter()
+    result = subprocess.run([sys.executable, '-c', code, 'info', 'clip.mp4'], cwd=folder, env=os.environ | {'PYTHONPATH': str(ROOT)}, capture_output=True, text=True)
+    took = time.perf_counter() - began
+    assert result.returncode == 0 and result.stdout.endswith('[]\n') and '1.20 s, 6 frames' in result.stdout, result.stdout + result.stderr
+    assert took < 3, f'argus info took {took:.2f} s'  # a quarter of a second on a machine of its own
+
+
+def test_old_names_of_options_are_understood_with_one_line(folder):
+    result = shell('generate', 'clip.mp4', 'done.mp4', '--seam', 'convolutions', cwd=folder)
+    assert result.returncode == 2 and 'Warning' not in result.stderr
+    assert result.stderr.splitlines()[0] == "argus: warning: seam 'convolutions' is now called 'circular_padding'"
+    assert len(result.stderr.splitlines()) == 2
 
 
 def test_a_folder_that_cannot_be_written(folder):
@@ -231,6 +247,7 @@ def test_the_whole_way(clip, tiny, tmp_path, capsys):
     assert sorted(files_in(tmp_path)) == ['around it.mp4', 'around it_sheet.jpg', 'with sound.mp4']
     code, said, _ = run(capsys, 'info', out)
     for fact in ('128x64', '5 frames per second', '1.20 s, 6 frames', 'h264, yuv420p', 'aac', 'v1 and v2'): assert fact in said, said
+    assert 'every frame can be decoded' in run(capsys, 'info', out, '--check')[1]
     first = out.read_bytes()
     assert run(capsys, *words)[0] == 2 and out.read_bytes() == first
     assert run(capsys, *words, '--overwrite', '--seed', 1)[0] == 0 and out.read_bytes() != first

@@ -97,9 +97,9 @@ def test_light_writes_a_folder_of_maps(here, kind):
 
 
 def test_ask_says_what_leaves_and_where_the_answer_lies(here, capsys, monkeypatch):
-    from argus_nb import applications
+    from argus_nb import questions
     said = lambda self, body: 'A wall.\ncertainty: 60'
-    monkeypatch.setattr(applications.Endpoint, '_send', said)
+    monkeypatch.setattr(questions.Endpoint, '_send', said)
     Image.new('RGB', (128, 64), 'green').save('pano.png')
     for source in ('pano.png', 'pano.mp4'):
         assert main(['ask', source, 'What is ahead?', '--endpoint', 'https://vision.example.org/v1', '--model', 'eye', '--save', 'view.png', '--overwrite']) == 0
@@ -126,7 +126,7 @@ REFUSED = {
     'no model': ('ask pano.mp4 What? --model missing', 'missing', 'nothing is downloaded'),
     'no address': ('ask pano.mp4 What? --model eye --endpoint here', 'here', 'http'),
     'no secret': ('ask pano.mp4 What? --model eye --endpoint http://h --key-from NOT_SET_ANYWHERE', 'NOT_SET_ANYWHERE'),
-    'too late': ('ask pano.mp4 What? --model . --at 99', '--at 99'),
+    'too late': ('ask pano.mp4 What? --model . --at 99', 'no moment at 99 s'),
 }
 
 

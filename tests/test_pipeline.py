@@ -439,15 +439,15 @@ def test_an_interrupted_run_leaves_nothing(pipeline, film, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 @pytest.mark.parametrize('change, message', [
-    (dict(fov=190), 'fov must lie between 0 and 180 degrees, got 190'),
-    (dict(fov=0), 'fov must lie between 0 and 180 degrees, got 0'),
+    (dict(fov=190), 'fov must be an angle between 0 and 180 degrees, got 190'),
+    (dict(fov=0), 'fov must be an angle between 0 and 180 degrees, got 0'),
     (dict(model='mega'), "model 'mega' is not known"),
     (dict(cameras='nowhere.json'), 'nowhere.json: no such file'),
     (dict(static=True, cameras=CameraTrack.static(14, 1.)), 'exclude each other'),
     (dict(width=130), 'width must be a multiple of 4'),
     (dict(steps=0), 'num_inference_steps must be at least 1'),
     (dict(seam='zip'), 'seam must be one of'),
-    (dict(output='film.avi'), 'must be named .mp4'),
+    (dict(output='film.avi'), 'must end in .mp4'),
     (dict(input='nowhere.mp4'), 'nowhere.mp4'),
 ])
 def test_mistakes_are_said_in_one_line(pipeline, film, tmp_path, change, message):

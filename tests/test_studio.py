@@ -105,7 +105,7 @@ def test_uploads_are_offered_and_the_last_is_chosen(panel, here):
     upload(panel, 'second.mp4', data)
     assert {'mine.mp4', 'second.mp4'} <= {name for name, _ in panel.controls.video.options} and panel.controls.video.value.endswith('second.mp4')
     upload(panel, 'notes.txt', b'no video')
-    assert 'notes.txt: a video is wanted' in panel.status.value and panel.controls.video.value.endswith('second.mp4')
+    assert 'notes.txt: is not a video by its name' in panel.status.value and panel.controls.video.value.endswith('second.mp4')
 
 
 def test_another_upload_of_a_known_name_is_another_film(panel, here):
