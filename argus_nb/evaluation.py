@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'HeldOut', 'held_out_clips', 'FolderClip', 'folder_clips', 'measures', 'of_one_clip', 'looking_behind',
-           'score', 'bootstrap', 'paired', 'Truth', 'Bound', 'rows_by_name', 'score_and_keep', 'run',
-           'training_features', 'set_distances', 'summary', 'agreement', 'markdown_table', 'provenance',
-           'picture_table', 'kept_pictures']
+           'score', 'Truth', 'Bound', 'rows_by_name', 'score_and_keep', 'run', 'training_features', 'set_distances',
+           'summary', 'agreement', 'markdown_table', 'provenance', 'picture_table', 'kept_pictures']
 
 # %% ../nbs/66_evaluation.ipynb #c2200004
 import functools, json, math
@@ -25,10 +24,12 @@ from .baselines import FILLS, Method, Sampled, adapted, filled, frame_by_frame, 
 from .cameras import CameraTrack, load_cameras
 from .data import VIDEO_ENDINGS, Pair, example_clip, filmed, panorama_clip, training_pair, world_clip
 from .decoding import decode
-from .metrics import PSNR, SSIM, STLPIPS, FlowSmoothness, FrechetDistance, LineConsistency, NaturalQuality, PoleQuality, SeamDiscontinuity, clip_regions, distance_regions, fit_basis, image_features, reestimated_rotation_error
+from .fidelity import PSNR, SSIM, STLPIPS, clip_regions, distance_regions
 from .models import PACKAGED, encode_frames, weights_of
 from .pipeline import ArgusPipeline, sampling_for
+from .quality import FlowSmoothness, LineConsistency, NaturalQuality, PoleQuality, SeamDiscontinuity, reestimated_rotation_error
 from .runtime import InputError, check, save_json, write_beside
+from .sets import FrechetDistance, bootstrap, fit_basis, image_features, paired
 from .sphere import rotation_from_euler
 from .video import read_video
 from .worlds import panorama_names, random_world
@@ -157,29 +158,6 @@ def score(
         found |= {f'{name}, {region}': metric.within(values, mask) for region, mask in (regions | (bands if name in ('PSNR', 'ST-LPIPS') else {})).items()}
     found |= {name: of_one_clip(metric, made) for name, metric in alone.items() if name != 'motion' or len(made) > 2}
     return found | ({'rotation': reestimated_rotation_error(made, looking_behind(pair.cameras))} if len(made) >= 8 else {})
-
-# %% ../nbs/66_evaluation.ipynb #c2200016
-def bootstrap(
-    values:Sequence[float],  # One for each clip; those that are no numbers are left out
-    draws:int=10_000,        # How many sets of clips are drawn
-    seed:int=0,              # Of the draws
-)->dict:                     # 'mean', 'low', 'high' and the number of 'clips'
-    "Mean over clips with the 95 % interval of the percentile bootstrap."
-    values = np.asarray([v for v in values if math.isfinite(v)])
-    if not len(values): return dict(mean=math.nan, low=math.nan, high=math.nan, clips=0)
-    means = values[np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return dict(mean=round(float(values.mean()), 4), low=round(float(low), 4), high=round(float(high), 4), clips=len(values))
-
-def paired(
-    rows:dict[str,dict],  # Method -> clip -> measure -> value
-    one:str,              # A method
-    other:str,            # The one to compare with
-    measure:str,          # A measure
-)->dict:                  # `bootstrap` of one less other
-    "The difference of two rows, clip by clip."
-    both = [name for name in rows[one] if name in rows[other]]
-    return bootstrap([rows[one][name][measure] - rows[other][name][measure] for name in both])
 
 # %% ../nbs/66_evaluation.ipynb #c2200019
 class Truth:
