@@ -169,7 +169,7 @@ def fit_colours(
         a, b = (there*share).sum(1, keepdim=True), (here*share).sum(1, keepdim=True)
         gain = (((there - a)*(here - b)*share).sum(1, keepdim=True)/((there - a).square()*share).sum(1, keepdim=True).clamp(min=1e-6)).clamp(.25, 4)
         error = (gain*(there - a) + b - here).square().mean(0).sqrt()
-        weight = (1.5*error.median()/error.clamp(min=1e-9)).clamp(max=1)
+        weight = (1.5*error.median().clamp(min=1e-3)/error.clamp(min=1e-9)).clamp(max=1)
     return gain, b - gain*a
 
 class NearestPanorama:
