@@ -54,27 +54,14 @@ lab: $(STAMP)  ## Open the notebooks
 docs: $(DOCS)  ## Build a site from the notebooks in _docs and check its links
 	$(BIN)/python scripts/make_docs.py
 
-results: $(STAMP)  ## Measure again what commands, settings and training cost and are worth (hours; the tables: make tables)
-	$(BIN)/python tests/benchmarks/commands.py
-	$(BIN)/python tests/benchmarks/seams.py --write
-	for what in calls windows poles rolled; do $(BIN)/python tests/benchmarks/sampling.py $$what --write || exit; done
-	$(BIN)/python tests/benchmarks/memory.py --write
-	$(BIN)/python tests/benchmarks/precision.py --compile --write
-	$(BIN)/python tests/benchmarks/kills.py --write
-	for what in speed encoding precision; do $(BIN)/python tests/benchmarks/training.py $$what --write || exit; done
+WHAT ?= main outpainting ablation nano dynamics seams sampling precision memory kills commands training_speed projection \
+        projection_truth tracking alignment stabilise worlds
 
-ROWS := argus;pasted;truth;bound;no blending;no roll;frame by frame;swept;edge extension;mean panorama, by regression
+results: $(STAMP)  ## Compute every record again (days on two cores; WHAT='seams memory' for some)
+	for name in $(WHAT); do $(BIN)/argus reproduce $$name --write || exit; done
 
-tables: $(STAMP)  ## Train and judge the rows of the tables again (hours)
-	$(BIN)/python scripts/evaluate_nano.py --work runs/evaluate_nano --workers 2
-	$(BIN)/argus evaluate runs/main --rows '$(ROWS)' --worlds 32 --panoramas 8
-	cp runs/main/results.json results/main.json
-	cp runs/main/pictures.jpg nbs/images/main.jpg
-	$(BIN)/python scripts/dynamics.py --write
-	$(BIN)/python scripts/ablation.py cache
-	$(BIN)/python scripts/ablation.py train full 'no alignment' 'no latitude weights' 'no shift' 'window by window'
-	$(BIN)/python scripts/ablation.py judge full 'no alignment' 'full, turned' 'no latitude weights' 'no shift'
-	$(BIN)/python scripts/ablation.py judge full 'window by window' adapted swept 'edge extension' --fov 60 --table outpainting
+tables: $(STAMP)  ## Compute the tables again (hours)
+	$(MAKE) results WHAT='main outpainting ablation nano dynamics'
 
 # --- Testing ------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@
 __all__ = ['Request', 'CommandLine', 'frame_size', 'towards', 'part', 'existing_file', 'existing_folder', 'named_folder',
            'add_fields', 'as_request', 'add_generate', 'generate', 'show', 'warn', 'add_info', 'info', 'add_view',
            'view', 'add_source', 'add_cameras', 'add_stabilise', 'stabilise', 'add_look', 'look', 'add_light', 'light',
-           'add_ask', 'ask', 'add_evaluate', 'evaluate', 'add_train', 'train', 'build_parser', 'main']
+           'add_ask', 'ask', 'add_evaluate', 'evaluate', 'add_train', 'train', 'add_reproduce', 'reproduce',
+           'build_parser', 'main']
 
 # %% ../nbs/79_cli.ipynb #384fdbc0
 import argparse, contextlib, math, os, signal, sys, warnings
@@ -407,6 +408,33 @@ def train(
         model = train_model(args.FOLDER, args.videos, args.clips, args.start, args.effort, args.seed, progress)
     show({'model': model, 'use it': f'argus generate INPUT OUTPUT --model {model}'})
 
+# %% ../nbs/79_cli.ipynb #79re0002
+def add_reproduce(
+    commands:argparse._SubParsersAction,  # What `add_subparsers` gave
+)->None:
+    "Declare `argus reproduce`."
+    from argus_nb.experiments.reproduce import ALIASES, EXPERIMENTS
+    p = commands.add_parser('reproduce', usage='argus reproduce [NAME] [options]', help='compute an experiment of this project again',
+        description='Compute an experiment again; without a name, list them with what they take and what is recorded. Stop it at will: the same command goes on.')
+    p.set_defaults(run=reproduce)
+    p.add_argument('NAME', nargs='?', choices=[*ALIASES, *(e.name for e in EXPERIMENTS)], metavar='NAME', help='an experiment, or table1, table2, table3')
+    p.add_argument('--quick', action='store_true', help='a rehearsal of a few minutes on a few clips')
+    p.add_argument('--work', type=Path, metavar='DIR', help='everything goes here (default: runs/NAME)')
+    p.add_argument('--write', action='store_true', help='copy the record into results/ and its pictures into nbs/images')
+
+def reproduce(
+    args:argparse.Namespace,  # What was typed
+)->None:
+    "Run `argus reproduce`."
+    from argus_nb.experiments.reproduce import list_experiments, reproduce
+    if not args.NAME:
+        if args.quick or args.write or args.work: raise InputError('NAME is missing: which experiment?')
+        for row in list_experiments():
+            print(f"{row['name']:<17} {row['alias']:<7} {row['minutes']:>4} min, {row['quick']:>3g} min with --quick; {row['recorded']:<12} {row['question']}" + f" [{row['paper']}]"*bool(row['paper']))
+        return
+    records = reproduce(args.NAME, args.work, args.quick, args.write)
+    show({'record': ', '.join(map(str, records))})
+
 # %% ../nbs/79_cli.ipynb #95f1d76d
 def build_parser(
 )->CommandLine:  # The parser of `argus`
@@ -421,7 +449,7 @@ def build_parser(
 `argus COMMAND --help` explains a command.""")
     parser.add_argument('--version', action='version', version=f'argus_nb {__version__}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
-    for add in (add_generate, add_view, add_stabilise, add_look, add_light, add_ask, add_info, add_evaluate, add_train): add(commands)
+    for add in (add_generate, add_view, add_stabilise, add_look, add_light, add_ask, add_info, add_evaluate, add_train, add_reproduce): add(commands)
     for command in commands.choices.values():
         command.add_argument('--debug', action='store_true', help='show the traceback of an unexpected error')
     return parser

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'HeldOut', 'held_out_clips', 'FolderClip', 'folder_clips', 'measures', 'of_one_clip', 'looking_behind',
-           'score', 'bootstrap', 'paired', 'Truth', 'Bound', 'rows_by_name', 'score_and_keep', 'run',
-           'training_features', 'set_distances', 'summary', 'agreement', 'markdown_table', 'provenance',
-           'picture_table', 'kept_pictures']
+           'score', 'Truth', 'Bound', 'rows_by_name', 'score_and_keep', 'run', 'training_features',
+           'distances_of_features', 'set_distances', 'summary', 'agreement', 'interval', 'text_table', 'set_table',
+           'markdown_table', 'provenance', 'picture_table', 'kept_pictures']
 
 # %% ../nbs/66_evaluation.ipynb #c2200004
 import functools, json, math
@@ -21,14 +21,16 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
-from .baselines import FILLS, Method, Sampled, adapted, filled, frame_by_frame, generated, laid_over, mean_panorama, swept, task_of
+from .baselines import FILLS, Method, NearestPanorama, Sampled, adapted, filled, frame_by_frame, generated, laid_over, mean_panorama, swept, task_of
 from .cameras import CameraTrack, load_cameras
 from .data import VIDEO_ENDINGS, Pair, example_clip, filmed, panorama_clip, training_pair, world_clip
 from .decoding import decode
-from .metrics import PSNR, SSIM, STLPIPS, FlowSmoothness, FrechetDistance, LineConsistency, NaturalQuality, PoleQuality, SeamDiscontinuity, clip_regions, distance_regions, fit_basis, image_features, reestimated_rotation_error
+from .fidelity import PSNR, SSIM, STLPIPS, clip_regions, distance_regions
 from .models import PACKAGED, encode_frames, weights_of
 from .pipeline import ArgusPipeline, sampling_for
-from .runtime import InputError, check, save_json, write_beside
+from .quality import FlowSmoothness, LineConsistency, NaturalQuality, PoleQuality, SeamDiscontinuity, reestimated_rotation_error
+from .runtime import InputError, check, make_generator, save_json, write_beside
+from .sets import FrechetDistance, bootstrap, fit_basis, image_features, paired
 from .sphere import rotation_from_euler
 from .video import read_video
 from .worlds import panorama_names, random_world
@@ -59,9 +61,17 @@ class HeldOut:
         frames:int,           # How many, at 5 a second
         size:tuple[int,int],  # Height and width of the panorama
     )->Pair:                  # Truth and input
-        "Film it."
+        "Film it; models of other sizes see the same place from the same camera."
         make = panorama_clip if self.kind == 'panorama' else world_clip
-        return filmed(make(self.index, frames, size=(2*size[0], 2*size[1]), held_out=True), self.index, held_out=True, fov=self.fov)
+        clip = make(self.index, frames, size=(2*size[0], 2*size[1]), held_out=True)
+        return filmed(_headed_alike(clip, self.index), self.index, held_out=True, fov=self.fov)
+
+def _headed_alike(clip, index):
+    "`filmed` turns a clip by a random number of columns; turn a larger one so that it ends where one of 512 columns does."
+    wide = clip.shape[-1]
+    if wide <= 512 or wide % 512: return clip
+    drawn = lambda columns: int(torch.randint(columns, (), generator=make_generator(7919*index + 1_000_003)))
+    return clip.roll(drawn(512)*(wide//512) - drawn(wide), -1)
 
 def held_out_clips(
     worlds:int,       # How many worlds: a room, a street and a landscape in turn
@@ -158,29 +168,6 @@ def score(
     found |= {name: of_one_clip(metric, made) for name, metric in alone.items() if name != 'motion' or len(made) > 2}
     return found | ({'rotation': reestimated_rotation_error(made, looking_behind(pair.cameras))} if len(made) >= 8 else {})
 
-# %% ../nbs/66_evaluation.ipynb #c2200016
-def bootstrap(
-    values:Sequence[float],  # One for each clip; those that are no numbers are left out
-    draws:int=10_000,        # How many sets of clips are drawn
-    seed:int=0,              # Of the draws
-)->dict:                     # 'mean', 'low', 'high' and the number of 'clips'
-    "Mean over clips with the 95 % interval of the percentile bootstrap."
-    values = np.asarray([v for v in values if math.isfinite(v)])
-    if not len(values): return dict(mean=math.nan, low=math.nan, high=math.nan, clips=0)
-    means = values[np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return dict(mean=round(float(values.mean()), 4), low=round(float(low), 4), high=round(float(high), 4), clips=len(values))
-
-def paired(
-    rows:dict[str,dict],  # Method -> clip -> measure -> value
-    one:str,              # A method
-    other:str,            # The one to compare with
-    measure:str,          # A measure
-)->dict:                  # `bootstrap` of one less other
-    "The difference of two rows, clip by clip."
-    both = [name for name in rows[one] if name in rows[other]]
-    return bootstrap([rows[one][name][measure] - rows[other][name][measure] for name in both])
-
 # %% ../nbs/66_evaluation.ipynb #c2200019
 class Truth:
     "The truth itself: what measures without a truth say of it, and what measuring costs."
@@ -208,6 +195,7 @@ def rows_by_name(
     names:Sequence[str],            # 'argus', 'pasted', 'truth', 'bound', 'no blending', 'blended', 'no roll', 'frame by frame', 'adapted', 'swept', and `FILLS`
     pipeline:ArgusPipeline|None=None, # For the rows that need a model
     mean:Callable[[],Tensor]|None=None, # Gives the mean panorama, for the fills that need it
+    nearest:NearestPanorama|None=None, # Candidates for the nearest panorama; None makes them when the row is asked for
     **options,                      # Passed to the pipeline
 )->dict[str,Method]:                # The methods
     "Methods for the names that a table is asked for by."
@@ -215,7 +203,7 @@ def rows_by_name(
     ways = {'argus': sampled.decoded, 'pasted': lambda: laid_over(sampled.decoded()), 'bound': lambda: Bound(pipeline), 'truth': Truth, 'no blending': lambda: sampled.decoded('none'), 'blended': lambda: sampled.decoded('blended'),
             'no roll': lambda: generated(pipeline, **options | dict(roll=False)), 'frame by frame': lambda: frame_by_frame(pipeline, **options),
             'adapted': lambda: adapted(pipeline, **options), 'swept': lambda: swept}
-    ways |= {name: functools.partial(filled, name, mean) for name in FILLS}
+    ways |= {name: functools.partial(filled, name, mean, nearest) for name in FILLS}
     unknown = [name for name in names if name not in ways]
     check(not unknown, f"no row is called {', '.join(map(repr, unknown))}; known are {', '.join(ways)}")
     return {name: ways[name]() for name in names}
@@ -282,6 +270,19 @@ def training_features(
         with write_beside(file) as temporary: np.save(temporary, features.numpy())
     return features
 
+def distances_of_features(
+    made:dict[str,Tensor],  # Row -> a feature of each clip; (n, D)
+    real:Tensor,            # Features of the true clips; (n, D)
+    training:Tensor,        # Features of training material, for the axes; (m, D)
+)->dict[str,dict]:          # Row -> 'frechet', 'kernel'; two halves of the truth under 'truth'
+    "Fréchet and kernel distances from the truth on at most n/4 axes, in units of the spread of the training material."
+    mean, axes = fit_basis(training, len(real))
+    basis = mean, axes/((training.double() - mean)@axes.T).var(0).sum().sqrt()
+    def distance(made, real):
+        metric = FrechetDistance(basis); metric.update(made, real=False); metric.update(real, real=True)
+        return dict(frechet=round(float(metric.compute()), 4), kernel=round(float(metric.kernel_distance()), 6), clips=len(made), axes=len(basis[1]))
+    return {name: distance(found, real) for name, found in made.items()} | {'truth': distance(real[::2], real[1::2])}
+
 def set_distances(
     folder:str|Path,              # Of a run
     methods:Sequence[str],        # Rows
@@ -290,13 +291,7 @@ def set_distances(
 )->dict[str,dict]:                # Method -> 'frechet', 'kernel'; the floor under 'truth'
     "Fréchet and kernel distances of whole rows from the truth, in units of the spread of the training material."
     read = lambda name, side: torch.cat([torch.from_numpy(np.load(Path(folder)/name/f'{clip}.npz')[side]) for clip in clips])
-    def distance(made, real, basis):
-        metric = FrechetDistance(basis); metric.update(made, real=False); metric.update(real, real=True)
-        return dict(frechet=round(float(metric.compute()), 4), kernel=round(float(metric.kernel_distance()), 6), clips=len(made), axes=len(basis[1]))
-    mean, axes = fit_basis(features, len(clips))
-    spread = ((features.double() - mean)@axes.T).var(0).sum().sqrt()
-    basis, real = (mean, axes/spread), read(methods[0], 'real')
-    return {name: distance(read(name, 'made'), real, basis) for name in methods} | {'truth': distance(real[::2], real[1::2], basis)}
+    return distances_of_features({name: read(name, 'made') for name in methods}, read(methods[0], 'real'), features)
 
 # %% ../nbs/66_evaluation.ipynb #c2200026
 def summary(
@@ -319,31 +314,53 @@ def agreement(
     paper:float,      # The same difference in the paper
 )->str:               # In words
     "Whether two rows stand in the paper's order here."
-    if difference['low']*difference['high'] <= 0: return 'no order that is sure'
+    if difference['low']*difference['high'] <= 0: return 'no significant order'
     return 'the same order' if (difference['mean'] > 0) == (paper > 0) else 'another order'
+
+def interval(
+    entry:dict,     # `bootstrap`
+    digits:int=2,   # Behind the point
+)->str:             # Mean, and the interval in brackets
+    "A mean over clips and its 95 % interval."
+    return f"{entry['mean']:.{digits}f} ({entry['low']:.{digits}f} to {entry['high']:.{digits}f})"
+
+def text_table(
+    header:Sequence,          # Titles of the columns
+    rows:Sequence[Sequence],  # Cells
+)->str:                       # Markdown
+    "Rows of anything as a table."
+    return '\n'.join(f"| {' | '.join(map(str, line))} |" for line in [header, ['---']*len(header), *rows])
+
+def set_table(
+    far:dict[str,dict],  # `set_distances`
+)->str:                  # Markdown
+    "Fréchet and kernel distance of each row, and of two halves of the truth."
+    halves = lambda name: name == 'truth' and len(far) > 1 and far[name]['clips'] < next(iter(far.values()))['clips']
+    rows = [['*two halves of the truth*' if halves(name) else name, f"{v['frechet']:.3f}", f"{v['kernel']:.5f}"] for name, v in far.items()]
+    return text_table([f"row ({far['truth']['axes']} axes)", 'Fréchet', 'kernel'], rows)
 
 def markdown_table(
     found:dict,               # One group of `summary`
     measures:Sequence[str],   # Columns
     digits:int=2,             # Behind the point
 )->str:                       # Markdown
-    "Rows with means and intervals; a star where the difference from the reference row is sure."
+    "Rows with means and intervals; a star where the difference from the reference row is significant."
     def cell(method, m):
         b, d = found['means'][method].get(m), found['differences'].get(method, {}).get(m)
         if not b or not b['clips']: return '—'
         sure = bool(d and d['clips'] and d['low']*d['high'] > 0)
-        return f"{b['mean']:.{digits}f} ({b['low']:.{digits}f} to {b['high']:.{digits}f})" + '\\*'*sure
-    lines = ['| row | ' + ' | '.join(measures) + ' |', '|---|' + '---|'*len(measures)]
-    return '\n'.join(lines + [f"| {method} | " + ' | '.join(cell(method, m) for m in measures) + ' |' for method in found['means']])
+        return interval(b, digits) + '\\*'*sure
+    return text_table(['row', *measures], [[method, *(cell(method, m) for m in measures)] for method in found['means']])
 
 def provenance(
     record:dict,  # What `argus evaluate` wrote
 )->str:           # Two sentences
     "Which clips, which model, which command; and whether a packaged model has other weights by now."
     of, s = Counter(record['groups'].values()), record['settings']
+    command = record['command'].split(' --rows')[0] + ' …'*(' --rows' in record['command'])
     later = s['model'] in PACKAGED and weights_of(s['model']) != s['weights']
     return (f"{len(record['groups'])} held-out clips ({' and '.join(f'{n} {group}' for group, n in of.items())}) of {record['frames']} frames, {record['size'][0]}×{record['size'][1]}; model {s['model']} in {s['precision']}, one sample a clip. "
-            f"`{record['command'].split(' --rows')[0]} …`, {record['device']}, {record['date']}, UNet {s['weights']['unet'][:12]}…" + later*f". **These weights have been trained further since: {s['model']} as it ships now is not what was judged here**" + '.')
+            f"`{command}`, {record['device']}, {record['date']}, UNet {s['weights']['unet'][:12]}…" + later*f". **These weights have been trained further since: {s['model']} as it ships now is not what was judged here**" + '.')
 
 # %% ../nbs/66_evaluation.ipynb #c2200044
 def picture_table(

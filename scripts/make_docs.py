@@ -25,18 +25,20 @@ FETCHING = dict(script='src', img='src', iframe='src', source='src', video='src'
 def text_of(cell: dict) -> str: return ''.join(cell['source'])
 
 def navigation(index: dict) -> list[tuple[str, list[tuple[str, str]]]]:
-    "Groups of (title, path) in the order of the index's table."
+    "Groups of (title, path) in the order of the index's table; experiments that it does not name make a group of their own, their list first."
     groups = []
     for row in ROW.finditer('\n'.join(text_of(cell) for cell in index['cells'] if cell['cell_type'] == 'markdown')):
         if row['group']: groups.append((row['group'], []))
         groups[-1][1].append((row['title'], row['path']))
-    return groups
+    named = {path for _, pages in groups for _, path in pages}
+    others = [path for path in sorted((ROOT/'nbs'/'experiments').glob('*.ipynb'), key=lambda path: (path.stem != 'reproduce', path.stem))]
+    return groups + [('Experiments', [(path.stem.replace('_', ' '), page) for path in others if (page := f'experiments/{path.name}') not in named])]
 
 def modules(notebooks: list[Path]) -> dict[str, str]:
     "Module -> path of the notebook that exports it."
     found = {}
     for path in notebooks:
-        names = re.findall(r'^#\|\s*default_exp\s+(\w+)', '\n'.join(map(text_of, json.loads(path.read_text())['cells'])), re.MULTILINE)
+        names = re.findall(r'^#\|\s*default_exp\s+([\w.]+)', '\n'.join(map(text_of, json.loads(path.read_text())['cells'])), re.MULTILINE)
         found |= {name: path.relative_to(ROOT/'nbs').as_posix() for name in names}
     return found
 
@@ -117,10 +119,12 @@ def all_symbols(found: dict[str, str]) -> dict[str, str]:
     places = {}
     for module in found:
         loaded = importlib.import_module(f'argus_nb.{module}')
-        for name in loaded.__all__: places.setdefault(name, []).append(f'api/{module}.html#{name}')
+        for name in loaded.__all__:
+            where = f'api/{module}.html#{name}'
+            if _has_page(where): places.setdefault(name, []).append(where)  # a name that is handed on is explained where it comes from
         places[f'argus_nb.{module}'] = [f'api/{module}.html']
     for notebook in found.values(): places[Path(notebook).stem] = [notebook.replace('.ipynb', '.html')]
-    return {name: where[0] for name, where in places.items() if len(where) == 1 and ('#' not in where[0] or _has_page(where[0]))}
+    return {name: where[0] for name, where in places.items() if len(where) == 1}
 
 def _has_page(where):
     module, name = where.removeprefix('api/').split('.html#')

@@ -14,7 +14,10 @@ def smooth(height=32, width=64):
 def front(height=32, width=64): return panorama_rays(height, width)[..., 2] > 0
 
 
-def fills(image, seen, mean): return {name: baselines.fill(name, image, seen, mean) for name in baselines.FILLS}
+FEW = baselines.NearestPanorama(worlds=6)  # made once: few worlds are enough for a test
+
+
+def fills(image, seen, mean): return {name: baselines.fill(name, image, seen, mean, FEW) for name in baselines.FILLS}
 
 
 def test_everything_seen_averages_over_the_frames_that_saw_it():
@@ -114,3 +117,37 @@ def test_a_window_is_told_how_far_it_is_from_the_middle():
     assert_close(middle, torch.tensor([0.]*4 + [1.]*4))
     assert_close(left[:4], -right[:4]); assert_close(left[4:], right[4:])
     assert (left - right).abs().max() > .5
+
+
+# --- The nearest panorama ------------------------------------------------------------------------------------------
+
+def test_a_training_panorama_turned_and_in_other_light_is_found_again():
+    seen = torch.zeros(64, 128, dtype=torch.bool); seen[14:50, 30:86] = True
+    for number, turn in ((0, 3), (11, 40), (len(FEW.names) + 4, 63)):
+        image = (torch.tensor([.6, .9, .8])[:, None, None]*FEW.candidate(number, (64, 128)).roll(2*turn, -1) + .05).clamp(0, 1)
+        assert FEW.find(torch.where(seen, image, 0), seen) == (number, turn)
+        made = FEW(torch.where(seen, image, 0), seen)
+        assert (made - image).abs().mean() < .015 and torch.equal(made[:, seen], image[:, seen])
+
+
+def test_the_nearest_panorama_turns_with_its_input_and_is_the_same_again():
+    seen = torch.zeros(64, 128, dtype=torch.bool); seen[14:50, 30:86] = True
+    image = torch.where(seen, FEW.candidate(2, (64, 128)), 0)
+    number, turn = FEW.find(image, seen)
+    assert FEW.find(image.roll(20, -1), seen.roll(20, -1)) == (number, (turn + 10) % 64)
+    assert torch.equal(FEW(image, seen), FEW(image, seen))
+
+
+def test_what_differs_cannot_pull_the_colours_far():
+    there = torch.rand(3, 400, generator=torch.Generator().manual_seed(0))
+    here = .5*there + .2
+    here[:, :60] = 1  # a lamp that is not in the other picture
+    gain, offset = baselines.fit_colours(there, here)
+    assert (gain - .5).abs().max() < .05 and (offset - .2).abs().max() < .05
+
+
+def test_thumbnails_are_kept_and_read_again(tmp_path, monkeypatch):
+    kept = baselines.NearestPanorama(worlds=2, file=tmp_path/'few.npy')
+    monkeypatch.setattr(baselines.NearestPanorama, 'candidate', lambda *args: pytest.fail('rendered again'))
+    again = baselines.NearestPanorama(worlds=2, file=tmp_path/'few.npy')
+    assert_close(again.spectra, kept.spectra)

@@ -22,14 +22,14 @@ def test_every_notebook_has_one_place_in_the_navigation(docs):
     pages = [path for _, pages in groups for _, path in pages]
     there = {p.relative_to(ROOT/'nbs').as_posix() for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts}
     assert sorted(pages) == sorted(there - {'index.ipynb'})
-    assert [group for group, _ in groups] == ['Seeing', 'Generating', 'Judging', 'Using']
+    assert [group for group, _ in groups] == ['Seeing', 'Generating', 'Judging', 'Using', 'Experiments']
 
 
 @pytest.mark.parametrize('page, target, wanted', [
     ('10_sphere.ipynb', '11_projection.ipynb', '11_projection.html'),
     ('10_sphere.ipynb', '11_projection.ipynb#cubes', '11_projection.html#cubes'),
-    ('tables/nano.ipynb', '../46_pipeline.ipynb', '../46_pipeline.html'),
-    ('tables/nano.ipynb', '../images/a.jpg', '../images/a.jpg'),
+    ('experiments/nano.ipynb', '../46_pipeline.ipynb', '../46_pipeline.html'),
+    ('experiments/nano.ipynb', '../images/a.jpg', '../images/a.jpg'),
     ('index.ipynb', 'https://arxiv.org/abs/2504.07940', 'https://arxiv.org/abs/2504.07940'),
     ('index.ipynb', '#two-commands', '#two-commands')])
 def test_links_of_notebooks_become_links_of_pages(docs, page, target, wanted): assert docs.page_link(target, page) == wanted
@@ -42,7 +42,7 @@ def test_a_file_outside_the_notebooks_is_read_in_the_repository(docs):
 def test_names_lead_to_their_reference_and_code_stays_as_it_is(docs):
     symbols = {'panorama_rays': 'api/sphere.html#panorama_rays'}
     text = 'Call `panorama_rays()`, `other`, [`panorama_rays`](x.ipynb).\n```\n`panorama_rays` costs 3$ or 4$\n```'
-    assert docs.page_text(text, 'tables/nano.ipynb', symbols) == ('Call [`panorama_rays()`](../api/sphere.html#panorama_rays), `other`, [`panorama_rays`](x.html).\n'
+    assert docs.page_text(text, 'experiments/nano.ipynb', symbols) == ('Call [`panorama_rays()`](../api/sphere.html#panorama_rays), `other`, [`panorama_rays`](x.html).\n'
                                                                   '```\n`panorama_rays` costs 3$ or 4$\n```')
 
 

@@ -1,11 +1,6 @@
 "The ball that leaves the view: it is where it is said to be, it is found there, and the guesses are what they are called."
-import sys
-from pathlib import Path
-
 import pytest, torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]/'scripts'))
-import dynamics
+from argus_nb.experiments import dynamics
 
 
 @pytest.fixture(scope='module', params=[0, 1])

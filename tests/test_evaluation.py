@@ -1,5 +1,5 @@
 "The protocol: clips from folders, a run that is stopped and goes on, the command from end to end."
-import importlib, json, math
+import json, math
 from pathlib import Path
 
 import pytest, torch
@@ -105,10 +105,9 @@ def test_trajectories_without_both_fields_of_view_are_refused(tmp_path):
     with pytest.raises(InputError, match='no trajectory'): ev.folder_clips(tmp_path/'motion')
 
 
-def test_what_is_kept_back_of_an_own_video_is_filmed_in_the_layout_that_is_judged(tmp_path, monkeypatch):
-    "scripts/own_training.py: the last ten seconds, from several starts, by several hands."
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]/'scripts'))
-    own = importlib.import_module('own_training')
+def test_what_is_kept_back_of_an_own_video_is_filmed_in_the_layout_that_is_judged(tmp_path):
+    "experiments/own_training: the last ten seconds, from several starts, by several hands."
+    from argus_nb.experiments import own_training as own
     shades = torch.linspace(0, 1, 100)[:, None, None, None].expand(100, 3, 64, 128)  # twenty seconds that grow brighter
     write_video(tmp_path/'walk.mp4', shades, 5)
     own.films(tmp_path/'walk.mp4', 1, tmp_path/'kept', 2)
@@ -117,3 +116,12 @@ def test_what_is_kept_back_of_an_own_video_is_filmed_in_the_layout_that_is_judge
     first, last = (clip.pair(16, (32, 64)) for clip in clips)
     assert abs(first.target[0].mean() - 50/99) < .03 and abs(last.target[-1].mean() - 1) < .04
     assert (first.cameras.world_from_camera - last.cameras.world_from_camera).abs().max() > 1e-3
+
+
+def test_models_of_other_sizes_are_shown_the_same_place_from_the_same_camera():
+    for clip in (*ev.held_out_clips(3, 0), ev.held_out_clips(3, 1)[-1]):
+        small, large = (clip.pair(2, size) for size in ((128, 256), (256, 512)))
+        torch.testing.assert_close(small.cameras.world_from_camera, large.cameras.world_from_camera)
+        reduced = torch.nn.functional.avg_pool2d(large.target, 2)
+        assert (reduced - small.target).abs().mean() < .02 < (reduced.roll(64, -1) - small.target).abs().mean()
+        assert (torch.nn.functional.max_pool2d(large.mask.float(), 2) - small.mask.float()).abs().mean() < .02

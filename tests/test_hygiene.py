@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MODULES = sorted(p for p in (ROOT/'argus_nb').glob('*.py') if not p.name.startswith('_'))
+MODULES = sorted(p for p in (ROOT/'argus_nb').rglob('*.py') if not p.name.startswith('_'))
 TEXT = {'.py', '.ipynb', '.md', '.txt', '.ini', '.json', '.toml', '.yml', '.yaml', '.cfg', ''}
 MACHINE_PATH = re.compile(r'(?<![\w.:/])/(?:home|root|work|tmp|Users)/[\w.]')
 LARGEST_KB, LARGEST_WEIGHTS_KB, ALL_WEIGHTS_KB, ALL_PANORAMAS_KB = 1000, 60_000, 60_000, 24_000
@@ -90,7 +90,8 @@ def lines_with_comment(source: str) -> set[int]:
 def test_every_public_function_says_what_it_takes_and_gives(path):
     source = path.read_text(encoding='utf-8')
     tree, commented = ast.parse(source), lines_with_comment(source)
-    exported, missing = set(importlib.import_module(f'argus_nb.{path.stem}').__all__), []
+    module = '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+    exported, missing = set(importlib.import_module(module).__all__), []
     for function in public_functions(tree, exported):
         called = function.name
         if not ast.get_docstring(function): missing.append(f'{called}: no docstring')
@@ -124,6 +125,8 @@ PROMISED = {
     'models': ['build_models', 'load_models', 'save_models'],
     'decoding': ['decode(vae, latents, seam=, chunk=, ratio=)'],
     'pipeline': ['ArgusPipeline', 'generate_video(input, output, *, model=, cameras=, static=, fov=, seed=, start=, seconds=)'],
+    'metrics': ['PSNR', 'SSIM', 'STLPIPS', 'Detail', 'FrechetDistance', 'SeamDiscontinuity', 'bootstrap(values, ...)'],
+    'experiments.reproduce': ['list_experiments(...)', 'reproduce(name, work=, quick=)'],
     'cli': ['main(...)'],
 }
 

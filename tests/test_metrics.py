@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from argus_nb.cameras import CameraTrack
 from argus_nb.decoding import pole_spread, seam_discontinuity
-from argus_nb.metrics import (LPIPS, PSNR, SSIM, AestheticQuality, FlowSmoothness, FrechetDistance, FrechetVideoDistance, ImagingQuality,
+from argus_nb.metrics import (LPIPS, PSNR, SSIM, AestheticQuality, Detail, FlowSmoothness, FrechetDistance, FrechetVideoDistance, ImagingQuality,
                               LineConsistency, MotionSmoothness, NaturalQuality, PoleQuality, RotationError, SeamDiscontinuity,
-                              fit_asymmetric, fit_basis, i3d_clip, line_parts, line_segments, lpips_network, natural_features, reestimated_rotation_error, ssim_map, view_average)
+                              detail, fit_asymmetric, fit_basis, i3d_clip, line_parts, line_segments, lpips_network, natural_features, reestimated_rotation_error, ssim_map, view_average)
 from argus_nb.projection import panorama_to_cubemap, rotate_panorama
 from argus_nb.runtime import InputError, make_generator
 from argus_nb.sphere import panorama_rays, rotation_from_euler
@@ -33,7 +33,7 @@ def merged(make, updates) -> tuple:
     return one, parts[0]
 
 
-@pytest.mark.parametrize('make', [PSNR, SSIM, lambda: PSNR(released=True), lambda: PSNR(spherical=True)])
+@pytest.mark.parametrize('make', [PSNR, SSIM, Detail, lambda: PSNR(released=True), lambda: PSNR(spherical=True)])
 def test_two_processes_equal_one_in_fidelity(make):
     made = clips(8)
     one, two = merged(make, [lambda m, a=a, b=b: m.update(a, b) for a, b in zip(made[::2], made[1::2])])
@@ -410,3 +410,42 @@ def test_cameras_are_found_again_and_a_drift_is_seen():
 def test_what_the_other_measures_cannot_judge_is_refused_in_one_line(call):
     with pytest.raises(InputError) as error: call()
     assert '\n' not in str(error.value)
+
+
+# --- Detail --------------------------------------------------------------------------------------------------------
+
+def test_detail_of_the_truth_of_a_blur_and_of_another_texture():
+    truth, other = (torch.rand(2, 3, 128, 256, generator=make_generator(n)) for n in (0, 1))
+    blur = F.avg_pool2d(F.pad(F.pad(truth, (8, 8, 0, 0), mode='circular'), (0, 0, 8, 8), mode='replicate'), 17, 1)
+    for made, wanted, within in ((truth, 1, 1e-12), (other, 1, .01), (blur, 0, .005), (.5*truth, .25, 1e-6)):
+        metric = Detail(); metric.update(made, truth)
+        assert abs(float(metric.compute()) - wanted) < within
+
+
+def test_detail_is_what_a_mean_takes_away_by_hand():
+    "One bright pixel: its own value falls by 24/25, those of its 24 neighbours rise by 1/25."
+    image = torch.zeros(1, 3, 32, 64); image[..., 16, 0] = 1
+    angle = ((torch.arange(32) + .5)/32*math.pi).sin().double()
+    around = torch.zeros(32, dtype=torch.float64); around[14:19] = 5*(1/25)**2; around[16] += (24/25)**2 - (1/25)**2
+    assert detail(image) == pytest.approx(float((around*angle).sum()/(64*angle.sum())), rel=1e-6)
+    assert detail(image.roll(31, -1)) == pytest.approx(detail(image))  # the seam is like any other place
+
+
+def test_detail_weighs_by_solid_angle_and_keeps_to_its_region():
+    noise, where = torch.rand(1, 3, 128, 256, generator=make_generator(0)), torch.zeros(1, 1, 128, 256)
+    where[..., :64, :] = 1
+    half = noise.clone(); half[..., 80:, :] = .5
+    assert detail(half, where) == pytest.approx(detail(noise, where)) and detail(half) < .7*detail(noise)
+    polar = torch.full_like(noise, .5); polar[..., :16, :] = noise[..., :16, :]
+    assert detail(polar) < .03*detail(noise)  # an eighth of the rows, a hundredth of the sphere
+
+
+def test_detail_is_the_median_on_a_grid_that_larger_panoramas_are_averaged_to():
+    truth = torch.rand(1, 3, 128, 256, generator=make_generator(0))
+    large = truth.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    assert detail(large) == pytest.approx(detail(truth), rel=1e-6)
+    metric = Detail()
+    for scale in (0., 1., 3.): metric.update(scale*truth, truth)
+    metric.update(truth, torch.full_like(truth, .5))  # a truth without structure has no share
+    assert float(metric.compute()) == pytest.approx(1)
+    assert math.isnan(float(Detail().compute()))

@@ -8,7 +8,7 @@ from nbdev.clean import clean_nb
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(part.startswith(('.', '_')) for part in p.parts[len(ROOT.parts):]))
-MODULES = sorted(p for p in (ROOT/'argus_nb').glob('*.py') if not p.name.startswith('_'))
+MODULES = sorted(p for p in (ROOT/'argus_nb').rglob('*.py') if not p.name.startswith('_'))
 LARGEST_KB = 500
 
 # What must not stand in a stored output, and how to call it. Each reader has another machine and another clock.
@@ -22,6 +22,7 @@ UNWELCOME = {
 
 
 def name_of(path: Path) -> str: return path.stem
+def dotted(path: Path) -> str: return '.'.join(path.relative_to(ROOT/'argus_nb').with_suffix('').parts)  # 'experiments.seams'
 def cells_of(path: Path) -> list[dict]: return json.loads(path.read_text(encoding='utf-8'))['cells']
 def source_of(cell: dict) -> str: return ''.join(cell['source'])
 
@@ -48,20 +49,23 @@ def number_of(path: Path) -> int|None:
     return int(match[1]) if match else None
 
 
-NUMBERS = {module_of(path): number_of(path) for path in NOTEBOOKS if module_of(path)}
+# Experiments have no numbers: they may import from anything, and nothing but the command line imports from them, which
+# needs their list; the list itself imports nothing.
+LIST, LAST = 'experiments.reproduce', 100
+NUMBERS = {module: 67 if module == LIST else LAST if number_of(path) is None else number_of(path) for path in NOTEBOOKS if (module := module_of(path))}
 
 
-def imported_modules(source: str) -> set[str]:
-    "Modules of this package that a piece of Python imports, absolutely or relatively, anywhere in it."
+def imported_modules(source: str, package: str = 'argus_nb') -> set[str]:
+    "Modules of this project that a piece of Python in a package imports, absolutely or relatively, anywhere in it."
     source = re.sub(r'^\s*[%!].*$', '', source, flags=re.MULTILINE)
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import): names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = 'argus_nb.' + (node.module or '') if node.level else node.module or ''
+            base = '.'.join(package.split('.')[:len(package.split('.')) + 1 - node.level]) + '.' + (node.module or '') if node.level else node.module or ''
             names = [f"{base.rstrip('.')}.{alias.name}" for alias in node.names]
         else: continue
-        found |= {name.split('.')[1] for name in names if name.startswith('argus_nb.')}
+        found |= {'.'.join(name.split('.')[1:1 + n]) for name in names if name.startswith('argus_nb.') for n in (1, 2)}
     return found & set(NUMBERS)
 
 
@@ -108,16 +112,26 @@ def test_imports_only_point_to_lower_numbers(path):
 
 @pytest.mark.parametrize('path', MODULES, ids=name_of)
 def test_module_imports_only_point_to_lower_numbers(path):
-    for name in imported_modules(path.read_text(encoding='utf-8')):
-        assert NUMBERS[name] < NUMBERS[path.stem], f'{path.name} imports {name}, which comes later'
+    package = '.'.join(['argus_nb', *dotted(path).split('.')[:-1]])
+    for name in imported_modules(path.read_text(encoding='utf-8'), package):
+        between_experiments = NUMBERS[name] == NUMBERS[dotted(path)] == LAST
+        assert between_experiments or NUMBERS[name] < NUMBERS[dotted(path)], f'{path.name} imports {name}, which comes later'
+
+
+def test_imports_are_found_in_nested_modules():
+    nested = 'from ..data import Pair\nfrom .main import run\nfrom argus_nb.experiments.nano import line\nimport argus_nb.sphere\n'
+    assert imported_modules(nested, 'argus_nb.experiments') == {'data', 'experiments.main', 'experiments.nano', 'sphere'}
+    assert imported_modules('from .data import Pair\nfrom .experiments.reproduce import list_experiments') == {'data', LIST}
 
 
 def test_every_module_has_its_notebook_and_every_notebook_its_module():
     exported = [module_of(path) for path in NOTEBOOKS if module_of(path)]
     assert len(exported) == len(set(exported)), 'two notebooks write one module'
-    assert sorted(exported) == [path.stem for path in MODULES]
+    assert sorted(exported) == sorted(map(dotted, MODULES))
     for path in NOTEBOOKS:
-        if (module := module_of(path)): assert path.stem == f'{number_of(path):02}_{module}', f'{path.name} writes {module}.py'
+        if not (module := module_of(path)): continue
+        wanted = f'{number_of(path):02}_{module}' if path.parent.name == 'nbs' else module.removeprefix(f'{path.parent.name}.')
+        assert path.stem == wanted, f'{path.name} writes {module}.py'
 
 
 def test_exporting_changes_nothing(tmp_path):
@@ -127,7 +141,7 @@ def test_exporting_changes_nothing(tmp_path):
     shutil.copy(ROOT/'argus_nb'/'__init__.py', tmp_path/'argus_nb')
     export = 'from nbdev.doclinks import nbdev_export; nbdev_export.__wrapped__()'
     subprocess.run([sys.executable, '-c', export], cwd=tmp_path, check=True, timeout=120)
-    ours, fresh = ({p.name: p.read_text(encoding='utf-8') for p in (folder/'argus_nb').glob('*.py')} for folder in (ROOT, tmp_path))
+    ours, fresh = ({str(p.relative_to(folder)): p.read_text(encoding='utf-8') for p in (folder/'argus_nb').rglob('*.py')} for folder in (ROOT, tmp_path))
     assert sorted(ours) == sorted(fresh)
     stale = [name for name in ours if ours[name] != fresh[name]]
     assert not stale, f"{', '.join(stale)} not as the notebooks have it: run `make export`"

@@ -1,6 +1,5 @@
 """Projection: grids of sizes and cameras, agreement of the two implementations, derivatives, other libraries, faults."""
 import math
-import runpy
 from functools import partial
 from pathlib import Path
 import numpy as np
@@ -116,10 +115,10 @@ def test_coordinates_at_4096_are_those_of_extended_precision(pose, fov):
         assert abs((ours_u - u + width/2) % width - width/2).max() < 1e-6 and abs(ours_v - v).max() < 1e-6
 
 def test_the_benchmark_of_truth_finds_ours_true():
-    "The script behind the notebook's table, small and for our part alone: the convention it finds and what is left."
-    script = runpy.run_path(str(Path(__file__).parent/'benchmarks'/'projection_truth.py'))
-    for job in script['JOBS']:
-        row = script['measure'](job(32, script['pose']('general 3' if len(job.poses) > 1 else 'identity')), script['Ours']())
+    "The experiment behind the notebook's table, small and for our part alone: the convention it finds and what is left."
+    from argus_nb.experiments import projection_truth as truth
+    for job in truth.JOBS:
+        row = truth.measure(job(32, truth.pose('general 3' if len(job.poses) > 1 else 'identity')), truth.Ours())
         assert row['convention'] == ('centre', 'exact'), (job.name, row['convention'])
         assert max(v for v in row['pixels'].values() if v is not None) < .03 and row['mean_value'] < 2e-3, (job.name, row['pixels'], row['mean_value'])
 

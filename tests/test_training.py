@@ -1,56 +1,13 @@
 "Runs that are killed, and what they leave behind."
-import json, os, random, signal, subprocess, sys, time
+import json, os, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
 from torch.testing import assert_close
 from argus_nb.runtime import InputError
 from argus_nb import precision, recipe, training
+from argus_nb.experiments.kills import ends_as_undisturbed
 from argus_nb.models import load_models
 from argus_nb.training import fit, learning_rate, save_checkpoint
-
-RUN = '''
-import sys, time, torch
-from argus_nb.diffusion import sample_sigma
-from argus_nb.models import build_unet
-from argus_nb.denoiser import train_denoiser
-torch.set_num_threads(1); torch.manual_seed(0)
-generator = torch.Generator().manual_seed(1)
-cache = {n: torch.randn(5, 2, *s, generator=generator) for n, s in dict(target=(4, 4, 8), condition=(4, 4, 8), embeddings=(32,)).items()} | dict(noise=torch.full((5,), .05))
-unet = build_unet('tiny')
-import argus_nb.denoiser as denoiser
-fit = denoiser.fit
-def slow(module, loss_of, *a, **k):
-    def loss(step, generator):
-        print(step, flush=True); time.sleep(float(sys.argv[2]))
-        return loss_of(step, generator)
-    return fit(module, loss, *a, **k, save_every=0)
-denoiser.fit = slow
-train_denoiser(unet, cache, .5, sys.argv[1], steps=int(sys.argv[3]), batch=2, precision=sys.argv[4], progress=False)
-torch.save(unet.state_dict(), sys.argv[1] + '/final.pt')
-'''
-
-def run(folder, pause=0., kill_after=None, steps=12, precision='fp32'):
-    process = subprocess.Popen([sys.executable, '-c', RUN, str(folder), str(pause), str(steps), precision], stdout=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
-    if kill_after is None: return process.wait(), process.stdout.read()
-    for line in process.stdout:
-        if int(line) >= kill_after: break
-    time.sleep(pause/2)
-    process.send_signal(signal.SIGKILL); process.wait()
-    return process.returncode, ''
-
-def ends_as_undisturbed(folder, kills, seed=None, precision='fp32'):
-    "Kill one run (kill -9) and resume it, again and again; whether result and log are those of a run that nobody disturbed. Random moments with a seed."
-    chance, steps, at = random.Random(seed), 12*max(1, kills//6), []
-    whole, broken = folder/'whole', folder/'broken'
-    assert run(whole, steps=steps, precision=precision)[0] == 0
-    for n in range(kills):
-        moment, pause = (2, 5, 9)[n % 3] if seed is None else steps*n//kills + chance.randrange(2), .05 if seed is None else chance.uniform(.01, .08)
-        assert run(broken, pause, moment, steps, precision)[0] == -signal.SIGKILL; at.append(moment)
-    code, printed = run(broken, steps=steps, precision=precision)
-    assert code == 0 and int(printed.split()[0]) >= at[-1] - 1, 'the last run started over instead of resuming'
-    one, two = (torch.load(f/'final.pt', weights_only=True) for f in (whole, broken))
-    logs = [json.loads((f/'log.json').read_text())['log'] for f in (whole, broken)]
-    return dict(kills=kills, steps=steps, moments=at, same_weights=all(torch.equal(one[name], two[name]) for name in one), same_log=logs[0] == logs[1])
 
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
 def test_killed_run_ends_bit_identical(precision, tmp_path):

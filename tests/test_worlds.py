@@ -1,5 +1,5 @@
 "Worlds: truth of geometry, promises of seeds, faults, and the panoramas that ship."
-import base64, hashlib, json, math, multiprocessing, pickle, runpy
+import base64, hashlib, json, math, multiprocessing, pickle
 from importlib.resources import files
 from pathlib import Path
 
@@ -352,8 +352,8 @@ def test_what_is_seen_depends_on_direction_and_time_alone(seed, yaw, pitch, roll
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_cut_is_within_the_interpolation_error_measured_in_the_panorama(kind):
-    "From a panorama four times as fine, in colour and in distance; see tests/benchmarks/worlds.py, which counts more worlds."
-    compared = runpy.run_path(Path(__file__).parent/'benchmarks'/'worlds.py')['compared']
+    "From a panorama four times as fine, in colour and in distance; see experiments/worlds, which counts more worlds."
+    from argus_nb.experiments.worlds import compared
     of_view, midway = np.array([compared(random_world(s, kind), 4) for s in (1, 2)]).mean(0)
     assert (of_view <= midway).all() and (of_view > 0).all()
 
