@@ -29,7 +29,8 @@ from .decoding import decode
 from .diffusion import added_time_ids, append_dims, denoise, sample_sigma
 from .loss import edm_loss
 from .models import embed_frames, encode_frames
-from .pipeline import ArgusPipeline, condition_latents, in_precision_of, sample_panorama, sampling_for
+from .pipeline import ArgusPipeline
+from .sampling import condition_latents, in_precision_of, sample_panorama, sampling_for
 from .runtime import check, make_generator, write_beside
 from .sphere import panorama_coordinates, panorama_rays
 from .video import read_video
@@ -305,7 +306,7 @@ class Sampled:
         seam:str|None=None,  # See `decode`; the model's own way when None
     )->Method:               # One way to decode as a method
         "A row that shares its latents, and the frames it decodes, with others."
-        own = sampling_for(self.pipeline.unet, **self.options)
+        own = sampling_for(self.pipeline.settings, **self.options)
         sampling = replace(own, seam=seam or own.seam)
         def method(task):
             latents = self.latents(task)
@@ -460,7 +461,7 @@ def window_by_window(
     **options,               # Fields of `Sampling`
 )->Method:                   # The model as a method
     "Windows of half a window's distance, denoised together and decoded plainly."
-    s, device = sampling_for(pipeline.unet, **options | dict(roll=False)), pipeline.unet.device
+    s, device = sampling_for(pipeline.settings, **options | dict(roll=False)), pipeline.unet.device
     def method(task):
         generator = make_generator(task.seed)
         condition = condition_latents(pipeline.vae, task.panorama, task.mask, s.noise_aug_strength, generator)

@@ -132,7 +132,7 @@ def generate(
     "Run `argus generate`."
     request = as_request(args, GenerationRequest)
     request.check_files()
-    from argus_nb.pipeline import carry_out
+    from argus_nb.generate import carry_out
     with ShownProgress() as progress: summary = carry_out(request, progress)
     if (warning := summary.pop('warning', None)): warn(warning)
     show(summary)

@@ -27,7 +27,8 @@ from .data import VIDEO_ENDINGS, Pair, example_clip, filmed, panorama_clip, trai
 from .decoding import decode
 from .fidelity import PSNR, SSIM, STLPIPS, clip_regions, distance_regions
 from .models import PACKAGED, encode_frames, weights_of
-from .pipeline import ArgusPipeline, sampling_for
+from .pipeline import ArgusPipeline
+from .sampling import sampling_for
 from .quality import FlowSmoothness, LineConsistency, NaturalQuality, PoleQuality, SeamDiscontinuity, reestimated_rotation_error
 from .runtime import InputError, check, make_generator, save_json, write_beside
 from .sets import FrechetDistance, bootstrap, fit_basis, image_features, paired
@@ -182,7 +183,7 @@ class Bound:
     def __init__(self,
         pipeline:ArgusPipeline,  # A model
     ):
-        self.pipeline, self.sampling = pipeline, sampling_for(pipeline.unet)
+        self.pipeline, self.sampling = pipeline, sampling_for(pipeline.settings)
 
     def __call__(self,
         pair:Pair,  # A clip with its truth

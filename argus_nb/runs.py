@@ -15,9 +15,9 @@ from .edges import InputError, Progress, check, reason_of, save_json, say, write
 from .evaluation import (folder_clips, held_out_clips, kept_pictures, markdown_table, rows_by_name, run, set_distances, summary,
                                  training_features)
 from .models import locate_model, weights_of
-from .pipeline import ArgusPipeline, local_model, model_settings
+from .pipeline import ArgusPipeline, local_model
 from .runtime import pick_device, pick_dtype, run_record
-from .training import FURTHER, RECIPE, train_nano
+from .recipe import FURTHER, RECIPE, train_nano
 
 # %% ../nbs/77_runs.ipynb #77ru0007
 def settle(
@@ -65,7 +65,7 @@ def train_model(
     settle(folder, dict(effort=effort, seed=seed, recipe=recipe) | own | (dict(start=str(start)) if start else {}))
     source = VideoClips(videos, clips) if videos else None
     say(progress, f'training in {folder}; Ctrl-C stops, the same command goes on')
-    train_nano(folder, recipe=recipe, seed=seed, start=start, clip_of=source, diary=True)
+    train_nano(folder, recipe=recipe, seed=seed, start=start, clip_of=source, tensorboard=True)
     for name, why in source.broken.items() if source else (): say(progress, f'left out: {name} ({why})')
     return folder/'model'
 
@@ -93,7 +93,7 @@ def judge_models(
     results, folder, source = results or {}, Path(folder), local_model(model)
     pipeline = ArgusPipeline.from_pretrained(source, dtype=pick_dtype(pick_device(), precision))
     pipeline.set_progress_bar_config(disable=True)
-    own, told = model_settings(pipeline.unet), dict(num_inference_steps=steps) if steps else {}
+    own, told = pipeline.settings, dict(num_inference_steps=steps) if steps else {}
     size, used = tuple(own['size']), str(pipeline.unet.dtype).removeprefix('torch.')
     settings = dict(model=str(model), weights=weights_of(source), precision=used, **told, **({'fov': fov} if fov else {}),
                     examples=examples, clips=clips and str(clips), results={name: str(where) for name, where in results.items()})

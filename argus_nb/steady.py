@@ -18,7 +18,7 @@ from .alignment import level_rotation
 from .cameras import CameraTrack, load_cameras
 from .edges import Progress, check, check_output, reported
 from .photographs import open_panoramas
-from .pipeline import cameras_for
+from .generate import cameras_for
 from .projection import panorama_to_perspective
 from .runtime import check_shape
 from .sphere import rotation_from_euler

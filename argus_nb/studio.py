@@ -20,7 +20,8 @@ from .alignment import level_rotation, stitch_frames
 from .cameras import CameraTrack
 from .data import VIDEO_ENDINGS
 from .edges import InputError, StageClock, check, check_output, spoken, write_beside
-from .pipeline import ArgusPipeline, SmallFrames, cameras_for, carry_out
+from .generate import SmallFrames, cameras_for, carry_out
+from .pipeline import ArgusPipeline
 from .request import GenerationRequest, option_of
 from .runtime import as_bytes
 from .video import read_video

@@ -90,9 +90,10 @@ def test_nano_closes_its_seam_in_the_way_that_looks_nearest_to_the_truth():
     from argus_nb.data import world_clip
     from argus_nb.metrics import STLPIPS
     from argus_nb.models import encode_frames
-    from argus_nb.pipeline import ArgusPipeline, sampling_for
+    from argus_nb.pipeline import ArgusPipeline
+    from argus_nb.sampling import sampling_for
     pipeline = ArgusPipeline.from_pretrained('nano')
-    truth, settings = world_clip(3, 2, size=(128, 256), held_out=True), sampling_for(pipeline.unet)
+    truth, settings = world_clip(3, 2, size=(128, 256), held_out=True), sampling_for(pipeline.settings)
     latents = encode_frames(pipeline.vae, truth, circular=settings.circular)*pipeline.vae.config.scaling_factor
     made = {seam: decode(pipeline.vae, latents, seam, settings.chunk, settings.ratio) for seam in SEAMS}
     far = {seam: float(STLPIPS()(frames, truth)) for seam, frames in made.items()}

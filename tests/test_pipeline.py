@@ -9,7 +9,9 @@ from argus_nb.alignment import align_frames
 from argus_nb.cameras import CameraTrack
 from argus_nb.decoding import calm_poles, decode
 from argus_nb.models import build_models, save_models
-from argus_nb.pipeline import ArgusPipeline, Generation, cameras_for, crossfade, generate_video, generated_frames, generation_frame, local_model, sampling_for, window_frames, window_starts
+from argus_nb.generate import Generation, cameras_for, crossfade, generate_video, generated_frames, generation_frame
+from argus_nb.pipeline import ArgusPipeline, local_model
+from argus_nb.sampling import sampling_for, window_frames, window_starts
 from argus_nb.runtime import InputError
 from argus_nb.sphere import euler_from_rotation
 from argus_nb.video import read_video, spherical_metadata, write_video
@@ -239,7 +241,7 @@ def test_a_callback_sees_each_step_and_may_change_it(pipeline, clip, capsys):
     assert 'it/s' not in capsys.readouterr().err
 
 def test_what_does_not_fit_is_said_with_what_would(models, pipeline, clip, monkeypatch):
-    import argus_nb.pipeline as module
+    import argus_nb.sampling as module
     needed = [module.memory_needed(models.unet, models.vae, module.Sampling(window=w, overlap=1, chunk=c), (32, 64)) for w, c in ((5, 10), (5, 4), (4, 1))]
     assert needed[0] > needed[1] > needed[2]
     for free, message in ((needed[1], 'chunk=4 and window=5 would fit'), (needed[2], 'chunk=1 and window=4 would fit'), (10, 'a smaller size= is needed')):
@@ -325,7 +327,7 @@ def test_a_scheduler_of_another_kind_is_refused(models):
     (dict(num_inference_steps=0), 'num_inference_steps must be at least 1'),
     (dict(output_type='pil'), "output_type must be 'pt' or 'latent'"),
     (dict(preset='old'), "preset must be release, fast, best or None, got 'old'"),
-    (dict(solver='heun'), "solver must be 'euler' or 'dpmpp_2m', got 'heun'"),
+    (dict(solver='heun'), "solver must be one of euler, dpmpp_2m, got 'heun'"),
     (dict(strength=1.5), 'strength must lie between 0 and 1'),
     (dict(guided=(3., 1.)), 'guided must be a lower and an upper noise level'),
     (dict(context=torch.zeros(1, 3, 16, 32)), 'context must have shape'),
@@ -384,8 +386,8 @@ def test_a_camera_on_its_side_is_generated_as_training_held_it(pipeline, film, m
     "What the model is given is no steeper than in training; what is written stands where the frames are pasted."
     angles = torch.linspace(0, 2.5, 14).double(), torch.full((14,), math.radians(pitch)), torch.full((14,), math.radians(roll))
     absolute = CameraTrack.from_euler(*angles, math.radians(60), fps=10)
-    monkeypatch.setattr('argus_nb.pipeline.level_rotation', lambda cameras: absolute.world_from_camera[0])
-    run = Generation(pipeline, read_video(film), absolute.relative_to_first(), sampling_for(pipeline.unet), width=128, level=level)
+    monkeypatch.setattr('argus_nb.generate.level_rotation', lambda cameras: absolute.world_from_camera[0])
+    run = Generation(pipeline, read_video(film), absolute.relative_to_first(), sampling_for(pipeline.settings), width=128, level=level)
     given, upright = run.source.cameras, generation_frame(absolute.world_from_camera[0])
     assert_close(upright @ given.world_from_camera[0], absolute.world_from_camera[0])
     yaw, tilt, lean = euler_from_rotation(upright)
@@ -445,7 +447,7 @@ def test_an_interrupted_run_leaves_nothing(pipeline, film, tmp_path):
     (dict(cameras='nowhere.json'), 'nowhere.json: no such file'),
     (dict(static=True, cameras=CameraTrack.static(14, 1.)), 'exclude each other'),
     (dict(width=130), 'width must be a multiple of 4'),
-    (dict(steps=0), 'num_inference_steps must be at least 1'),
+    (dict(steps=0), 'steps must be a whole number of 1 or more, got 0'),
     (dict(seam='zip'), 'seam must be one of'),
     (dict(output='film.avi'), 'must end in .mp4'),
     (dict(input='nowhere.mp4'), 'nowhere.mp4'),

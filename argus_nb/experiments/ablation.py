@@ -17,7 +17,7 @@ from argus_nb.data import Pair, cache_example, example_clip, filmed, read_cache
 from argus_nb.evaluation import Bound, held_out_clips, picture_table, set_distances, summary, training_features
 from argus_nb.evaluation import run as run_rows
 from argus_nb.models import Models, build_scheduler, build_unet, load_models, save_models, silence_branches, weights_of
-from argus_nb.pipeline import ArgusPipeline, model_settings
+from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import check, make_generator, pick_device, pick_dtype, run_record, save_json, write_beside
 from argus_nb.denoiser import train_denoiser
 from argus_nb.training import fit
@@ -63,7 +63,7 @@ def train(row: str, work: Path, steps: int, batch: int) -> None:
     "Train one row, or go on with it, unless it is finished."
     if (work/row/'model').is_dir(): return
     models = without_time(load_models('nano'))
-    cache, width = read_cache(work/('cache_naive' if row == 'no alignment' else 'cache_aligned')), model_settings(models.unet)['size'][1]//8
+    cache, width = read_cache(work/('cache_naive' if row == 'no alignment' else 'cache_aligned')), models.settings['size'][1]//8
     models.unet.requires_grad_(True)
     common = dict(lr=4e-4, decay=.7, seed=SEED, progress=False)
     if row == 'window by window':
@@ -97,7 +97,7 @@ def methods_of(work: Path, options: dict, asked: Sequence[str]) -> dict:
         return pipeline
     sampled = {row: (Naive if row == 'no alignment' else Sampled)(loaded(row), **options) for row in TRAINED if row in ('full', *asked) and row != 'window by window'}
     full = sampled['full'].pipeline
-    window = model_settings(full.unet)['size'][1]//16
+    window = full.settings['size'][1]//16
     ways = {row: (lambda row=row: sampled[row].decoded()) for row in sampled} | {'full, turned': lambda: turned(sampled['full'].decoded()),
             'no blending': lambda: sampled['full'].decoded('none'), 'blended': lambda: sampled['full'].decoded('blended'),
             'window by window': lambda: window_by_window(loaded('window by window'), window, **options), 'no roll': lambda: Sampled(full, roll=False, **options).decoded(),
@@ -116,7 +116,7 @@ def train_and_judge(work: Path, table: str, rows: Sequence[str], fov: float|None
     "Cache, train what the rows need, judge them; the record of one table."
     clips, cameras, judged_steps, examples = (2, 1, 1, 4) if quick else (40, 2, 8, 60)
     models = load_models('nano')
-    own = model_settings(models.unet)
+    own = models.settings
     size, frames = tuple(own['size']), 4 if quick else own['frames']
     caches(work, models, clips, cameras, size, frames)
     for row in TRAINED:

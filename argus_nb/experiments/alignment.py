@@ -18,7 +18,8 @@ from argus_nb.motion import simulate_motion
 from argus_nb.runtime import make_generator, run_record
 from argus_nb.sphere import perspective_coordinates, perspective_rays
 from argus_nb.tracking import estimate_cameras
-from argus_nb.worlds import FAR, STILL, random_world
+from argus_nb.ray_tracing import FAR, STILL
+from argus_nb.worlds import random_world
 
 SIZE, FPS, FRAMES, WIDTH = (270, 480), 12, 36, 1024
 CLIPS = [('room', 301, 70, 0), ('street', 302, 60, 0), ('landscape', 303, 80, 0), ('room', 304, 75, 1), ('street', 305, 70, 1), ('landscape', 306, 65, 1)]

@@ -21,7 +21,8 @@ from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import pick_device, pick_dtype, run_record, write_beside
 from argus_nb.sets import bootstrap
 from argus_nb.sphere import panorama_coordinates, panorama_rays, rotation_from_euler
-from argus_nb.worlds import ELLIPSOID, PLAIN, random_world
+from argus_nb.ray_tracing import ELLIPSOID, PLAIN
+from argus_nb.worlds import random_world
 
 SIZE, FRAMES, FPS, FOV, RADIUS = (128, 256), 21, 5., math.radians(75), .8
 LATER = (1, 2, 3)  # seconds after the last sight

@@ -12,7 +12,7 @@ from argus_nb.baselines import NearestPanorama, mean_panorama
 from argus_nb.evaluation import held_out_clips, kept_pictures, rows_by_name, set_distances, summary, training_features
 from argus_nb.evaluation import run as run_rows
 from argus_nb.models import weights_of
-from argus_nb.pipeline import ArgusPipeline, local_model, model_settings
+from argus_nb.pipeline import ArgusPipeline, local_model
 from argus_nb.runtime import pick_device, pick_dtype, run_record, write_beside
 
 ROWS = ('argus', 'pasted', 'truth', 'bound', 'no blending', 'no roll', 'frame by frame', 'swept', 'edge extension', 'mean panorama, by regression', 'nearest panorama')
@@ -32,7 +32,7 @@ def run(
     work, folder, told = Path(work), local_model(str(model)), dict(num_inference_steps=1) if quick else {}
     pipeline = ArgusPipeline.from_pretrained(folder, dtype=pick_dtype(pick_device()))
     pipeline.set_progress_bar_config(disable=True)
-    own = model_settings(pipeline.unet)
+    own = pipeline.settings
     size, frames = tuple(own['size']), 4 if quick else own['frames']
     settings = dict(model=str(model), weights=weights_of(folder), precision=str(pipeline.unet.dtype).removeprefix('torch.'), **told, examples=examples)
     work.mkdir(parents=True, exist_ok=True)

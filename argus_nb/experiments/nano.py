@@ -22,7 +22,8 @@ from argus_nb.decoding import decode
 from argus_nb.evaluation import KINDS, HeldOut, distances_of_features, held_out_clips, training_features
 from argus_nb.fidelity import PSNR, STLPIPS, detail, on_grid
 from argus_nb.models import encode_frames, weights_of
-from argus_nb.pipeline import ArgusPipeline, model_settings, sampling_for
+from argus_nb.pipeline import ArgusPipeline
+from argus_nb.sampling import sampling_for
 from argus_nb.runtime import make_generator, run_record, save_json, write_beside
 from argus_nb.sets import bootstrap, image_features
 from argus_nb.worlds import panorama_names
@@ -64,7 +65,7 @@ def without_embeddings(pipeline: ArgusPipeline) -> Iterator[None]:
 
 def decoded(pipeline: ArgusPipeline, latents: Tensor, settings: Settings) -> Tensor:
     "Latents (T, 4, h, w) to panoramas (T, 3, H, W), as the pipeline does it."
-    s = sampling_for(pipeline.unet, **settings.told)
+    s = sampling_for(pipeline.settings, **settings.told)
     with torch.no_grad(), torch.autocast(latents.device.type, torch.bfloat16, enabled=settings.bfloat16):
         return decode(pipeline.vae, latents, s.seam, s.chunk, s.ratio, s.poles).float().cpu()
 
@@ -76,7 +77,7 @@ def generated(pipeline: ArgusPipeline, pair: Pair, seed: int, settings: Settings
 
 def reconstruction(pipeline: ArgusPipeline, pair: Pair, settings: Settings) -> Tensor:
     "The target through the autoencoder and back, encoded as in training: the bound; (T, 3, H, W)."
-    vae, s = pipeline.vae, sampling_for(pipeline.unet, **settings.told)
+    vae, s = pipeline.vae, sampling_for(pipeline.settings, **settings.told)
     with torch.no_grad(): latents = encode_frames(vae, pair.target.to(vae.device), circular=s.circular)*vae.config.scaling_factor
     return decoded(pipeline, latents, settings)
 
@@ -292,15 +293,15 @@ def run(
     "Judge a model on clips that it never saw; goes on where it was stopped."
     if quick: worlds, panoramas, samples, steps, judged, examples, nearest, controls = 2, 2, 1, 1, 1, 4, 8, False
     work, model = Path(work), str(model)
-    unet, weights = ArgusPipeline.from_pretrained(model, device='cpu').unet, weights_of(model)
-    own, usual = model_settings(unet), sampling_for(unet)
+    own, weights = ArgusPipeline.from_pretrained(model, device='cpu').settings, weights_of(model)
+    usual = sampling_for(own)
     frames = 4 if quick else own['frames']
     settings = Settings(hashlib.sha256(''.join(weights.values()).encode()).hexdigest(), frames, tuple(own['size']), steps or usual.num_inference_steps,
                         usual.guidance_scale if guidance is None else guidance, samples, judged, examples, bfloat16, controls, nearest)
     clips = held_out_clips(worlds, len(panorama_names('test')) if panoramas is None else panoramas)
     rows = judge_all(clips, model, device, work, settings, workers)
     held = dict(worlds=[2*c.index + 1 for c in clips if c.group == 'worlds'], panoramas=[c.name for c in clips if c.group == 'panoramas'])
-    record = run_record(model=model, weights=weights, settings=asdict(settings), sampling=asdict(sampling_for(unet, **settings.told)), held_out=held, summary=summaries(rows))
+    record = run_record(model=model, weights=weights, settings=asdict(settings), sampling=asdict(sampling_for(own, **settings.told)), held_out=held, summary=summaries(rows))
     if len(rows) >= 4: record['set_distances'] = distances(rows, work, training_features(max(4, examples), (128, 256), work/f'training_{examples}.npy'))
     record['pictures'] = save_pictures(rows, work, work, record['summary']['all']['best_fill'])
     return record | dict(clips=rows)

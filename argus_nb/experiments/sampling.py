@@ -20,7 +20,9 @@ from argus_nb.decoding import calm_poles, decode, pole_spread
 from argus_nb.fidelity import PSNR, STLPIPS
 from argus_nb.models import encode_frames, weights_of
 from argus_nb.motion import simulate_motion
-from argus_nb.pipeline import ArgusPipeline, Source, generation_frame, sampling_for
+from argus_nb.generate import generation_frame
+from argus_nb.pipeline import ArgusPipeline, Source
+from argus_nb.sampling import sampling_for
 from argus_nb.projection import panorama_to_cubemap, rotate_panorama
 from argus_nb.runtime import make_generator, pick_device, pick_dtype, run_record, save_json
 from argus_nb.sets import bootstrap
@@ -87,7 +89,7 @@ def calls_of_a_clip(number, path):
         handle = pipe.unet.register_forward_pre_hook(lambda module, args: calls.__setitem__(0, calls[0] + len(args[0])))
         latents = pipe(pair.frames, pair.cameras, latents=noise, generator=make_generator(number), output_type='latent', **settings)[0]
         handle.remove()
-        seconds, s = time.perf_counter() - start, sampling_for(pipe.unet)
+        seconds, s = time.perf_counter() - start, sampling_for(pipe.settings)
         start = time.perf_counter()
         made, truth = decode(pipe.vae, latents[JUDGED], s.seam, poles=s.poles), pair.target[JUDGED]
         decoding = time.perf_counter() - start
@@ -124,7 +126,7 @@ LEVELS = {'80 to 0.002': (80., .002), '700 to 0.002': (700., .002), '700 to 0.02
 def levels(count, work, workers, samples=3):
     "Scores of single samples, and of their mean where nothing was seen, for several first and last noise levels."
     pipe, rows = judges()[0], []
-    own = sampling_for(pipe.unet)
+    own = sampling_for(pipe.settings)
     for number in range(count):
         pair = held_out(number, 16)
         truth, row = pair.target[JUDGED], {}
@@ -145,7 +147,7 @@ def levels(count, work, workers, samples=3):
 def windows(count, work, workers, frames=40):
     "How far frames step across the borders of windows."
     pipe, _ = judges()
-    own = replace(sampling_for(pipe.unet), num_inference_steps=8, solver='dpmpp_2m')
+    own = replace(sampling_for(pipe.settings), num_inference_steps=8, solver='dpmpp_2m')
     ways = {'no overlap': replace(own, overlap=0), 'overlap as context, mixed': own}
     rows = []
     for number in range(count):
@@ -175,7 +177,7 @@ def rays(panoramas):
 def poles(count, work, workers):
     "Variation along the outermost rows and the star around the poles; what calming pictures, and latents too, does to both and to the truth's resemblance."
     pipe, _ = judges()
-    rows, pictures, own = [], [], sampling_for(pipe.unet)
+    rows, pictures, own = [], [], sampling_for(pipe.settings)
     def psnr_at_poles(a, b): return psnr(*[panorama_to_cubemap(x, 64)[:, 4:6] for x in (a, b)])
     for number in range(count):
         pair = held_out(number, 16)
@@ -198,7 +200,7 @@ def poles(count, work, workers):
 def rolled(count, work, workers, frames=16, size=(128, 256)):
     "Films of a camera that is held on its side, by 60 to 90 degrees: what was never seen against the truth, both upright."
     pipe = judges()[0]
-    own, rows = sampling_for(pipe.unet), []
+    own, rows = sampling_for(pipe.settings), []
     for number in range(count):
         make, index = (panorama_clip, 75 + number//4) if number % 4 == 3 else (world_clip, 100 + number)
         clip = make(index, frames, size=(2*size[0], 2*size[1]), held_out=True)
