@@ -22,12 +22,12 @@ def test_every_notebook_has_one_place_in_the_navigation(docs):
     pages = [path for _, pages in groups for _, path in pages]
     there = {p.relative_to(ROOT/'nbs').as_posix() for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts}
     assert sorted(pages) == sorted(there - {'index.ipynb'})
-    assert [group for group, _ in groups] == ['Seeing', 'Generating', 'Judging', 'Using']
+    assert [group for group, _ in groups] == ['Edges', 'Seeing', 'Generating', 'Judging', 'Using']
 
 
 @pytest.mark.parametrize('page, target, wanted', [
-    ('10_sphere.ipynb', '11_projection.ipynb', '11_projection.html'),
-    ('10_sphere.ipynb', '11_projection.ipynb#cubes', '11_projection.html#cubes'),
+    ('10_sphere.ipynb', '14_projection.ipynb', '14_projection.html'),
+    ('10_sphere.ipynb', '14_projection.ipynb#cubes', '14_projection.html#cubes'),
     ('tables/nano.ipynb', '../46_pipeline.ipynb', '../46_pipeline.html'),
     ('tables/nano.ipynb', '../images/a.jpg', '../images/a.jpg'),
     ('index.ipynb', 'https://arxiv.org/abs/2504.07940', 'https://arxiv.org/abs/2504.07940'),
@@ -66,4 +66,4 @@ def test_the_checker_finds_what_leads_nowhere(docs, tmp_path):
 def test_the_whole_site_builds_and_every_link_leads_somewhere():
     done = subprocess.run([sys.executable, 'scripts/make_docs.py'], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert ' 0 broken links' in done.stdout and (ROOT/'_docs'/'11_projection.html').exists() and (ROOT/'_docs'/'api'/'projection.html').exists()
+    assert ' 0 broken links' in done.stdout and (ROOT/'_docs'/'14_projection.html').exists() and (ROOT/'_docs'/'api'/'projection.html').exists()
