@@ -96,7 +96,7 @@ class FolderClip:
     "A 360° video and a trajectory inside it, both files."
     name:str     # Of the files, without ending
     video:Path   # The 360° video
-    motion:Path  # Its trajectory, in any format of `20_cameras`
+    motion:Path  # Its trajectory, in any format of `21_cameras`
     number:int   # Among the clips of the folder
     group:str='videos' # What it is averaged with
 

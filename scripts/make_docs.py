@@ -3,13 +3,14 @@
 
     python scripts/make_docs.py
 
-The notebooks go through nbdev's processors (hidden cells and directives disappear) and are rendered by mkdocs-material
-and mkdocs-jupyter as they are stored; nothing is executed. Unlike nbdev's own pages these keep the code of what is
+The notebooks that belong to the repository go through nbdev's processors (hidden cells and directives disappear) and
+are rendered by mkdocs-material and mkdocs-jupyter as they are stored; nothing is executed, and a reader's own notebook
+beside them stays out. Unlike nbdev's own pages these keep the code of what is
 exported: it is what the notebooks explain. Each module gets a reference page from its docments; names in backticks lead
 there, and links between notebooks become links between pages. Formulas become MathML, which browsers draw without
 scripts. Order and groups are those of the table in nbs/index.ipynb. No page loads anything from another host.
 """
-import html, importlib, inspect, json, posixpath, re, shutil, sys
+import html, importlib, inspect, json, posixpath, re, shutil, subprocess, sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
@@ -41,6 +42,13 @@ def modules(notebooks: list[Path]) -> dict[str, str]:
         names = re.findall(r'^#\|\s*default_exp\s+([\w.]+)', '\n'.join(map(text_of, json.loads(path.read_text())['cells'])), re.MULTILINE)
         found |= {name: path.relative_to(ROOT/'nbs').as_posix() for name in names}
     return found
+
+def own_notebooks(folder: Path = ROOT/'nbs') -> list[Path]:
+    "The notebooks that git knows; without git (an unpacked archive) all that lie there."
+    listed = subprocess.run(['git', 'ls-files', '-z', '--', str(folder)], cwd=folder, capture_output=True, text=True)
+    known = {Path(name).resolve() for name in (folder/n for n in listed.stdout.split('\0') if n)}
+    there = sorted(p for p in folder.rglob('*.ipynb') if not any(part.startswith('.') for part in p.relative_to(folder).parts))
+    return [p for p in there if p.resolve() in known] if listed.returncode == 0 else there
 
 def repository() -> str:
     "Where files that are no pages can be read."
@@ -75,6 +83,13 @@ def page_text(markdown: str, page: str, symbols: dict[str, str]) -> str:
     parts = CODE.split(LINK.sub(lambda m: m[1] + page_link(m[2], page) + m[3], markdown))
     inside_link = lambda n: parts[n - 1].endswith('[') and n + 1 < len(parts) and parts[n + 1].startswith('](')
     return ''.join((part if inside_link(n) else named(part, page, symbols)) if n % 2 else FORMULA.sub(drawn, part) for n, part in enumerate(parts))
+
+def on_page(cell: dict, page: str, symbols: dict[str, str]) -> None:
+    "Give a markdown cell, and what a code cell shows as markdown, the links and formulas of its page."
+    if cell['cell_type'] == 'markdown': cell['source'] = page_text(text_of(cell), page, symbols)
+    for output in cell.get('outputs', []):
+        shown = output.get('data', {}).get('text/markdown')
+        if shown is not None: output['data']['text/markdown'] = page_text(''.join(shown), page, symbols)
 
 def processed(path: Path) -> dict:
     "A notebook after those of nbdev's processors that take away what no reader needs."
@@ -148,15 +163,14 @@ def configuration(groups: list, found: dict[str, str]) -> dict:
 def write_pages() -> dict:
     "Fill the folder that mkdocs reads; returns its configuration."
     shutil.rmtree(PAGES, ignore_errors=True); (PAGES/'api').mkdir(parents=True)
-    notebooks = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+    notebooks = own_notebooks()
     found = modules(notebooks); symbols = all_symbols(found)
     for path in notebooks:
         page, notebook = path.relative_to(ROOT/'nbs').as_posix(), processed(path)
-        for cell in notebook['cells']:
-            if cell['cell_type'] == 'markdown': cell['source'] = page_text(text_of(cell), page, symbols)
+        for cell in notebook['cells']: on_page(cell, page, symbols)
         module = next((m for m, where in found.items() if where == page), None)
         if module: notebook['cells'].append(dict(cell_type='markdown', id='reference', metadata={}, source=f'---\nReference: [argus_nb.{module}](api/{module}.html)'))
-        (PAGES/page).parent.mkdir(exist_ok=True); (PAGES/page).write_text(json.dumps(notebook))
+        (PAGES/page).parent.mkdir(parents=True, exist_ok=True); (PAGES/page).write_text(json.dumps(notebook))
     for module, notebook in found.items(): (PAGES/'api'/f'{module}.md').write_text(reference(module, notebook, symbols))
     shutil.copytree(ROOT/'nbs'/'images', PAGES/'images')
     return configuration(navigation(json.loads((ROOT/'nbs'/'index.ipynb').read_text())), found)

@@ -1,5 +1,5 @@
 "The site: its order is the index's, its links lead somewhere, and nothing is fetched from elsewhere."
-import json, subprocess, sys
+import json, re, shutil, subprocess, sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -20,16 +20,16 @@ def docs():
 def test_every_notebook_has_one_place_in_the_navigation(docs):
     groups = docs.navigation(json.loads((ROOT/'nbs'/'index.ipynb').read_text()))
     pages = [path for _, pages in groups for _, path in pages]
-    there = {p.relative_to(ROOT/'nbs').as_posix() for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts}
+    there = {p.relative_to(ROOT/'nbs').as_posix() for p in docs.own_notebooks()}
     assert sorted(pages) == sorted(there - {'index.ipynb'})
-    assert [group for group, _ in groups] == ['Seeing', 'Generating', 'Judging', 'Using', 'Experiments']
+    assert [group for group, _ in groups] == ['Edges', 'Seeing', 'Generating', 'Judging', 'Using']
 
 
 @pytest.mark.parametrize('page, target, wanted', [
-    ('10_sphere.ipynb', '11_projection.ipynb', '11_projection.html'),
-    ('10_sphere.ipynb', '11_projection.ipynb#cubes', '11_projection.html#cubes'),
-    ('experiments/nano.ipynb', '../46_pipeline.ipynb', '../46_pipeline.html'),
-    ('experiments/nano.ipynb', '../images/a.jpg', '../images/a.jpg'),
+    ('10_sphere.ipynb', '14_projection.ipynb', '14_projection.html'),
+    ('10_sphere.ipynb', '14_projection.ipynb#cubes', '14_projection.html#cubes'),
+    ('tables/nano.ipynb', '../46_pipeline.ipynb', '../46_pipeline.html'),
+    ('tables/nano.ipynb', '../images/a.jpg', '../images/a.jpg'),
     ('index.ipynb', 'https://arxiv.org/abs/2504.07940', 'https://arxiv.org/abs/2504.07940'),
     ('index.ipynb', '#two-commands', '#two-commands')])
 def test_links_of_notebooks_become_links_of_pages(docs, page, target, wanted): assert docs.page_link(target, page) == wanted
@@ -42,7 +42,7 @@ def test_a_file_outside_the_notebooks_is_read_in_the_repository(docs):
 def test_names_lead_to_their_reference_and_code_stays_as_it_is(docs):
     symbols = {'panorama_rays': 'api/sphere.html#panorama_rays'}
     text = 'Call `panorama_rays()`, `other`, [`panorama_rays`](x.ipynb).\n```\n`panorama_rays` costs 3$ or 4$\n```'
-    assert docs.page_text(text, 'experiments/nano.ipynb', symbols) == ('Call [`panorama_rays()`](../api/sphere.html#panorama_rays), `other`, [`panorama_rays`](x.html).\n'
+    assert docs.page_text(text, 'tables/nano.ipynb', symbols) == ('Call [`panorama_rays()`](../api/sphere.html#panorama_rays), `other`, [`panorama_rays`](x.html).\n'
                                                                   '```\n`panorama_rays` costs 3$ or 4$\n```')
 
 
@@ -50,6 +50,37 @@ def test_names_lead_to_their_reference_and_code_stays_as_it_is(docs):
 def test_formulas_are_drawn_without_scripts(docs):
     text = docs.page_text('where $x^2$ and\n\n$$\\frac{a}{b}$$', 'index.ipynb', {})
     assert text.count('<math') == 2 and 'display="block"' in text and '$' not in text
+
+
+def test_what_a_cell_shows_as_markdown_has_the_links_of_its_page(docs):
+    cell = dict(cell_type='code', source='', outputs=[dict(output_type='display_data', data={'text/markdown': ['see [here](../46_pipeline.ipynb)']})])
+    docs.on_page(cell, 'tables/nano.ipynb', {})
+    assert cell['outputs'][0]['data']['text/markdown'] == 'see [here](../46_pipeline.html)'
+
+
+def test_a_notebook_of_the_readers_own_stays_out_of_the_site(docs, tmp_path):
+    if not shutil.which('git'): pytest.skip('no git here')
+    for name in ('ours.ipynb', 'theirs.ipynb'): (tmp_path/name).write_text('{}')
+    for words in (['init', '-q'], ['add', 'ours.ipynb']): subprocess.run(['git', *words], cwd=tmp_path, check=True)
+    assert [path.name for path in docs.own_notebooks(tmp_path)] == ['ours.ipynb']
+
+
+def formulas(docs, path: Path) -> list[str]:
+    "The TeX in the markdown cells of a notebook, code left out."
+    cells = [''.join(cell['source']) for cell in json.loads(path.read_text())['cells'] if cell['cell_type'] == 'markdown']
+    return [m['block'] or m['inline'] for cell in cells for part in docs.CODE.split(cell)[::2] for m in docs.FORMULA.finditer(part)]
+
+
+def test_no_formula_has_doubled_backslashes(docs):
+    "Before a letter two backslashes are a line break and a word, where a command was meant."
+    doubled = [f'{path.name}: {tex}' for path in docs.own_notebooks() for tex in formulas(docs, path) if re.search(r'\\\\(?!(?:begin|end)\b)[A-Za-z]', tex)]
+    assert not doubled, '\n'.join(doubled)
+
+
+@pytest.mark.skipif(find_spec('latex2mathml') is None, reason='latex2mathml is not installed: make docs does that')
+def test_every_formula_can_be_drawn(docs):
+    for path in docs.own_notebooks():
+        for tex in formulas(docs, path): assert '<math' in docs.drawn(re.match(r'(?P<block>.+)(?P<inline>)', tex, re.DOTALL)), f'{path.name}: {tex}'
 
 
 def test_the_checker_finds_what_leads_nowhere(docs, tmp_path):
@@ -63,7 +94,12 @@ def test_the_checker_finds_what_leads_nowhere(docs, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(WANTED), reason=f"{', '.join(WANTED)} not installed: make docs does that")
-def test_the_whole_site_builds_and_every_link_leads_somewhere():
+def test_the_whole_site_builds_every_link_leads_somewhere_and_formulas_are_drawn(docs):
     done = subprocess.run([sys.executable, 'scripts/make_docs.py'], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert ' 0 broken links' in done.stdout and (ROOT/'_docs'/'11_projection.html').exists() and (ROOT/'_docs'/'api'/'projection.html').exists()
+    assert ' 0 broken links' in done.stdout and (ROOT/'_docs'/'api'/'projection.html').exists()
+    for path in docs.own_notebooks():
+        page = (ROOT/'_docs'/path.relative_to(ROOT/'nbs')).with_suffix('.html').read_text(encoding='utf-8')
+        assert page.count('<math') >= len(formulas(docs, path)), f'{path.name} shows fewer formulas than it has'
+        for drawing in re.findall(r'<math.*?</math>', page, re.DOTALL):
+            assert '\\' not in re.sub(r'<annotation.*?</annotation>', '', drawing, flags=re.DOTALL), f'{path.name}: {drawing[:300]}'

@@ -1,4 +1,4 @@
-"Video in and out: odd files made with an independent ffmpeg, damage, colours, sound, boxes. Lessons are in nbs/14_video.ipynb."
+"Video in and out: odd files made with an independent ffmpeg, damage, colours, sound, boxes. Lessons are in nbs/19_video.ipynb."
 import os, random, resource, socket, struct, subprocess, threading, wave
 from fractions import Fraction
 from pathlib import Path
