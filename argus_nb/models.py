@@ -396,8 +396,13 @@ def locate_model(
 def weight_files(
     folder:Path,  # Folder of one network
 )->list[Path]:    # Its safetensors, one file or shards
-    "The files that a network is loaded from; a copy in half precision that may lie beside them is not."
-    return sorted(f for f in folder.glob('*.safetensors') if '.fp16.' not in f.name)
+    """The files that a network is loaded from: those in full precision, or those in half precision where there are no
+    others; raises `InputError` where there are only pickled ones."""
+    found = sorted(folder.glob('*.safetensors'))
+    pickled = sorted(f.name for ending in ('*.bin', '*.pt', '*.ckpt') for f in folder.glob(ending))
+    check(len(found) > 0 or not pickled, f'{folder}: holds pickled weights alone ({", ".join(pickled[:2])}), which are never opened; '
+          'convert them where you trust them, with save_pretrained(..., safe_serialization=True) of diffusers or transformers')
+    return [f for f in found if '.fp16' not in f.name] or found  # shards are called .fp16-00001-of-…
 
 def weights_of(
     model:str|Path,  # Name or folder
@@ -454,7 +459,10 @@ def load_part(
     try:
         if (folder/'config.json').is_file() and (stored := stored_shapes(folder)): check_fit(stored, wanted_shapes(part, folder))
         with without_bars() if Path(source).is_dir() else contextlib.nullcontext():
-            return keep_sums_exact(PARTS[part].from_pretrained(source, subfolder=part if inside else '', torch_dtype=dtype, use_safetensors=True).eval())
+            files = weight_files(folder) if folder.is_dir() else []
+            variant = 'fp16' if files and all('.fp16' in f.name for f in files) else None
+            return keep_sums_exact(PARTS[part].from_pretrained(source, subfolder=part if inside else '', torch_dtype=dtype,
+                                                               use_safetensors=True, variant=variant).eval())
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()
         raise InputError(f"{part} of model {source!r} cannot be loaded: {reason[0][:300] if reason else type(error).__name__}") from error

@@ -18,7 +18,7 @@ from .cameras import CameraTrack
 from .decoding import decode
 from .diffusion import added_time_ids
 from .models import HUB, embed_frames, guessed_settings, latent_stride, load_models, locate_model
-from .runtime import InputError, check, check_shape, compute_device, make_generator, pick_device, pick_dtype
+from .runtime import InputError, check, check_pixels, check_shape, compute_device, make_generator, pick_device, pick_dtype
 from .sampling import Sampling, check_memory, condition_latents, join_overlap, sample_panorama, sampling_for, window_frames, window_starts
 from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
@@ -38,6 +38,8 @@ class Source:
     def __post_init__(self):
         check(self.frames is not None, 'frames are missing: the image encoder wants the perspective frames, with panorama= too')
         check_shape('frames', self.frames, 'T 3 h w')
+        for name in ('frames', 'panorama', 'context'):
+            if isinstance(part := getattr(self, name), Tensor): check_pixels(name, part)
         check((self.cameras is None) != (self.panorama is None), 'either cameras or an aligned panorama= is wanted, got ' + ('neither' if self.panorama is None else 'both'))
         for name in ('cameras', 'panorama', 'mask'):
             part = getattr(self, name)
