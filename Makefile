@@ -12,7 +12,7 @@ HERE   := $(CURDIR)/$(VENV)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab docs results tables test test-all export readme clean-notebooks clean
+.PHONY: help setup hooks demo lab docs results tables test test-all types export readme clean-notebooks clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -41,6 +41,11 @@ $(DOCS): requirements-docs.txt $(STAMP)
 	@touch $(DOCS)
 
 setup: $(STAMP)  ## Install everything into .venv (the other targets do this by themselves)
+
+hooks: $(STAMP)  ## Let git see notebooks without execution counts and metadata, whoever opened them
+	git config filter.argus-notebook.clean '"$(HERE)/bin/python" scripts/make_clean.py'
+	git config filter.argus-notebook.required true
+	$(BIN)/nbdev_install_hooks
 
 # --- Using --------------------------------------------------------------------------------------------------------
 
@@ -79,6 +84,9 @@ test-all: $(STAMP)  ## The same with everything that is marked slow
 	$(BIN)/python -m pytest -q $(CHECKS)
 	$(ONE_THREAD) $(BIN)/nbdev_test --n_workers 2 --timing --flags slow
 	$(BIN)/python -m pytest -q tests $(CHECKS:%=--ignore=%) --slow
+
+types: $(STAMP)  ## Look over the types of the package
+	$(BIN)/mypy
 
 # --- Writing ------------------------------------------------------------------------------------------------------
 

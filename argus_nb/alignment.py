@@ -21,14 +21,15 @@ from .sphere import intrinsics, panorama_angles, panorama_rays, perspective_coor
 
 # %% ../nbs/34_alignment.ipynb #3f64e96f
 def iter_aligned(
-    frames:Tensor|Sequence,        # Perspective frames, uint8 or float in [0, 1]; tensor (T, 3, h, w) or lazy video frames
+    frames:Tensor|Sequence,  # Perspective frames, uint8 or float in [0, 1]; tensor (T, 3, h, w) or lazy video frames
     cameras:CameraTrack,           # Where they looked; T frames
     size:tuple[int,int],           # Height and width of the panorama
     chunk:int=4,                   # Frames at a time; as float32, one of 4K is 100 MB
     antialias:bool=True,           # Average where the panorama is coarser than the frames
-)->Iterator[tuple[Tensor,Tensor]]: # Panorama in [0, 1], 0 where unseen (chunk, 3, H, W), and mask (chunk, 1, H, W), bool
+)->Iterator[tuple[Tensor,Tensor]]:  # Panorama, 0 where unseen (n, 3, H, W); mask, bool (n, 1, H, W)
     "View-based frame alignment (paper, section 3), a few frames at a time: memory does not grow with the video."
-    check(len(frames) == len(cameras), f'frames and cameras must be of one length, got {len(frames)} and {len(cameras)}')
+    check(len(frames) == len(cameras),
+          f'frames and cameras must be of one length, got {len(frames)} and {len(cameras)}')
     for start in range(0, len(frames), chunk):
         part, some = slice(start, start + chunk), cameras[start:start + chunk]
         yield perspective_to_panorama(_unit(frames[part]), some.world_from_camera, some.fov_x, size, fov_y=some.fov_y,
@@ -73,13 +74,15 @@ def wander(
     "How far points of a still scene wander on the map, over all that is seen at least twice."
     check(estimate is None or len(estimate) == len(cameras), 'cameras and estimate must be of one length')
     R, rays = cameras.world_from_camera, panorama_rays(24, 48)
-    u, v, front = perspective_coordinates(torch.einsum('hwi,tij->thwj', rays, R), frame_size, cameras.fov_x[:, None, None], cameras.fov_y_for(frame_size)[:, None, None])
+    u, v, front = perspective_coordinates(torch.einsum('hwi,tij->thwj', rays, R), frame_size,
+                                          cameras.fov_x[:, None, None], cameras.fov_y_for(frame_size)[:, None, None])
     seen = (front & (u > 0) & (u < frame_size[1]) & (v > 0) & (v < frame_size[0]))[..., None].double()
     map_from_world = R.mT if estimate is None else estimate.world_from_camera @ R.mT
     places = torch.einsum('tij,hwj->thwi', map_from_world, rays)
     mean = torch.nn.functional.normalize((seen*places).sum(0), dim=-1)
     angles = torch.atan2(torch.linalg.cross(places, mean.expand_as(places)).norm(dim=-1), (places*mean).sum(-1))
-    weights = seen[..., 0]*(seen.sum(0) >= 2)[..., 0]*panorama_rays(24, 48)[..., :1, :2].norm(dim=-1)  # cos(lat): equal areas
+    # cos(lat): equal areas
+    weights = seen[..., 0]*(seen.sum(0) >= 2)[..., 0]*panorama_rays(24, 48)[..., :1, :2].norm(dim=-1)
     return float(((weights*angles**2).sum()/weights.sum()).sqrt()*size[1]/(2*math.pi))
 
 # %% ../nbs/34_alignment.ipynb #20af11a4
@@ -88,7 +91,8 @@ def to_shared_map(
     cameras:CameraTrack,  # The cameras; T frames
 )->Tensor:                # Panoramas in the shared frame; (T, 3, H, W)
     "Turn each panorama from its camera's frame into the shared one, exactly."
-    check(len(panoramas) == len(cameras), f'panoramas and cameras must be of one length, got {len(panoramas)} and {len(cameras)}')
+    check(len(panoramas) == len(cameras),
+          f'panoramas and cameras must be of one length, got {len(panoramas)} and {len(cameras)}')
     return rotate_panorama(panoramas, cameras.world_from_camera)
 
 def to_camera_maps(
@@ -96,20 +100,23 @@ def to_camera_maps(
     cameras:CameraTrack,  # The cameras; T frames
 )->Tensor:                # Panoramas in the frames of their own cameras; (T, 3, H, W)
     "Turn each panorama from the shared frame into its camera's: the target of the naive variant."
-    check(len(panoramas) == len(cameras), f'panoramas and cameras must be of one length, got {len(panoramas)} and {len(cameras)}')
+    check(len(panoramas) == len(cameras),
+          f'panoramas and cameras must be of one length, got {len(panoramas)} and {len(cameras)}')
     return rotate_panorama(panoramas, cameras.world_from_camera.mT)
 
 # %% ../nbs/34_alignment.ipynb #636827f9
 def level_rotation(
     cameras:CameraTrack,  # Cameras, in the frame of the panorama
 )->Tensor:                # level_world_from_world; (3, 3); near the identity for a camera that hardly turned
-    "The rotation that levels a panorama, with the up-direction estimated from its cameras (`CameraTrack.up_direction`)."
+    """The rotation that levels a panorama, with the up-direction estimated from its cameras
+    (`CameraTrack.up_direction`)."""
     return upright_rotation(cameras.up_direction())
 
 # %% ../nbs/34_alignment.ipynb #14eba1a8
 @compiled
 def _land(image, R, lens, size, feather, sin_lon, cos_lon, sin_lat, cos_lat, index, colours, weights):
-    "Fill index, colours and weights for all panorama pixels that see the frame; returns how many. R is camera_from_world."
+    """Fill index, colours and weights for all panorama pixels that see the frame; returns how many. R is
+    camera_from_world."""
     (f_x, f_y, c_x, c_y), (h, w), (rows, columns) = lens, size, image.shape[:2]
     right, down = max(c_x, w - c_x)/f_x, max(c_y, h - c_y)/f_y
     least = 1/math.sqrt(1 + right*right + down*down)  # cosine between the optical axis and the furthest corner
@@ -120,7 +127,8 @@ def _land(image, R, lens, size, feather, sin_lon, cos_lon, sin_lat, cos_lat, ind
             x, y, z = cos_lat[i]*sin_lon[j], -sin_lat[i], cos_lat[i]*cos_lon[j]
             depth = R[2, 0]*x + R[2, 1]*y + R[2, 2]*z
             if depth < least: continue
-            u, v = (R[0, 0]*x + R[0, 1]*y + R[0, 2]*z)/depth*f_x + c_x, (R[1, 0]*x + R[1, 1]*y + R[1, 2]*z)/depth*f_y + c_y
+            u = (R[0, 0]*x + R[0, 1]*y + R[0, 2]*z)/depth*f_x + c_x
+            v = (R[1, 0]*x + R[1, 1]*y + R[1, 2]*z)/depth*f_y + c_y
             inside = min(min(u, w - u), min(v, h - v))
             if inside <= 0: continue
             t = min(inside/feather, 1.) if feather > 0 else 1.
@@ -129,7 +137,8 @@ def _land(image, R, lens, size, feather, sin_lon, cos_lon, sin_lat, cos_lat, ind
             c, r = min(int(a), columns - 2), min(int(b), rows - 2)
             p, q = a - c, b - r
             for k in range(3):
-                colours[k, n] = (1 - q)*((1 - p)*image[r, c, k] + p*image[r, c + 1, k]) + q*((1 - p)*image[r + 1, c, k] + p*image[r + 1, c + 1, k])
+                colours[k, n] = (1 - q)*((1 - p)*image[r, c, k] + p*image[r, c + 1, k]) + q*((1 - p)*image[r + 1, c, k]
+                                                                                             + p*image[r + 1, c + 1, k])
             n += 1
     return n
 
@@ -137,7 +146,8 @@ def _land(image, R, lens, size, feather, sin_lon, cos_lon, sin_lat, cos_lat, ind
 _DENSITY = 1.5  # pixels of the shrunken frame per pixel of the panorama, along an axis
 
 def _shrunken(frame, focal, size):
-    "A frame (3, h, w) as float32 (rows, columns, 3) in its own units, area-averaged to `_DENSITY` times the density of the panorama."
+    """A frame (3, h, w) as float32 (rows, columns, 3) in its own units, area-averaged to `_DENSITY` times the
+    density of the panorama."""
     image, (h, w) = np.ascontiguousarray(frame.movedim(0, -1).numpy().astype(np.float32)), frame.shape[-2:]
     scale = min(1., _DENSITY*size[1]/(2*math.pi)/focal)
     wanted = (max(round(w*scale), 2), max(round(h*scale), 2))
@@ -148,16 +158,21 @@ class _Landing:
     def __init__(self, size):
         lon, lat = panorama_angles(*size)
         self.size, self.tables = size, [a.numpy() for a in (lon.sin(), lon.cos(), lat.sin(), lat.cos())]
-        self.index, self.weights, self.colours = np.empty(size[0]*size[1], np.int64), np.empty(size[0]*size[1], np.float32), np.empty((3, size[0]*size[1]), np.float32)
+        self.index, self.weights = np.empty(size[0]*size[1], np.int64), np.empty(size[0]*size[1], np.float32)
+        self.colours = np.empty((3, size[0]*size[1]), np.float32)
 
     def __call__(self, frame, camera, feather):
-        "Index (n,), colours (3, n) and weights (n,) of the panorama pixels inside the frame; valid until the next call."
+        """Index (n,), colours (3, n) and weights (n,) of the panorama pixels inside the frame; valid until the next
+        call."""
         h, w = frame.shape[-2:]
         point = None if camera.principal_point is None else camera.principal_point[0]
-        lens = tuple(float(a) for a in intrinsics((h, w), camera.fov_x[0], None if camera.fov_y is None else camera.fov_y[0], point))
+        lens = tuple(float(a) for a in intrinsics((h, w), camera.fov_x[0],
+                                                  None if camera.fov_y is None else camera.fov_y[0], point))
         image, R = _shrunken(frame, lens[0], self.size), np.ascontiguousarray(camera.world_from_camera[0].T.numpy())
-        n = _land(image, R, lens, (float(h), float(w)), float(feather*min(h, w)), *self.tables, self.index, self.colours, self.weights)
-        return torch.from_numpy(self.index[:n]), torch.from_numpy(self.colours[:, :n]), torch.from_numpy(self.weights[:n])
+        n = _land(image, R, lens, (float(h), float(w)), float(feather*min(h, w)), *self.tables, self.index,
+                  self.colours, self.weights)
+        return torch.from_numpy(self.index[:n]), torch.from_numpy(self.colours[:,
+                                                                               :n]), torch.from_numpy(self.weights[:n])
 
 # %% ../nbs/34_alignment.ipynb #10ff72e7
 def stitch_frames(
@@ -169,7 +184,9 @@ def stitch_frames(
     spread:float=.08,          # Difference, RMS over the colours in [0, 1], at which a sample's weight is halved
 )->tuple[Tensor,Tensor]:       # Panorama in [0, 1], 0 where nothing was seen (3, H, W), and mask (1, H, W), bool
     "One panorama of everything the video saw: an iteratively reweighted (Cauchy) mean over time."
-    check(len(frames) == len(cameras) and passes >= 1, f'frames and cameras must be of one length, got {len(frames)} and {len(cameras)}; passes must be at least 1, got {passes}')
+    check(len(frames) == len(cameras) and passes >= 1,
+          f'frames and cameras must be of one length, got {len(frames)} and {len(cameras)}; passes must be at least 1, '
+          f'got {passes}')
     landing, mean = _Landing(size), None
     for _ in range(passes):
         total, weight = torch.zeros(3, size[0]*size[1]), torch.zeros(size[0]*size[1])
@@ -201,11 +218,13 @@ def iter_pasted(
 )->Iterator[Tensor]:         # The same panoramas, each with its frame laid over it; (3, H, W)
     "Lay each frame over the panorama where it looked, for a stream: memory does not grow with the video."
     check(feather >= 0, f'feather must not be negative, got {feather}')
-    check(len(frames) == len(cameras), f'frames and cameras must be of one length, got {len(frames)} and {len(cameras)}')
+    check(len(frames) == len(cameras),
+          f'frames and cameras must be of one length, got {len(frames)} and {len(cameras)}')
     landing = None
     for panorama, frame, camera in zip(panoramas, frames, cameras):
         check_shape('panorama', panorama, '3 H W')
-        check(panorama.device.type == 'cpu' and panorama.is_contiguous(), f'panorama must be contiguous and on the CPU, got one on {panorama.device}')
+        check(panorama.device.type == 'cpu' and panorama.is_contiguous(),
+              f'panorama must be contiguous and on the CPU, got one on {panorama.device}')
         landing = landing or _Landing(tuple(panorama.shape[-2:]))
         _paste(landing, panorama, frame, camera, feather)
         yield panorama
@@ -218,7 +237,8 @@ def paste_frames(
 )->Tensor:                   # New panoramas, of the type given; (T, 3, H, W)
     "Lay each frame over the panorama where it looked, with a feathered edge."
     check_shape('panorama', panorama, 'T 3 H W')
-    check(len(panorama) == len(frames), f'panorama and frames must be of one length, got {len(panorama)} and {len(frames)}')
+    check(len(panorama) == len(frames),
+          f'panorama and frames must be of one length, got {len(panorama)} and {len(frames)}')
     out = panorama.clone(memory_format=torch.contiguous_format)
     for _ in iter_pasted(out, frames, cameras, feather): pass
     return out

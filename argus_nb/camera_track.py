@@ -26,11 +26,16 @@ def nearest_rotation(
     "The rotation nearest to each matrix (orthogonal Procrustes); raises `InputError` for what is no rotation."
     check_shape(name, matrices, '... 3 3')
     matrices = matrices.detach().cpu().double()
-    check(bool(matrices.isfinite().all()), f'{name} must be finite, frame {int((~matrices.isfinite()).flatten(-2).any(-1).nonzero()[:1].sum())} is not' )
+    check(bool(matrices.isfinite().all()),
+          f'{name} must be finite, frame {int((~matrices.isfinite()).flatten(-2).any(-1).nonzero()[:1].sum())} is not' )
     error = (matrices @ matrices.mT - torch.eye(3, dtype=torch.float64)).abs().amax((-2, -1))
-    check(bool((error <= tolerance).all()), f'{name} must be rotations (orthonormal to {tolerance:g}), frame {int(error.argmax())} is off by {error.max():.2g}')
+    check(bool((error <= tolerance).all()),
+          f'{name} must be rotations (orthonormal to {tolerance:g}), frame {int(error.argmax())} is off by '
+          f'{error.max():.2g}')
     mirrored = torch.linalg.det(matrices) < 0
-    check(not bool(mirrored.any()), f'{name} must be rotations, but the determinant of frame {int(mirrored.int().argmax())} is -1: an axis is mirrored')
+    check(not bool(mirrored.any()),
+          f'{name} must be rotations, but the determinant of frame {int(mirrored.int().argmax())} is -1: an axis is '
+          f'mirrored')
     if bool((error < 1e-12).all()): return matrices  # as good as it gets: left alone, to the last bit
     U, _, Vh = torch.linalg.svd(matrices)
     return U @ Vh
@@ -42,7 +47,7 @@ class CameraTrack:
     world_from_camera:Tensor           # Rotation of each frame; (T, 3, 3)
     fov_x:float|Tensor                 # Horizontal field of view, edge to edge, in radians; scalar or (T,)
     fov_y:float|Tensor|None=None       # Vertical one; None means square pixels; scalar or (T,)
-    principal_point:Tensor|None=None   # In units of image width and height, None is the centre (0.5, 0.5); (2,) or (T, 2)
+    principal_point:Tensor|None=None   # In units of width and height, None is the centre; (2,) or (T, 2)
     fps:float|None=None                # Frames per second, where known
     source:str=''                      # Where the track comes from, for people
     confidence:Tensor|None=None        # How far each frame can be trusted, 0 to 1; (T,)
@@ -55,11 +60,13 @@ class CameraTrack:
         keep('world_from_camera', rotations)
         keep('fov_x', _per_frame('fov_x', self.fov_x, len(rotations), 0, math.pi))
         if self.fov_y is not None: keep('fov_y', _per_frame('fov_y', self.fov_y, len(rotations), 0, math.pi))
-        if self.confidence is not None: keep('confidence', _per_frame('confidence', self.confidence, len(rotations), -1e-9, 1 + 1e-9))
+        if self.confidence is not None:
+            keep('confidence', _per_frame('confidence', self.confidence, len(rotations), -1e-9, 1 + 1e-9))
         if self.principal_point is not None:
             points = torch.as_tensor(self.principal_point, dtype=torch.float64).detach().cpu()
             points = points.expand(len(rotations), -1).clone() if points.ndim == 1 else points
-            check(points.shape == (len(rotations), 2), f'principal_point must have shape (2,) or ({len(rotations)}, 2), got {tuple(points.shape)}')
+            check(points.shape == (len(rotations), 2),
+                  f'principal_point must have shape (2,) or ({len(rotations)}, 2), got {tuple(points.shape)}')
             keep('principal_point', points)
         check(self.fps is None or 0 < self.fps < math.inf, f'fps must be positive, got {self.fps}')
 
@@ -68,14 +75,18 @@ class CameraTrack:
     def __repr__(self):
         wide = self.fov_x.rad2deg()
         fov = f'{wide.min():.1f}°' if wide.max() - wide.min() < .05 else f'{wide.min():.1f}° to {wide.max():.1f}°'
-        return f'CameraTrack({len(self)} frames, fov_x {fov}' + (f', {self.fps:g} fps' if self.fps else '') + (f', {self.source}' if self.source else '') + ')'
+        rate, source = f', {self.fps:g} fps' if self.fps else '', f', {self.source}' if self.source else ''
+        return f'CameraTrack({len(self)} frames, fov_x {fov}{rate}{source})'
 
 def _per_frame(name, value, num_frames, low, high):
     "A scalar or a sequence as float64 (T,), each value strictly between `low` and `high`."
     value = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
     value = value.expand(num_frames).clone() if value.ndim == 0 else value
-    check(value.shape == (num_frames,), f'{name} must be one number or {num_frames}, one for each frame, got shape {tuple(value.shape)}')
-    check(bool(((value > low) & (value < high)).all()), f'{name} must lie between {low:.4g} and {high:.4g}' + (' radians' if 'fov' in name else '') + f', got {value.min():.4g} to {value.max():.4g}')
+    check(value.shape == (num_frames,),
+          f'{name} must be one number or {num_frames}, one for each frame, got shape {tuple(value.shape)}')
+    check(bool(((value > low) & (value < high)).all()),
+          f'{name} must lie between {low:.4g} and {high:.4g}' + (' radians' if 'fov' in name else '')
+          + f', got {value.min():.4g} to {value.max():.4g}')
     return value
 
 # %% ../nbs/20_camera_track.ipynb #51638f5e
@@ -95,12 +106,14 @@ def __getitem__(self:CameraTrack,
 )->CameraTrack:     # The chosen frames
     "Some frames of the track, always as a track. A slice with a step lowers the frame rate."
     if isinstance(index, int):
-        check(-len(self) <= index < len(self), f'frame {index} is not in a track of {len(self)} frames')  # also what ends a for loop
+        # also what ends a for loop
+        check(-len(self) <= index < len(self), f'frame {index} is not in a track of {len(self)} frames')
         index = [index]
     fps = self.fps/abs(index.step) if isinstance(index, slice) and index.step and self.fps else self.fps
     index = torch.from_numpy(np.arange(len(self))[index].copy())  # NumPy also walks backwards
     pick = lambda value: None if value is None else value[index]
-    return replace(self, world_from_camera=self.world_from_camera[index], fov_x=self.fov_x[index], fov_y=pick(self.fov_y),
+    return replace(self, world_from_camera=self.world_from_camera[index], fov_x=self.fov_x[index],
+                   fov_y=pick(self.fov_y),
                    principal_point=pick(self.principal_point), fps=fps, confidence=pick(self.confidence))
 
 @patch
@@ -124,7 +137,8 @@ def from_euler(cls:CameraTrack,
     **rest,              # Other fields of `CameraTrack`
 )->CameraTrack:          # The track
     "A track from yaw, pitch and roll."
-    angles = torch.broadcast_tensors(*(torch.atleast_1d(torch.as_tensor(a, dtype=torch.float64)) for a in (yaw, pitch, roll)))
+    angles = torch.broadcast_tensors(*(torch.atleast_1d(torch.as_tensor(a, dtype=torch.float64))
+                                       for a in (yaw, pitch, roll)))
     return cls(rotation_from_euler(*angles), fov_x, **rest)
 
 @patch(cls_method=True)
@@ -161,7 +175,8 @@ def at_times(self:CameraTrack,
     check(self.fps is not None, 'this track has no frame rate: set it with dataclasses.replace(track, fps=...)')
     times, last = torch.as_tensor(times, dtype=torch.float64).cpu(), (len(self) - 1)/self.fps
     low, high = times.min().item(), times.max().item()
-    check(low > -1e-6 and high < last + 1/self.fps + 1e-6, f'times must lie within the track, 0 to {last + 1/self.fps:.3f} s, got {low:.3f} to {high:.3f} s')
+    check(low > -1e-6 and high < last + 1/self.fps + 1e-6,
+          f'times must lie within the track, 0 to {last + 1/self.fps:.3f} s, got {low:.3f} to {high:.3f} s')
     position = (times*self.fps).clamp(0, len(self) - 1)
     return interpolated(self, position, fps)
 
@@ -188,20 +203,25 @@ def interpolated(
         return back((1 - weight)*to(value[low]) + weight*to(value[high]))
     focal = dict(to=lambda a: 1/(a/2).tan(), back=lambda a: 2*torch.atan(1/a))
     keys = Rotation.from_matrix(track.world_from_camera.numpy())
-    turned = Slerp(np.arange(len(track)), keys)(position.numpy()) if len(track) > 1 else keys[np.zeros(len(position), int)]
-    return replace(track, world_from_camera=torch.from_numpy(turned.as_matrix()), fov_x=mix(track.fov_x, **focal), fov_y=mix(track.fov_y, **focal),
+    turned = Slerp(np.arange(len(track)), keys)(position.numpy()) if len(track) > 1 else keys[np.zeros(len(position),
+                                                                                                       int)]
+    return replace(track, world_from_camera=torch.from_numpy(turned.as_matrix()), fov_x=mix(track.fov_x, **focal),
+                   fov_y=mix(track.fov_y, **focal),
                    principal_point=mix(track.principal_point), fps=fps, confidence=mix(track.confidence))
 
 # %% ../nbs/20_camera_track.ipynb #ed0057a1
 _ROLLED = 4.  # degrees beside the usual roll at which a frame counts half
 
 def _settle(x, z, down, up, sway, roll, pitch):
-    "Improve a guess of the up-direction (None to begin with all frames alike, then fewer) until rolled frames count for little; cost and up."
+    """Improve a guess of the up-direction (None to begin with all frames alike, then fewer) until rolled frames
+    count for little; cost and up."""
     weight, s = torch.ones_like(x[:, :1]), math.radians(_ROLLED)
     for width in (*([8*s, 8*s, 4*s, 4*s, 2*s, 2*s] if up is None else []), *[s]*8):
         if up is not None: weight = 1/(1 + (_beside(x, weight, up)/width)**2)[:, None]
         mean = _weighted_mean(x, weight)
-        A = sum(a.T @ a/len(a)/sigma**2 for a, sigma in ((weight.sqrt()*(x - mean), sway), (mean[None], roll), (z.mean(0, keepdim=True), pitch)))
+        A = sum(a.T @ a/len(a)/sigma**2
+                for a, sigma in ((weight.sqrt()*(x - mean), sway), (mean[None], roll),
+                                 (z.mean(0, keepdim=True), pitch)))
         up = torch.linalg.eigh(A).eigenvectors[:, 0]
         if up @ down > 0: up = -up
     lean = [torch.asin((axis @ up).clamp(-1, 1))/sigma for axis, sigma in ((mean, roll), (z.mean(0), pitch))]
@@ -255,7 +275,7 @@ OWN_FORMAT = 'argus cameras 1'
 @patch
 def save(self:CameraTrack,
     path:str|Path,                      # `.json`, `.npz`, or `motion/<clip>.txt` for the released layout
-    size:tuple[int,int]|None=None,      # Height and width of the frames; the released layout needs it when pixels are square
+    size:tuple[int,int]|None=None,      # Height and width of frames; for the released layout with square pixels
 )->None:
     "Write the track, whole or not at all; the suffix chooses the format."
     path = Path(path)
@@ -264,20 +284,27 @@ def save(self:CameraTrack,
     fields = {name: getattr(self, name) for name in TRACK_FIELDS if getattr(self, name) is not None}
     head = dict(format=OWN_FORMAT, source=self.source) | (dict(fps=self.fps) if self.fps else {})
     with write_beside(path) as temporary:
-        if path.suffix == '.npz': np.savez(temporary, **{k: np.array(v) for k, v in head.items()}, **{k: v.numpy() for k, v in fields.items()})
-        else: temporary.write_text(_readable_json(head | dict(axes='x right, y down, z forward; angles in radians') | {k: v.flatten(1).tolist() if v.ndim == 3 else v.tolist() for k, v in fields.items()}))
+        if path.suffix == '.npz':
+            np.savez(temporary, **{k: np.array(v) for k, v in head.items()},
+                     **{k: v.numpy() for k, v in fields.items()})
+        else:
+            temporary.write_text(_readable_json(head | dict(axes='x right, y down, z forward; angles in radians')
+                                                | {k: v.flatten(1).tolist() if v.ndim == 3 else v.tolist()
+                                                   for k, v in fields.items()}))
 
 def _readable_json(record):
     "JSON with one line for each key, and one for each frame where frames have several numbers."
     def text(value):
-        if isinstance(value, list) and value and isinstance(value[0], list): return '[\n  ' + ',\n  '.join(json.dumps(v) for v in value) + ']'
+        if isinstance(value, list) and value and isinstance(value[0], list):
+            return '[\n  ' + ',\n  '.join(json.dumps(v) for v in value) + ']'
         return json.dumps(value)
     return '{\n' + ',\n'.join(f' {json.dumps(k)}: {text(v)}' for k, v in record.items()) + '\n}\n'
 
 def _save_released(track, path, size):
     "Three lines pitch, yaw, roll in radians; two lines fov_x, fov_y in degrees in the folder `fov` beside `motion`."
     check(path.parent.name == 'motion', f'{path}: the released layout wants the folder name motion: motion/<clip>.txt')
-    check(track.fov_y is not None or size is not None, f'{path}: the released layout stores the vertical field of view; give size=(height, width) of the frames')
+    check(track.fov_y is not None or size is not None,
+          f'{path}: the released layout stores the vertical field of view; give size=(height, width) of the frames')
     yaw, pitch, roll = track.euler()
     fov = path.parent.parent/'fov'/path.name
     fov.parent.mkdir(exist_ok=True)

@@ -26,7 +26,8 @@ def _array(reading, name, values, pattern):
     check(values.dtype.kind in 'fiu', f'{reading}: {name} must hold numbers, got {values.dtype}')
     wanted = pattern.split()
     if values.ndim == len(wanted) + 1 and len(values) == 1: values = values[0]
-    fits = values.ndim == len(wanted) and all(not n.isdigit() or int(n) == size for n, size in zip(wanted, values.shape))
+    fits = values.ndim == len(wanted) and all(not n.isdigit() or int(n) == size
+                                              for n, size in zip(wanted, values.shape))
     check(fits, f"{reading}: {name} must have shape ({', '.join(wanted)}), got {values.shape}")
     return torch.from_numpy(values.astype(np.float64))
 
@@ -38,14 +39,17 @@ def _rotations(reading, name, poses, camera_to_world, rows=4):
 
 def _pinhole(reading, fx, fy, cx, cy, image_size=None):
     "Field of view and principal point from intrinsics in pixels; without a size the principal point is the middle."
-    check(bool((fx > 0).all() and (fy > 0).all()), f'{reading}: focal lengths must be positive pixels, got {fx.min():.4g} to {fx.max():.4g}')
+    check(bool((fx > 0).all() and (fy > 0).all()),
+          f'{reading}: focal lengths must be positive pixels, got {fx.min():.4g} to {fx.max():.4g}')
     if image_size is None:
-        check(bool((cx > 0).all() and (cy > 0).all()), f'{reading}: the principal point must lie inside the image, got ({cx.min():.4g}, {cy.min():.4g})')
+        check(bool((cx > 0).all() and (cy > 0).all()),
+              f'{reading}: the principal point must lie inside the image, got ({cx.min():.4g}, {cy.min():.4g})')
         return dict(fov_x=2*torch.atan(cx/fx), fov_y=2*torch.atan(cy/fy))
     height, width = image_size
     point = torch.stack(torch.broadcast_tensors(cx/width, cy/height), -1)
     central = bool(((point - .5).abs() < 1e-6).all())
-    return dict(fov_x=2*torch.atan(width/(2*fx)), fov_y=2*torch.atan(height/(2*fy)), principal_point=None if central else point)
+    return dict(fov_x=2*torch.atan(width/(2*fx)), fov_y=2*torch.atan(height/(2*fy)),
+                principal_point=None if central else point)
 
 def _matrix_entries(K):
     "f_x, f_y, c_x, c_y of intrinsic matrices."
@@ -59,7 +63,9 @@ def _build(reading, rotations, **fields):
     except InputError as error: raise InputError(f'{reading}: {error}') from None
 
 # %% ../nbs/21_cameras.ipynb #bcf2e8ef
-_CONVERT = 'is a pickle, which runs code when it is opened; convert it where you trust it: np.savez("cameras.npz", poses=..., intrinsics=...) with camera-to-world poses (T, 4, 4) and intrinsics (T, 3, 3), or images and focal lengths as COLMAP text'
+_CONVERT = ('is a pickle, which runs code when it is opened; convert it where you trust it: '
+            'np.savez("cameras.npz", poses=..., intrinsics=...) with camera-to-world poses (T, 4, 4) and '
+            'intrinsics (T, 3, 3), or images and focal lengths as COLMAP text')
 
 def _open_npz(path):
     "The arrays of an npz, none of them pickled, each read when it is asked for."
@@ -73,17 +79,20 @@ def _open_npz(path):
 
 class _Arrays(dict):
     "The arrays of an npz by name; object arrays are refused."
-    def __init__(self, path, archive): super().__init__({name: None for name in archive.files}); self.path, self.archive = path, archive
+    def __init__(self, path, archive):
+        super().__init__({name: None for name in archive.files}); self.path, self.archive = path, archive
     def __getitem__(self, name):
         try: return self.archive[name]
         except ValueError as error:
-            raise InputError(f'{self.path}: array {name!r} {_CONVERT}' if 'pickle' in str(error) else f'{self.path}: array {name!r} cannot be read ({error})') from None
+            raise InputError(f'{self.path}: array {name!r} {_CONVERT}' if 'pickle' in str(error)
+                             else f'{self.path}: array {name!r} cannot be read ({error})') from None
 
 # %% ../nbs/21_cameras.ipynb #9b3156db
 def _read_megasam(path, arrays, image_size, fov_x):
     reading = f'{path}: read as MegaSaM (cam_c2w: camera to world)'
     K = _array(reading, 'intrinsic', arrays['intrinsic'], '3 3')
-    return _build(reading, _rotations(reading, 'cam_c2w', arrays['cam_c2w'], True), **_pinhole(reading, *_matrix_entries(K)))
+    return _build(reading, _rotations(reading, 'cam_c2w', arrays['cam_c2w'], True),
+                  **_pinhole(reading, *_matrix_entries(K)))
 
 def _read_vggt(path, arrays, image_size, fov_x):
     reading = f'{path}: read as VGGT (extrinsic: world to camera)'
@@ -91,7 +100,8 @@ def _read_vggt(path, arrays, image_size, fov_x):
     if 'image_size' in arrays:
         a, b = _array(reading, 'image_size', np.ravel(arrays['image_size'])[-2:], '2').tolist()
         image_size = min([(a, b), (b, a)], key=lambda s: abs(2*K[0, 0, 2] - s[1]) + abs(2*K[0, 1, 2] - s[0]))
-    return _build(reading, _rotations(reading, 'extrinsic', arrays['extrinsic'], False, rows=3), **_pinhole(reading, *_matrix_entries(K), image_size))
+    return _build(reading, _rotations(reading, 'extrinsic', arrays['extrinsic'], False, rows=3),
+                  **_pinhole(reading, *_matrix_entries(K), image_size))
 
 def _read_dust3r(path, arrays, image_size, fov_x):
     reading = f'{path}: read as MASt3R/DUSt3R (poses: camera to world)'
@@ -101,14 +111,18 @@ def _read_dust3r(path, arrays, image_size, fov_x):
         return _build(reading, rotations, **_pinhole(reading, *_matrix_entries(K), image_size))
     size = arrays['image_size'] if 'image_size' in arrays else image_size
     if size is None and fov_x is not None: return _build(reading, rotations, fov_x=fov_x)
-    check(size is not None, f'{reading}: focals are in pixels of an image whose size the file does not tell; give image_size=(height, width) or the field of view')
+    check(size is not None, f'{reading}: focals are in pixels of an image whose size the file does not tell; give '
+                            f'image_size=(height, width) or the field of view')
     focals = _array(reading, 'focals', np.ravel(arrays['focals']), 'T')
     height, width = (float(n) for n in np.ravel(size)[-2:])
-    return _build(reading, rotations, **_pinhole(reading, focals, focals, torch.tensor(width/2).double(), torch.tensor(height/2).double(), (height, width)))
+    return _build(reading, rotations,
+                  **_pinhole(reading, focals, focals, torch.tensor(width/2).double(), torch.tensor(height/2).double(),
+                             (height, width)))
 
 # %% ../nbs/21_cameras.ipynb #ce01db7c
 def _with_gaps_filled(track, numbers, num_frames=None):
-    "A track whose frames have the given ascending numbers, as one of every frame: bridged where missing, with confidence 0 there."
+    """A track whose frames have the given ascending numbers, as one of every frame: bridged where missing, with
+    confidence 0 there."""
     numbers = np.asarray(numbers)
     num_frames = num_frames or int(numbers[-1]) + 1
     if len(numbers) == num_frames: return track
@@ -122,11 +136,14 @@ def _read_vipe(path, arrays, image_size, fov_x, num_frames=None):
     other = path.parent.parent/('intrinsics' if here == 'pose' else 'pose')/path.name
     check(other.is_file(), f'{reading}: the other half is missing, {other}')
     pose, lens = (arrays, _open_npz(other)) if here == 'pose' else (_open_npz(other), arrays)
-    data, pixels = _array(reading, 'pose data', pose['data'], 'N 4 4'), _array(reading, 'intrinsics data', lens['data'], 'N 4')
+    data = _array(reading, 'pose data', pose['data'], 'N 4 4')
+    pixels = _array(reading, 'intrinsics data', lens['data'], 'N 4')
     frames, lens_frames = (_array(reading, 'inds', part['inds'], 'N').long().numpy() for part in (pose, lens))
     order, lens_order = frames.argsort(), lens_frames.argsort()
-    check(len(set(frames.tolist())) == len(data) and frames.min() >= 0, f'{reading}: inds must be {len(data)} different frame numbers')
-    fx, fy, cx, cy = (torch.from_numpy(np.interp(frames[order], lens_frames[lens_order], column[lens_order])) for column in pixels.T.numpy())
+    check(len(set(frames.tolist())) == len(data) and frames.min() >= 0,
+          f'{reading}: inds must be {len(data)} different frame numbers')
+    fx, fy, cx, cy = (torch.from_numpy(np.interp(frames[order], lens_frames[lens_order], column[lens_order]))
+                      for column in pixels.T.numpy())
     track = _build(reading, data[order, :3, :3], **_pinhole(reading, fx, fy, cx, cy, image_size))
     missing_end = (num_frames or 0) - frames.max() - 1
     return _with_gaps_filled(track, frames[order], num_frames if 0 < missing_end <= .1*(num_frames or 0) else None)
@@ -141,7 +158,8 @@ def _colmap_images_text(text):
     rows = []
     for line in text.splitlines():
         found = _POSE_LINE.fullmatch(line.strip())
-        if found is None or re.fullmatch(r'[-+.\deE\s]+', found[1]): continue  # no pose, or all numbers: observed points
+        # no pose, or all numbers: observed points
+        if found is None or re.fullmatch(r'[-+.\deE\s]+', found[1]): continue
         part = line.split()
         rows.append((found[1], int(part[8]), [float(q) for q in part[1:5]]))
     return rows
@@ -177,7 +195,8 @@ def _colmap_cameras_binary(data):
 
 # %% ../nbs/21_cameras.ipynb #cb576646
 def _frame_numbers(names):
-    "Consecutive numbers for images sorted by name: the last number in each name where that is regular, else 0, 1, 2, ..."
+    """Consecutive numbers for images sorted by name: the last number in each name where that is regular, else 0, 1,
+    2, ..."""
     found = [re.findall(r'\d+', Path(name).stem) for name in names]
     numbers = np.array([int(f[-1]) for f in found]) if all(found) else np.arange(len(names))
     steps = np.diff(numbers)
@@ -193,9 +212,12 @@ def _colmap_track(reading, images, cameras, num_frames=None):
     for name, number, _ in images:
         check(number in cameras, f'{reading}: image {name!r} refers to camera {number}, which is not there')
         model, width, height, p = cameras[number]
-        check(model in _COLMAP_MODELS and 'FISHEYE' not in model, f'{reading}: camera model {model} is not a pinhole; undistort the images first (colmap image_undistorter)')
+        check(model in _COLMAP_MODELS and 'FISHEYE' not in model,
+              f'{reading}: camera model {model} is not a pinhole; '
+          'undistort the images first (colmap image_undistorter)')
         one = model in ('SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL')  # one focal length for both axes
-        lenses.append([p[0], p[0 if one else 1], *p[1 if one else 2:3 if one else 4], width, height, any(p[3 if one else 4:])])
+        lenses.append([p[0], p[0 if one else 1], *p[1 if one else 2:3 if one else 4], width, height,
+                       any(p[3 if one else 4:])])
     fx, fy, cx, cy, width, height, distorted = torch.tensor(lenses, dtype=torch.float64).T
     quaternions = torch.tensor([q for *_, q in images], dtype=torch.float64)
     check(bool((quaternions.norm(dim=1) > .5).all()), f'{reading}: quaternions must have length 1')
@@ -212,8 +234,10 @@ def _read_colmap(images_path, cameras_path, num_frames=None):
     for path in (images_path, cameras_path): check(path.is_file(), f'{reading}: {path.name} is missing beside it')
     images, cameras = images_path.read_bytes(), cameras_path.read_bytes()
     try:
-        if images_path.suffix == '.bin': return _colmap_track(reading, _colmap_images_binary(images), _colmap_cameras_binary(cameras), num_frames)
-        return _colmap_track(reading, _colmap_images_text(images.decode()), _colmap_cameras_text(cameras.decode()), num_frames)
+        if images_path.suffix == '.bin':
+            return _colmap_track(reading, _colmap_images_binary(images), _colmap_cameras_binary(cameras), num_frames)
+        return _colmap_track(reading, _colmap_images_text(images.decode()),
+                             _colmap_cameras_text(cameras.decode()), num_frames)
     except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
         if isinstance(error, InputError): raise
         raise InputError(f'{reading}: the file does not follow that layout ({error})') from None
@@ -238,10 +262,12 @@ def _number_lines(text):
 def _read_released(path, lines, fov_x):
     "motion/<clip>.txt (pitch, yaw, roll in radians) with fov/<clip>.txt (degrees); either may be named."
     reading = f'{path}: read as a released trajectory (pitch, yaw, roll in radians, one line each)'
-    check(len({len(line) for line in lines}) == 1 or len(lines) == 2, f'{reading}: the three lines must be equally long, got {[len(line) for line in lines]} numbers')
+    check(len({len(line) for line in lines}) == 1 or len(lines) == 2,
+          f'{reading}: the three lines must be equally long, got {[len(line) for line in lines]} numbers')
     if len(lines) == 2:
         motion = path.parent.parent/'motion'/path.name
-        check(motion.is_file(), f'{path}: two lines of numbers look like the fields of view of a released trajectory, but {motion} is not there')
+        check(motion.is_file(), f'{path}: two lines of numbers look like the fields of view of a released trajectory, '
+                                f'but {motion} is not there')
         fov, lines = lines, _number_lines(motion.read_text())
         reading = reading.replace(str(path), str(motion))
     else:
@@ -249,27 +275,35 @@ def _read_released(path, lines, fov_x):
         fov = _number_lines(beside.read_text()) if beside.is_file() else None
         check(fov is not None or fov_x is not None, f'{reading}: no field of view; wanted in {beside}')
     check(lines is not None and len(lines) == 3, f'{reading}: wanted are three lines of numbers')
-    check(fov is None or (len(fov) == 2 and all(len(f) in (1, len(lines[0])) for f in fov)), f'{reading}: the field-of-view file must hold two lines (fov_x, fov_y in degrees) of 1 or {len(lines[0])} numbers')
+    check(fov is None or (len(fov) == 2 and all(len(f) in (1, len(lines[0])) for f in fov)),
+          f'{reading}: the field-of-view file must hold two lines (fov_x, fov_y in degrees) of 1 or {len(lines[0])} '
+          f'numbers')
     pitch, yaw, roll = torch.tensor(lines, dtype=torch.float64)
     if fov is None: angles = dict(fov_x=fov_x)
-    else: angles = {name: torch.tensor(f, dtype=torch.float64).deg2rad().expand(len(pitch)) for name, f in zip(('fov_x', 'fov_y'), fov)}
+    else:
+        angles = {name: torch.tensor(f, dtype=torch.float64).deg2rad().expand(len(pitch))
+                  for name, f in zip(('fov_x', 'fov_y'), fov)}
     return _build(reading, rotation_from_euler(yaw, pitch, roll), **angles, source='released trajectory')
 
 # %% ../nbs/21_cameras.ipynb #b3e7e1d3
 def _read_own(path, record):
     "A track from the contents of our own .json or .npz."
     reading = f'{path}: read as argus cameras'
-    check(str(record['format']) == OWN_FORMAT, f"{reading}: format {str(record['format'])!r} is not known, only {OWN_FORMAT!r}")
-    fields = {name: torch.as_tensor(np.asarray(record[name], dtype=np.float64)) for name in TRACK_FIELDS if name in record}
+    check(str(record['format']) == OWN_FORMAT,
+          f"{reading}: format {str(record['format'])!r} is not known, only {OWN_FORMAT!r}")
+    fields = {name: torch.as_tensor(np.asarray(record[name], dtype=np.float64))
+              for name in TRACK_FIELDS if name in record}
     check('world_from_camera' in fields and 'fov_x' in fields, f'{reading}: world_from_camera or fov_x is missing')
     rotations = fields.pop('world_from_camera')
     return _build(reading, rotations.reshape(len(rotations), 3, 3) if rotations.shape[-1] == 9 else rotations, **fields,
-                  fps=float(record['fps']) if 'fps' in record else None, source=str(record['source']) if 'source' in record else '')
+                  fps=float(record['fps']) if 'fps' in record else None,
+                  source=str(record['source']) if 'source' in record else '')
 
 # %% ../nbs/21_cameras.ipynb #51dc1e47
 _BY_KEYS = [({'cam_c2w', 'intrinsic'}, _read_megasam), ({'extrinsic', 'intrinsic'}, _read_vggt),
             ({'poses', 'intrinsics'}, _read_dust3r), ({'poses', 'focals'}, _read_dust3r)]
-_KNOWN = 'known are MegaSaM (cam_c2w, intrinsic), VGGT (extrinsic, intrinsic), MASt3R/DUSt3R (poses with intrinsics or focals), ViPE (data, inds) and argus cameras (format)'
+_KNOWN = ('known are MegaSaM (cam_c2w, intrinsic), VGGT (extrinsic, intrinsic), '
+          'MASt3R/DUSt3R (poses with intrinsics or focals), ViPE (data, inds) and argus cameras (format)')
 
 def _read_record(path, record, image_size, fov_x, num_frames):
     "A track from named arrays, whether from npz or JSON."
@@ -284,13 +318,16 @@ def _read_text(path, text, image_size, fov_x, num_frames):
     if text.lstrip()[:1] in ('{', '['):
         try: record = json.loads(text)
         except json.JSONDecodeError as error: raise InputError(f'{path}: not valid JSON ({error})') from None
-        check(isinstance(record, dict), f'{path}: a JSON list does not say what it holds; wanted is an object; {_KNOWN}')
+        check(isinstance(record, dict),
+              f'{path}: a JSON list does not say what it holds; wanted is an object; {_KNOWN}')
         return _read_record(path, record, image_size, fov_x, num_frames)
     lines = _number_lines(text)
     if lines is not None and len(lines) in (2, 3): return _read_released(path, lines, fov_x)
     if _colmap_images_text(text): return _read_colmap(path, path.with_name('cameras.txt'), num_frames)
-    if any(model in text for model in _COLMAP_MODELS): return _read_colmap(path.with_name('images.txt'), path, num_frames)
-    raise InputError(f'{path}: text that is neither JSON, nor a released trajectory (three lines of numbers), nor COLMAP images (quaternion, translation, camera, name)')
+    if any(model in text for model in _COLMAP_MODELS):
+        return _read_colmap(path.with_name('images.txt'), path, num_frames)
+    raise InputError(f'{path}: text that is neither JSON, nor a released trajectory (three lines of numbers), nor '
+                     f'COLMAP images (quaternion, translation, camera, name)')
 
 def _read_folder(path, image_size, fov_x, num_frames):
     "The one track in a folder of COLMAP, ViPE or the release."
@@ -299,7 +336,8 @@ def _read_folder(path, image_size, fov_x, num_frames):
             images = folder/f'images{suffix}'
             if images.is_file(): return _read_colmap(images, folder/f'cameras{suffix}', num_frames)
     found = [*path.glob('pose/*.npz'), *path.glob('motion/*.txt')]
-    check(len(found) > 0, f'{path}: a folder without COLMAP (images.txt, images.bin), ViPE (pose/*.npz) or released (motion/*.txt) cameras')
+    check(len(found) > 0, f'{path}: a folder without COLMAP (images.txt, images.bin), ViPE (pose/*.npz) or released '
+                          f'(motion/*.txt) cameras')
     check(len(found) == 1, f'{path}: holds {len(found)} tracks, name one of them, such as {found[0]}')
     return load_cameras(found[0], num_frames, image_size, fov_x)
 
@@ -312,7 +350,8 @@ def _read_file(path, image_size, fov_x, num_frames):
     check(data[:6] != b'\x93NUMPY', f'{path}: a single array does not say what it holds; save an npz: {_KNOWN}')
     try: return _read_text(path, data.decode('utf-8-sig'), image_size, fov_x, num_frames)
     except UnicodeDecodeError: pass
-    for parse, images, cameras in ((_colmap_images_binary, path, path.with_name('cameras.bin')), (_colmap_cameras_binary, path.with_name('images.bin'), path)):
+    for parse, images, cameras in ((_colmap_images_binary, path, path.with_name('cameras.bin')),
+                                   (_colmap_cameras_binary, path.with_name('images.bin'), path)):
         try: parse(data)
         except (struct.error, IndexError, ValueError, OverflowError, MemoryError): continue
         return _read_colmap(images, cameras, num_frames)
@@ -322,14 +361,17 @@ def _read_file(path, image_size, fov_x, num_frames):
 def load_cameras(
     path:str|Path,                           # A file or folder, or a pycolmap.Reconstruction
     num_frames:int|None=None,                # Frames of the video, if the track must have as many
-    image_size:tuple[int,int]|None=None,     # Height and width that focal lengths in pixels refer to, for files that do not tell
+    image_size:tuple[int,int]|None=None,     # Height and width that focal lengths in pixels refer to
     fov_x:float|None=None,                   # Horizontal field of view in radians, for files that do not tell
 )->CameraTrack:                              # The track, in whatever world the tool chose
-    "Read cameras of any known tool; the format is found by looking into the file, not at its name. Raises `InputError`."
-    if hasattr(path, 'images') and hasattr(path, 'cameras'): track, path = _read_reconstruction(path, num_frames), 'pycolmap.Reconstruction'
+    """Read cameras of any known tool; the format is found by looking into the file, not at its name. Raises
+    `InputError`."""
+    if hasattr(path, 'images') and hasattr(path, 'cameras'):
+        track, path = _read_reconstruction(path, num_frames), 'pycolmap.Reconstruction'
     else:
         path = Path(path)
         check(path.exists(), f'{path}: no such file or folder')
         track = (_read_folder if path.is_dir() else _read_file)(path, image_size, fov_x, num_frames)
-    check(num_frames in (None, len(track)), f'{path}: holds {len(track)} cameras, but the video has {num_frames} frames')
+    check(num_frames in (None, len(track)),
+          f'{path}: holds {len(track)} cameras, but the video has {num_frames} frames')
     return track

@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TypeVar
-from .edges import (ANGLE, COUNT, DURATION, EFFORT, FIELD_OF_VIEW, HIGHLIGHT, PICTURE_ENDINGS, PRECISION, SCALE, SEED,
-                            START_TIME, WHOLE, InputError, RenamedOption, ShownProgress, check, check_file, check_output)
+from .edges import (ANGLE, COUNT, DURATION, EFFORT, FIELD_OF_VIEW, HIGHLIGHT, PICTURE_ENDINGS,
+                            PRECISION, SCALE, SEED,
+                            START_TIME, WHOLE, InputError, RenamedOption, ShownProgress, check,
+                            check_file, check_output)
 from .request import GenerationRequest, option_of
 
 # %% ../nbs/79_cli.ipynb #3714c270
@@ -47,7 +49,8 @@ def towards(
     "A reader of directions for `argparse`."
     try: yaw, pitch = map(float, text.split(','))
     except ValueError: yaw, pitch = math.nan, math.nan
-    if not (abs(yaw) <= 360 and abs(pitch) <= 90): raise argparse.ArgumentTypeError(f'must be YAW,PITCH in degrees, got {text!r}')
+    if not (abs(yaw) <= 360 and abs(pitch) <= 90):
+        raise argparse.ArgumentTypeError(f'must be YAW,PITCH in degrees, got {text!r}')
     return yaw, pitch
 
 def part(
@@ -98,7 +101,8 @@ def add_fields(
             place = places[about.rivals]
         if entry.default is MISSING: place.add_argument(entry.name.upper(), help=about.help)
         elif entry.default is False: place.add_argument(flag, action='store_true', help=about.help)
-        elif entry.default is True: place.add_argument('--no-' + flag[2:], dest=entry.name, action='store_false', help=about.help)
+        elif entry.default is True:
+            place.add_argument('--no-' + flag[2:], dest=entry.name, action='store_false', help=about.help)
         else:
             names = getattr(about.kind, 'names', None)
             unit = about.unit or '{' + ','.join(names or ()) + '}'
@@ -121,7 +125,8 @@ def add_generate(
     commands:argparse._SubParsersAction,  # What `add_subparsers` gave
 )->None:
     "Declare `argus generate`."
-    p = commands.add_parser('generate', usage='argus generate INPUT OUTPUT [options]', help='make a 360 video from an ordinary one',
+    p = commands.add_parser('generate', usage='argus generate INPUT OUTPUT [options]',
+                            help='make a 360 video from an ordinary one',
                             description='Make a 360 video from an ordinary one.')
     p.set_defaults(run=generate)
     add_fields(p, GenerationRequest)
@@ -156,7 +161,8 @@ def add_info(
 )->None:
     "Declare `argus info`."
     p = commands.add_parser('info', help='tell what a video file is',
-                            description='Tell what a video file is: size, rate, length, sound, and whether players show it as 360.')
+                            description='Tell what a video file is: size, rate, length, sound, and whether players '
+                                        'show it as 360.')
     p.set_defaults(run=info)
     p.add_argument('FILE', type=existing_file, help='a video')
     p.add_argument('--check', action='store_true', help='decode all of it, and say whether anything is damaged')
@@ -176,7 +182,8 @@ def add_view(
     commands:argparse._SubParsersAction,  # What `add_subparsers` gave
 )->None:
     "Declare `argus view`."
-    p = commands.add_parser('view', usage='argus view PANO OUT [options]', help='cut an ordinary view out of a panorama',
+    p = commands.add_parser('view', usage='argus view PANO OUT [options]',
+                            help='cut an ordinary view out of a panorama',
                             description='Cut an ordinary view out of a panorama, a picture or a video.')
     p.set_defaults(run=view)
     p.add_argument('PANO', type=existing_file, help='a 360 video, or a panorama as .png or .jpg')
@@ -184,11 +191,14 @@ def add_view(
     p.add_argument('--yaw', type=ANGLE.read, default=0., metavar='DEG', help='turn right (default: 0)')
     p.add_argument('--pitch', type=ANGLE.read, default=0., metavar='DEG', help='look up (default: 0)')
     p.add_argument('--roll', type=ANGLE.read, default=0., metavar='DEG', help='tilt to the right (default: 0)')
-    p.add_argument('--fov', type=FIELD_OF_VIEW.read, default=90., metavar='DEG', help='horizontal field of view (default: 90)')
-    p.add_argument('--size', type=frame_size, default=(360, 640), metavar='WxH', help='size of the view (default: 640x360)')
+    p.add_argument('--fov', type=FIELD_OF_VIEW.read, default=90., metavar='DEG',
+                   help='horizontal field of view (default: 90)')
+    p.add_argument('--size', type=frame_size, default=(360, 640), metavar='WxH',
+                   help='size of the view (default: 640x360)')
     p.add_argument('--start', type=START_TIME.read, default=0., metavar='S',
                    help='begin S seconds into the video; with a picture as output, its moment')
-    p.add_argument('--seconds', type=DURATION.read, metavar='S', help='use S seconds of the video (default: all that follow)')
+    p.add_argument('--seconds', type=DURATION.read, metavar='S',
+                   help='use S seconds of the video (default: all that follow)')
     p.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
 
 def view(
@@ -218,9 +228,12 @@ def add_cameras(
 )->None:
     "Declare where the cameras of the input come from."
     needed = '; one of --input and --cameras is needed' if required else ''
-    parser.add_argument('--input', type=existing_file, metavar='CLIP', help='the ordinary video that PANO was made from')
-    parser.add_argument('--cameras', type=existing_file, metavar='FILE', help='the cameras that PANO was made with' + needed)
-    parser.add_argument('--fov', type=FIELD_OF_VIEW.read, metavar='DEG', help='horizontal field of view of the lens in degrees')
+    parser.add_argument('--input', type=existing_file, metavar='CLIP',
+                        help='the ordinary video that PANO was made from')
+    parser.add_argument('--cameras', type=existing_file, metavar='FILE',
+                        help='the cameras that PANO was made with' + needed)
+    parser.add_argument('--fov', type=FIELD_OF_VIEW.read, metavar='DEG',
+                        help='horizontal field of view of the lens in degrees')
     parser.add_argument('--no-level', dest='level', action='store_false', help='PANO was made with --no-level')
 
 # %% ../nbs/79_cli.ipynb #29776d24
@@ -230,13 +243,16 @@ def add_stabilise(
     "Declare `argus stabilise`."
     p = commands.add_parser('stabilise', usage='argus stabilise PANO OUT (--input CLIP | --cameras FILE) [options]',
         help='make the shaky input of a 360 video steady',
-        description='Cut a steady ordinary video out of a 360 video, along the smoothed path of its input, with the whole field of view.')
+        description='Cut a steady ordinary video out of a 360 video, along the smoothed path of its input, with the '
+                    'whole field of view.')
     p.set_defaults(run=stabilise)
     add_source(p, 'the steady video to write, an .mp4'); add_cameras(p, required=True)
-    p.add_argument('--smooth', type=SCALE.read, default=.5, metavar='S', help='width of the moving average in seconds (default: 0.5)')
+    p.add_argument('--smooth', type=SCALE.read, default=.5, metavar='S',
+                   help='width of the moving average in seconds (default: 0.5)')
     p.add_argument('--still', action='store_true', help='a camera on a tripod instead of a calm one')
     p.add_argument('--keep-roll', action='store_true', help='do not keep the horizon level')
-    p.add_argument('--size', type=frame_size, metavar='WxH', help='size of the video (default: that of --input, or 640x360)')
+    p.add_argument('--size', type=frame_size, metavar='WxH',
+                   help='size of the video (default: that of --input, or 640x360)')
 
 def stabilise(
     args:argparse.Namespace,  # What was typed
@@ -247,7 +263,8 @@ def stabilise(
     from argus_nb.steady import stabilise_video
     seconds = None if args.still else args.smooth
     with ShownProgress() as progress:
-        stabilise_video(args.PANO, args.OUT, args.input, args.cameras, args.fov, args.level, seconds, args.keep_roll, args.size,
+        stabilise_video(args.PANO, args.OUT, args.input, args.cameras, args.fov, args.level, seconds,
+                        args.keep_roll, args.size,
                         args.overwrite, progress)
 
 # %% ../nbs/79_cli.ipynb #79lk0001
@@ -257,7 +274,8 @@ def add_look(
     "Declare `argus look`."
     p = commands.add_parser('look', usage='argus look PANO OUT (--path NAME|FILE | --follow YAW,PITCH) [options]',
         help='move a camera of your own through a 360 video',
-        description='Write an ordinary video along a path of your own: turn (once around), dolly (step back and zoom in), '
+        description='Write an ordinary video along a path of your own: turn (once around), dolly (step back and zoom '
+                    'in), '
                     'planet (fall into a little planet), or a JSON file with keyframes such as '
                     '[{"time": 0, "yaw": -30}, {"time": 2, "yaw": 90, "pitch": 10, "fov": 50}].')
     p.set_defaults(run=look)
@@ -267,7 +285,8 @@ def add_look(
                        help='keep what is in this direction at the beginning in the middle, wherever it goes; degrees')
     which.add_argument('--path', metavar='NAME|FILE', help='turn, dolly, planet, or a JSON file of keyframes '
                        '(time in seconds; yaw, pitch, roll, fov in degrees; distance 0 to 1)')
-    p.add_argument('--size', type=frame_size, default=(360, 640), metavar='WxH', help='size of the video (default: 640x360)')
+    p.add_argument('--size', type=frame_size, default=(360, 640), metavar='WxH',
+                   help='size of the video (default: 640x360)')
 
 def look(
     args:argparse.Namespace,  # What was typed
@@ -275,7 +294,8 @@ def look(
     "Run `argus look`."
     check_output(args.OUT, args.overwrite, source=args.PANO)
     from argus_nb.look import look_video
-    with ShownProgress() as progress: look_video(args.PANO, args.OUT, args.path, args.follow, args.size, args.overwrite, progress)
+    with ShownProgress() as progress:
+        look_video(args.PANO, args.OUT, args.path, args.follow, args.size, args.overwrite, progress)
 
 # %% ../nbs/79_cli.ipynb #bf704157
 def add_light(
@@ -289,9 +309,11 @@ def add_light(
     add_source(p, 'an .mp4 for the film with balls; any other name for a new folder of environment maps')
     add_cameras(p, required=False)
     p.add_argument('--peak', type=HIGHLIGHT.read, default=1., metavar='X',
-                   help='take white to be up to X times brighter than it is shown: a guess at lamps and sun (default: 1)')
+                   help='take white to be up to X times brighter than it is shown: a guess at lamps and sun (default: '
+                        '1)')
     p.add_argument('--format', choices=['exr', 'hdr'], default='exr', help='of environment maps (default: exr)')
-    p.add_argument('--size', type=frame_size, default=(360, 640), metavar='WxH', help='size of the film without --input (default: 640x360)')
+    p.add_argument('--size', type=frame_size, default=(360, 640), metavar='WxH',
+                   help='size of the film without --input (default: 640x360)')
 
 def light(
     args:argparse.Namespace,  # What was typed
@@ -299,28 +321,36 @@ def light(
     "Run `argus light`."
     is_film = Path(args.OUT).suffix.lower() == '.mp4'
     if is_film: check_output(args.OUT, args.overwrite, source=args.PANO)
-    check(args.input or not args.cameras or not is_film, '--cameras says where --input CLIP looked, but there is no --input')
+    check(args.input or not args.cameras or not is_film,
+          '--cameras says where --input CLIP looked, but there is no --input')
     from argus_nb.lighting import light_video, write_light_maps
     with ShownProgress() as progress:
         if not is_film: write_light_maps(args.PANO, args.OUT, args.peak, args.format, progress)
-        else: light_video(args.PANO, args.OUT, args.input, args.cameras, args.fov, args.level, args.peak, args.size, args.overwrite, progress)
+        else:
+            light_video(args.PANO, args.OUT, args.input, args.cameras, args.fov, args.level, args.peak, args.size,
+                        args.overwrite, progress)
 
 # %% ../nbs/79_cli.ipynb #7aa0e6c1
 def add_ask(
     commands:argparse._SubParsersAction,  # What `add_subparsers` gave
 )->None:
     "Declare `argus ask`."
-    p = commands.add_parser('ask', usage='argus ask PANO QUESTION (--model FOLDER | --endpoint URL --model NAME) [options]',
+    p = commands.add_parser('ask',
+                            usage='argus ask PANO QUESTION (--model FOLDER | --endpoint URL --model NAME) [options]',
         help='ask what lies around',
-        description='Ask a vision-language model about the surroundings; the answer comes with the direction it rests on.')
+        description='Ask a vision-language model about the surroundings; the answer comes with the direction it rests '
+                    'on.')
     p.set_defaults(run=ask)
     p.add_argument('PANO', type=existing_file, help='a 360 video, or a panorama as .png or .jpg')
     p.add_argument('QUESTION', help='a question in words')
     p.add_argument('--model', required=True, metavar='FOLDER|NAME',
-                   help='a folder with an image-text-to-text model of transformers; with --endpoint the name of a model there')
-    p.add_argument('--endpoint', metavar='URL', help='an OpenAI-compatible address, such as http://HOST:PORT/v1; pictures are sent there')
+                   help='a folder with an image-text-to-text model of transformers; with --endpoint the name of a '
+                        'model there')
+    p.add_argument('--endpoint', metavar='URL',
+                   help='an OpenAI-compatible address, such as http://HOST:PORT/v1; pictures are sent there')
     p.add_argument('--key-from', metavar='VARIABLE', help='environment variable that holds the secret for --endpoint')
-    p.add_argument('--at', type=START_TIME.read, default=0., metavar='S', help='moment of the video in seconds (default: 0)')
+    p.add_argument('--at', type=START_TIME.read, default=0., metavar='S',
+                   help='moment of the video in seconds (default: 0)')
     p.add_argument('--save', metavar='FILE', help='write the view that the answer rests on, a .jpg or .png')
     p.add_argument('--overwrite', action='store_true', help='replace FILE if it exists')
 
@@ -339,7 +369,8 @@ def ask(
         model = Endpoint(args.endpoint, args.model, key, announce=aloud) if args.endpoint else LocalModel(args.model)
         found = ask_file(args.PANO, args.QUESTION, model, args.at, args.save, args.overwrite)
     direction = f'yaw {found.view.yaw:g}, pitch {found.view.pitch:g} degrees'
-    show({'answer': found.text, 'direction': direction, 'certainty': f'{found.score:.0%}, as the model says', 'view': args.save})
+    show({'answer': found.text, 'direction': direction, 'certainty': f'{found.score:.0%}, as the model says',
+          'view': args.save})
 
 # %% ../nbs/79_cli.ipynb #e5a10002
 _USUAL_ROWS = 'argus;frame by frame;swept;edge extension;mean panorama, by regression;bound'
@@ -348,24 +379,30 @@ def add_evaluate(
     commands:argparse._SubParsersAction,  # What `add_subparsers` gave
 )->None:
     "Declare `argus evaluate`."
-    p = commands.add_parser('evaluate', usage='argus evaluate FOLDER [options]', help='score a model and its rivals on held-out clips',
-        description='Make and score every row on every clip. Stop it at will: the same command goes on. Nothing is trained.')
+    p = commands.add_parser('evaluate', usage='argus evaluate FOLDER [options]',
+                            help='score a model and its rivals on held-out clips',
+        description='Make and score every row on every clip. Stop it at will: the same command goes on. Nothing is '
+                    'trained.')
     p.set_defaults(run=evaluate)
     p.add_argument('FOLDER', type=Path, help='everything goes here; the table is FOLDER/results.json')
     p.add_argument('--model', default='nano', metavar='MODEL', help='nano, svd or a folder (default: nano)')
-    p.add_argument('--rows', default=_USUAL_ROWS, metavar='NAMES', help='rows, separated by semicolons (default: %(default)s)')
+    p.add_argument('--rows', default=_USUAL_ROWS, metavar='NAMES',
+                   help='rows, separated by semicolons (default: %(default)s)')
     p.add_argument('--results', type=named_folder, action='append', default=[], metavar='NAME=DIR',
                    help='a row from the 360 videos in a folder, called like the clips; may be repeated')
     p.add_argument('--clips', type=existing_folder, metavar='DIR',
                    help='360 videos with motion/<clip>.txt and fov/<clip>.txt instead of own worlds and panoramas')
     p.add_argument('--worlds', type=WHOLE.read, default=9, metavar='N', help='held-out worlds (default: 9)')
-    p.add_argument('--panoramas', type=WHOLE.read, default=8, metavar='N', help='held-out panoramas, at most 8 (default: 8)')
+    p.add_argument('--panoramas', type=WHOLE.read, default=8, metavar='N',
+                   help='held-out panoramas, at most 8 (default: 8)')
     p.add_argument('--fov', type=FIELD_OF_VIEW.read, metavar='DEG',
                    help='film them with this field of view, both ways (default: drawn for each clip)')
     p.add_argument('--steps', type=COUNT.read, metavar='N', help="steps of the sampler (default: the model's own)")
-    p.add_argument('--precision', choices=PRECISION.names, help='of the networks (default: what the device does fastest)')
+    p.add_argument('--precision', choices=PRECISION.names,
+                   help='of the networks (default: what the device does fastest)')
     p.add_argument('--part', type=part, metavar='K/N',
-                   help='only every N-th clip, beginning with the K-th; run several side by side, and at last once without')
+                   help='only every N-th clip, beginning with the K-th; run several side by side, and at last once '
+                        'without')
     p.add_argument('--examples', type=COUNT.read, default=100, metavar='N',
                    help='training clips for the mean panorama and for the axes of set distances (default: 100)')
 
@@ -375,7 +412,8 @@ def evaluate(
     "Run `argus evaluate`."
     from argus_nb.runs import judge_models
     rows = [name.strip() for name in args.rows.split(';') if name.strip()]
-    done = judge_models(args.FOLDER, args.model, rows, dict(args.results), args.clips, args.worlds, args.panoramas, args.fov,
+    done = judge_models(args.FOLDER, args.model, rows, dict(args.results), args.clips, args.worlds,
+                        args.panoramas, args.fov,
                         args.steps, args.precision, args.part, args.examples)
     if (table := done.pop('table', None)): print(table)
     show(done)
@@ -386,16 +424,20 @@ def add_train(
 )->None:
     "Declare `argus train`."
     p = commands.add_parser('train', usage='argus train FOLDER [options]', help='train a model of your own',
-        description='Train a model, from nothing or from another one, on worlds and photographs that come with the package. '
+        description='Train a model, from nothing or from another one, on worlds and photographs that come with the '
+                    'package. '
                     'Stop it at will: the same command goes on.')
     p.set_defaults(run=train)
     p.add_argument('FOLDER', type=Path, help='everything goes here; the finished model is FOLDER/model')
-    p.add_argument('--videos', type=existing_folder, metavar='DIR', help='train on the 360 degree videos in this folder instead')
+    p.add_argument('--videos', type=existing_folder, metavar='DIR',
+                   help='train on the 360 degree videos in this folder instead')
     p.add_argument('--clips', type=existing_file, metavar='FILE',
                    help='which clips of them: lines of category, video_id and clip, separated by tabs')
     p.add_argument('--start', metavar='MODEL',
-                   help='begin with this model (nano, or a folder): keep its encoders, train its denoiser and its decoder further')
-    p.add_argument('--effort', type=EFFORT.read, default=1., metavar='X', help='X times the steps and examples of the recipe (default: 1)')
+                   help='begin with this model (nano, or a folder): keep its encoders, train its denoiser and its '
+                        'decoder further')
+    p.add_argument('--effort', type=EFFORT.read, default=1., metavar='X',
+                   help='X times the steps and examples of the recipe (default: 1)')
     p.add_argument('--seed', type=SEED.read, default=0, metavar='N', help='of all randomness (default: 0)')
 
 def train(
@@ -449,7 +491,9 @@ def build_parser(
 `argus COMMAND --help` explains a command.""")
     parser.add_argument('--version', action='version', version=f'argus_nb {__version__}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
-    for add in (add_generate, add_view, add_stabilise, add_look, add_light, add_ask, add_info, add_evaluate, add_train, add_reproduce): add(commands)
+    for add in (add_generate, add_view, add_stabilise, add_look, add_light, add_ask, add_info, add_evaluate, add_train,
+                add_reproduce):
+        add(commands)
     for command in commands.choices.values():
         command.add_argument('--debug', action='store_true', help='show the traceback of an unexpected error')
     return parser

@@ -26,7 +26,8 @@ def grey_frame(
     grey = cv2.cvtColor(np.ascontiguousarray(frame.movedim(0, -1).numpy()), cv2.COLOR_RGB2GRAY)
     scale = min(640, max(320, *grey.shape))/max(grey.shape)
     size = [max(16, round(side*scale)) for side in grey.shape[::-1]]
-    return grey if scale == 1 else cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return grey if scale == 1 else cv2.resize(grey, size,
+                                              interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 def grey_frames(
     frames:Sequence[Tensor],       # RGB frames, read one by one, uint8 or float; T of (3, h, w)
     times:Sequence[int],           # Which of them, ascending
@@ -36,7 +37,8 @@ def grey_frames(
     shape = None
     for time in times:
         frame = frames[int(time)]
-        check(frame.ndim == 3 and len(frame) == 3, f'frames must be RGB, (3, h, w) each, frame {time} has shape {tuple(frame.shape)}')
+        check(frame.ndim == 3 and len(frame) == 3,
+              f'frames must be RGB, (3, h, w) each, frame {time} has shape {tuple(frame.shape)}')
         grey = grey_frame(frame)
         check(shape in (None, grey.shape), f'frames must all have one size, frame {time} differs from those before')
         shape = grey.shape
@@ -54,10 +56,12 @@ def find_corners(
     "The best Shi-Tomasi corner of every cell that has none."
     pair = cv2.cornerEigenValsAndVecs(grey, 5, 3)[..., :2]
     strength, larger = pair.min(-1), pair.max(-1)
-    strength[(strength < cv2.dilate(strength, np.ones((5, 5), np.uint8))) | (strength < roundness*larger)] = 0  # round peaks only
+    # round peaks only
+    strength[(strength < cv2.dilate(strength, np.ones((5, 5), np.uint8))) | (strength < roundness*larger)] = 0
     strength[:8] = strength[-8:] = 0; strength[:, :8] = strength[:, -8:] = 0
     rows, columns = grey.shape[0]//cell, grey.shape[1]//cell
-    cells = strength[:rows*cell, :columns*cell].reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows, columns, -1)
+    cells = strength[:rows*cell, :columns*cell].reshape(rows, cell, columns, cell).swapaxes(1,
+        2).reshape(rows, columns, -1)
     weakest = np.clip(3*np.quantile(cells.max(-1, initial=0), .1), 1e-5, 2e-4) if cells.size else 0  # in OpenCV's units
     taken = np.zeros((rows, columns), bool)
     j, i = (np.asarray(known).reshape(-1, 2)//cell).astype(int).T
@@ -190,15 +194,19 @@ class _Tracker:
     def make_key(self, time, grey, is_new):
         if not is_new:
             _, now, then = np.intersect1d(self.corner, self.key_corner, assume_unique=True, return_indices=True)
-            better, good = reread_corners(self.key_grey, grey, self.key_points[then], self.points[now]) if len(now) >= 12 else (0, np.zeros(0))
+            better, good = 0, np.zeros(0)
+            if len(now) >= 12:
+                better, good = reread_corners(self.key_grey, grey, self.key_points[then], self.points[now])
             if good.sum() >= 8:
                 self.points[now] = better
                 self.corner, self.points = np.delete(self.corner, now[~good]), np.delete(self.points, now[~good], 0)
         new = find_corners(grey, self.points)
-        if len(self.points) + len(new) < 40: new = find_corners(grey, self.points, roundness=.02)  # edges are better than nothing
+        # edges are better than nothing
+        if len(self.points) + len(new) < 40: new = find_corners(grey, self.points, roundness=.02)
         if len(self.points) + len(new) < 8: return self.drop()
         self.corner = np.concatenate([self.corner, self.num_corners + np.arange(len(new))])
-        self.points, self.num_corners, self.num_shots = np.concatenate([self.points, new]), self.num_corners + len(new), self.num_shots + is_new
+        self.points, self.num_corners = np.concatenate([self.points, new]), self.num_corners + len(new)
+        self.num_shots = self.num_shots + is_new
         self.remember(time, grey)
         self.key_grey, self.key_corner, self.key_points = grey, self.corner, self.points.copy()
 
@@ -220,4 +228,5 @@ def track_corners(
     tracker, num_frames = _Tracker(max(2, round(fps/4))), len(frames)
     for time, grey in grey_frames(frames, range(num_frames), progress): tracker.add(grey, time == num_frames - 1)
     frame, corner, xy = (np.concatenate(part) for part in zip(*tracker.sightings))
-    return Tracks(frame, corner, xy, np.array(tracker.keyframes, int), np.array(tracker.shot), tracker.features, grey.shape)
+    return Tracks(frame, corner, xy, np.array(tracker.keyframes, int), np.array(tracker.shot),
+                  tracker.features, grey.shape)

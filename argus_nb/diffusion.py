@@ -26,7 +26,7 @@ def append_dims(
 def precondition(
     sigma:Tensor,  # Noise levels > 0; any shape
 )->tuple[Tensor,Tensor,Tensor,Tensor]: # c_skip, c_out, c_in, c_noise; same shape
-    "EDM preconditioning in the v-prediction form that SVD is trained with (SPEC section 5)."
+    "EDM preconditioning in the v-prediction form that SVD is trained with (`03_method`, section 5)."
     check(bool((sigma > 0).all()), f'sigma must be positive, got {sigma.min().item()}')
     total = sigma**2 + 1
     return 1/total, -sigma/total.sqrt(), 1/total.sqrt(), .25*sigma.log()
@@ -51,7 +51,7 @@ def added_time_ids(
     fps:float=5.,            # Frames per second
     motion_bucket:float=127, # SVD's measure of motion; Argus leaves it at 127
 )->Tensor:                   # (B, 3)
-    "The three numbers that the UNet is told about a clip: fps - 1, motion, noise on the condition (SPEC section 5)."
+    "The three numbers that the UNet is told about a clip: fps - 1, motion, noise on the condition (`03_method`, section 5)."
     return torch.stack([torch.full_like(noise_aug, fps - 1), torch.full_like(noise_aug, motion_bucket), noise_aug], -1)
 
 # %% ../nbs/40_diffusion.ipynb #2cf20058

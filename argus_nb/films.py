@@ -42,7 +42,8 @@ def film(
     "Write frames with any of the oddities that people's files have."
     options = {'crf': '12'} if options is None else options
     with av.open(str(path), 'w') as container:
-        stream = container.add_stream(codec, rate=rate, width=images.shape[3], height=images.shape[2], pix_fmt=pix_fmt, options=options)
+        stream = container.add_stream(codec, rate=rate, width=images.shape[3], height=images.shape[2],
+                                      pix_fmt=pix_fmt, options=options)
         if turn is not None: stream.set_display_rotation(turn, hflip=mirror)
         if aspect: stream.codec_context.sample_aspect_ratio = aspect
         for name, value in tags.items(): setattr(stream.codec_context, name, value)
@@ -50,7 +51,8 @@ def film(
             frame = av.VideoFrame.from_ndarray(image.movedim(0, -1).contiguous().numpy(), 'rgb24')
             frame.pts, frame.time_base = n if times is None else times[n], 1/Fraction(rate)
             if 'colorspace' in tags:
-                frame = frame.reformat(format=pix_fmt, dst_colorspace=tags['colorspace'], dst_color_range=tags.get('color_range', 1))
+                frame = frame.reformat(format=pix_fmt, dst_colorspace=tags['colorspace'],
+                                       dst_color_range=tags.get('color_range', 1))
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path

@@ -74,7 +74,8 @@ def frame_display(
     matrix = frame.side_data.get('DISPLAYMATRIX')
     a, b, _, c, d = (1, 0, 0, 0, 1) if matrix is None else np.frombuffer(matrix, np.int32)[:5].tolist()
     transpose = abs(b) > abs(a)
-    return Display(frame.height, width, transpose, flip_rows=(b if transpose else d) < 0, flip_columns=(c if transpose else a) < 0)
+    return Display(frame.height, width, transpose, flip_rows=(b if transpose else d) < 0,
+                   flip_columns=(c if transpose else a) < 0)
 
 # %% ../nbs/17_headers.ipynb #16hi0002
 def first_frame(
@@ -105,7 +106,7 @@ def rotation_of(
 
 def header_info(
     path:str|Path,    # A video file
-)->dict:              # width, height (as shown), rate, frames and duration (seconds) or None, codec, pixel_format, rotation, audio, spherical
+)->dict:              # width, height, rate, frames, duration, codec, pixel_format, rotation, audio, spherical
     "What the header of a video says; raises `InputError` for a file that is none."
     frame = first_frame(path)
     with open_media(path) as container:
@@ -115,10 +116,12 @@ def header_info(
         whole = container.duration/1_000_000 if container.duration else None
         duration = float(stream.duration*stream.time_base) if stream.duration else whole
         frames = stream.frames or (round(duration*rate) if duration and rate else None)
-        audio = next((s.codec_context.codec.canonical_name for s in container.streams.audio if s.codec_context is not None), None)
+        audio = next((s.codec_context.codec.canonical_name
+                      for s in container.streams.audio if s.codec_context is not None), None)
         return dict(width=display.size[1], height=display.size[0], rate=rate, frames=frames, duration=duration,
                     codec=stream.codec_context.codec.canonical_name, pixel_format=stream.codec_context.pix_fmt,
-                    rotation=rotation_of(display), audio=audio, spherical=' and '.join(spherical_metadata(path)) or None)
+                    rotation=rotation_of(display), audio=audio,
+                    spherical=' and '.join(spherical_metadata(path)) or None)
 
 def facts_of(
     path:str|Path,  # A video file

@@ -60,7 +60,9 @@ def write_light(
             check(cv2.imwrite(str(temporary), pixels[..., ::-1]), f'{path}: cannot be written')
         else:
             try: import OpenEXR
-            except ImportError: raise InputError(f'{path}: writing .exr needs the package OpenEXR (pip install OpenEXR); .hdr needs nothing') from None
+            except ImportError:
+                raise InputError(f'{path}: writing .exr needs the package OpenEXR (pip install OpenEXR); .hdr needs '
+                                 f'nothing') from None
             header = dict(compression=OpenEXR.ZIP_COMPRESSION, type=OpenEXR.scanlineimage)
             OpenEXR.File(header, {'RGB': pixels.clip(0, 65504).astype(np.float16)}).write(str(temporary))
     return path
@@ -116,7 +118,8 @@ def surroundings(
     check_shape('panorama', panorama, '3 H W')
     light = linear_light(panorama, peak)
     small = torch.nn.functional.interpolate(light[None], (32, 64), mode='area')[0]
-    return Lighting(light, (small.flatten(1) @ _blur_matrix((32, 64), exponent).T).unflatten(1, (32, 64)), irradiance_coefficients(small))
+    return Lighting(light, (small.flatten(1) @ _blur_matrix((32, 64), exponent).T).unflatten(1, (32, 64)),
+                    irradiance_coefficients(small))
 
 MIRROR, GLOSSY, MATT = .9, .9, .8  # the part of light that each sends on
 
@@ -171,7 +174,8 @@ def add_balls(
     check(len(camera) == 1, f'camera must have one frame, got {len(camera)}')
     h, w = frame.shape[-2:]
     point, fov_y = camera.principal_point, camera.fov_y
-    rays = perspective_rays(h*supersample, w*supersample, camera.fov_x[0], fov_y if fov_y is None else fov_y[0], point if point is None else point[0])
+    rays = perspective_rays(h*supersample, w*supersample, camera.fov_x[0], fov_y if fov_y is None else fov_y[0],
+                            point if point is None else point[0])
     rays, light = rays @ camera.world_from_camera[0].T, linear_light(frame)
     for ball in balls:
         hit, normal, mirrored = ball_hits(rays, ball)
@@ -188,7 +192,7 @@ def light_video(
     target:str|Path,                         # The film with balls to write, an .mp4
     clip:str|Path|None=None,                 # The ordinary video that it was made from; a view ahead when None
     cameras:str|Path|CameraTrack|None=None,  # The cameras that it was made with; tracked in the clip when None
-    fov:float|None=None,                     # Horizontal field of view in degrees, of the clip's lens or of the view ahead
+    fov:float|None=None,  # Horizontal field of view in degrees, of the clip's lens or of the view ahead
     level:bool=True,                         # Whether the panorama was levelled
     peak:float=1.,                           # Guess at highlights, see `linear_light`
     size:tuple[int,int]=(360, 640),          # Height and width of the view ahead
@@ -201,7 +205,8 @@ def light_video(
     video = open_panoramas(source)
     if clip is None:
         track = CameraTrack.static(len(video.frames), math.radians(fov or 90), fps=video.fps)
-        ahead = lambda panorama: panorama_to_perspective(panorama, track.world_from_camera[:1], track.fov_x[:1], size)[0]
+        ahead = lambda panorama: panorama_to_perspective(panorama, track.world_from_camera[:1],
+                                                         track.fov_x[:1], size)[0]
         frames = (ahead(panorama) for panorama in video.frames)
     else: track, frames = cameras_inside(video, clip, cameras, fov, level), read_video(clip).frames
     balls = three_balls(track.world_from_camera[0], track.fov_x[0].item())

@@ -28,10 +28,12 @@ def lens_rays(
     fov_x:float,       # Horizontal field of view in radians, below 2 arccos(-distance)
     distance:float=0., # How far the eye steps back from the centre, 0 (ordinary) to 1 (stereographic)
 )->Tensor:             # Unit directions of the pixel centres in the camera's axes; float64 (height, width, 3)
-    "Where the pixels look through a lens between perspective and little planet; raises `InputError` for what it cannot show."
+    """Where the pixels look through a lens between perspective and little planet; raises `InputError` for what it
+    cannot show."""
     check(0 <= distance <= 1, f'distance must lie between 0 and 1, got {distance:.4g}')
     widest = 2*math.acos(-distance)
-    check(0 < fov_x < widest, f'fov_x must lie between 0 and {math.degrees(widest):.0f} degrees at distance {distance:.4g}, got {math.degrees(fov_x):.4g}')
+    check(0 < fov_x < widest, f'fov_x must lie between 0 and {math.degrees(widest):.0f} degrees at distance '
+                              f'{distance:.4g}, got {math.degrees(fov_x):.4g}')
     edge = math.sin(fov_x/2)/(math.cos(fov_x/2) + distance)
     x = ((torch.arange(width, dtype=torch.float64) + .5)/width*2 - 1)*edge
     y = ((torch.arange(height, dtype=torch.float64) + .5)/height*2 - 1)*edge*height/width
@@ -54,7 +56,8 @@ def lens_view(
     if distance == 0: return panorama_to_perspective(panorama, rotation, fov_x, size)[0]
     rays = lens_rays(size[0]*supersample, size[1]*supersample, fov_x, distance) @ rotation.double().T
     image = panorama.float()/255 if panorama.dtype == torch.uint8 else panorama
-    view = torch.nn.functional.avg_pool2d(read_panorama(image, *panorama_coordinates(rays, panorama.shape[-2:])), supersample)
+    view = torch.nn.functional.avg_pool2d(read_panorama(image, *panorama_coordinates(rays, panorama.shape[-2:])),
+                                          supersample)
     return view.mul(255).round().byte() if panorama.dtype == torch.uint8 else view
 
 # %% ../nbs/73_look.ipynb #b4a91671
@@ -83,7 +86,8 @@ def sphere_curve(
         if torch.allclose(directions[i], directions[j]): return directions[i]  # it comes from standing still
         behind = slerp(directions[i], directions[j], -span[min(i, k)]/span[min(i, j)]/3)
         return slerp(ahead, behind, torch.tensor(.5))
-    points = [torch.stack([directions[n], control(n, n - 1, n + 1), control(n + 1, n + 2, n), directions[n + 1]]) for n in range(last)]
+    points = [torch.stack([directions[n], control(n, n - 1, n + 1), control(n + 1, n + 2, n), directions[n + 1]])
+              for n in range(last)]
     piece = torch.searchsorted(key_times, times, right=True).sub(1).clamp(0, last - 1)
     p, u = torch.stack(points)[piece], ((times - key_times[piece])/span[piece]).clamp(0, 1)
     while p.shape[1] > 1: p = torch.stack([slerp(p[:, n], p[:, n + 1], u) for n in range(p.shape[1] - 1)], 1)
@@ -100,13 +104,15 @@ _DEFAULTS = dict(yaw=0., pitch=0., roll=0., fov=90., distance=0.)
 
 def _complete(keyframes):
     "Keyframes with every entry, as columns."
-    check(isinstance(keyframes, Sequence) and len(keyframes) > 0, 'keyframes must be a list of at least one record with a time')
+    check(isinstance(keyframes, Sequence) and len(keyframes) > 0,
+          'keyframes must be a list of at least one record with a time')
     state, rows = dict(_DEFAULTS), []
     for n, key in enumerate(keyframes):
         check(isinstance(key, dict) and 'time' in key, f'keyframe {n} must be a record with a time, got {key!r}')
         odd = [name for name in key if name not in ('time', *_DEFAULTS)]
         check(not odd, f"keyframe {n} has {', '.join(map(repr, odd))}; known are time, {', '.join(_DEFAULTS)}")
-        wrong = [name for name, value in key.items() if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)]
+        wrong = [name for name, value in key.items() if isinstance(value, bool) or not isinstance(value, (int, float))
+                 or not math.isfinite(value)]
         check(not wrong, f"keyframe {n}: {', '.join(wrong)} must be a number, got {[key[w] for w in wrong]}")
         state |= key
         rows.append(dict(state))
@@ -121,15 +127,19 @@ def keyframe_path(
     check(bool((key['time'].diff() > 0).all()), f"the times of keyframes must increase, got {key['time'].tolist()}")
     directions = rotation_from_euler(key['yaw'].deg2rad(), key['pitch'].deg2rad(), 0*key['yaw'])[..., 2]
     opposite = ((directions[1:]*directions[:-1]).sum(-1) < -.9999).nonzero()[:, 0].tolist()
-    check(not opposite, f"keyframes {', '.join(map(str, opposite))} and the next look in opposite directions: put one between them")
+    check(not opposite, f"keyframes {', '.join(map(str, opposite))} and the next look in opposite directions: put one "
+                        f"between them")
     for n, (fov, distance) in enumerate(zip(key['fov'].tolist(), key['distance'].tolist())):
         check(0 <= distance <= 1, f'keyframe {n}: distance must lie between 0 and 1, got {distance:g}')
-        check(0 < fov < math.degrees(2*math.acos(-distance)) - .5, f'keyframe {n}: fov must lie between 0 and {math.degrees(2*math.acos(-distance)) - .5:.4g} at distance {distance:g}, got {fov:g}')
+        check(0 < fov < math.degrees(2*math.acos(-distance)) - .5,
+              f'keyframe {n}: fov must lie between 0 and {math.degrees(2*math.acos(-distance)) - .5:.4g} at distance '
+              f'{distance:g}, got {fov:g}')
     between = lambda values: torch.from_numpy(np.interp(times.numpy(), key['time'].numpy(), values.numpy()))
     half, distance = key['fov'].deg2rad()/2, between(key['distance'])
     edge = between((half.sin()/(half.cos() + key['distance'])).log()).exp()  # half the picture on the plane
     fov_x = 2*(torch.atan(edge) + torch.asin((distance*edge/(1 + edge**2).sqrt()).clamp(max=1)))
-    return CameraPath(look_at(sphere_curve(directions, key['time'], times), between(key['roll']).deg2rad()), fov_x, distance)
+    return CameraPath(look_at(sphere_curve(directions, key['time'], times), between(key['roll']).deg2rad()), fov_x,
+                      distance)
 
 # %% ../nbs/73_look.ipynb #ded1ed4d
 def _same_middle(fov, distance):
@@ -152,8 +162,12 @@ def camera_path(
     times = torch.arange(num_frames, dtype=torch.float64)/fps
     if str(path) in PATHS: return keyframe_path(PATHS[str(path)], times*fps/max(1, num_frames - 1))
     try: keyframes = json.loads(Path(path).read_text(encoding='utf-8'))
-    except OSError as error: raise InputError(f"{path}: neither a path's name ({', '.join(PATHS)}) nor a file that can be read ({error.strerror})") from None
-    except ValueError: raise InputError(f'{path}: is no JSON; wanted is a list of keyframes such as [{{"time": 0, "yaw": 90, "fov": 60}}]') from None
+    except OSError as error:
+        raise InputError(f"{path}: neither a path's name ({', '.join(PATHS)}) nor a file that can be read "
+                         f"({error.strerror})") from None
+    except ValueError:
+        raise InputError(f'{path}: is no JSON; wanted is a list of keyframes such as '
+                         f'[{{"time": 0, "yaw": 90, "fov": 60}}]') from None
     try: return keyframe_path(keyframes, times)
     except InputError as error: raise InputError(f'{path}: {error}') from None
 
@@ -163,7 +177,8 @@ def path_views(
     size:tuple[int,int],         # Height and width of the views
 )->Iterator[Tensor]:             # Views of the type given; (3, h, w) each
     "Frames along any path, one by one."
-    for panorama, rotation, fov_x, distance in zip(panoramas, *path): yield lens_view(panorama, rotation, fov_x.item(), size, distance.item())
+    for panorama, rotation, fov_x, distance in zip(panoramas, *path):
+        yield lens_view(panorama, rotation, fov_x.item(), size, distance.item())
 
 # %% ../nbs/73_look.ipynb #31f0a001
 def followed(
@@ -175,19 +190,26 @@ def followed(
 )->CameraPath:                  # Looks at it all the time; T frames
     "A path that keeps something in the middle, wherever it goes."
     import cv2
-    check(0 < size <= 60 and 0 < fov < 180, f'size must lie between 0 and 60 degrees and fov between 0 and 180, got {size:g} and {fov:g}')
+    check(0 < size <= 60 and 0 < fov < 180,
+          f'size must lie between 0 and 60 degrees and fov between 0 and 180, got {size:g} and {fov:g}')
     n, lens = 120, math.radians(3*size if 3*size < 150 else 150)
-    def grey(panorama, rotation): return cv2.cvtColor(as_bytes(lens_view(panorama, rotation, lens, (n, n))).movedim(0, -1).contiguous().numpy(), cv2.COLOR_RGB2GRAY)
+    def grey(panorama, rotation):
+        return cv2.cvtColor(as_bytes(lens_view(panorama, rotation, lens, (n, n))).movedim(0, -1).contiguous().numpy(),
+                            cv2.COLOR_RGB2GRAY)
     middle = np.zeros((n, n), np.uint8); middle[n//3:-n//3, n//3:-n//3] = 255
-    focal, rotations, before = focal_length(n, lens).item(), [look_at(rotation_from_euler(math.radians(yaw), math.radians(pitch), 0.)[:, 2])], None
+    focal = focal_length(n, lens).item()
+    rotations, before = [look_at(rotation_from_euler(math.radians(yaw), math.radians(pitch), 0.)[:, 2])], None
     for panorama in panoramas:
-        if before is not None: rotations.append(look_at(rotations[-1] @ _moved_to(before, grey(panorama, rotations[-1]), middle, focal)))
+        if before is not None:
+            rotations.append(look_at(rotations[-1] @ _moved_to(before, grey(panorama, rotations[-1]), middle, focal)))
         before = grey(panorama, rotations[-1])
     turns = torch.stack(rotations)
-    return CameraPath(turns, torch.full((len(turns),), math.radians(fov), dtype=torch.float64), torch.zeros(len(turns), dtype=torch.float64))
+    return CameraPath(turns, torch.full((len(turns),), math.radians(fov), dtype=torch.float64),
+                      torch.zeros(len(turns), dtype=torch.float64))
 
 def _moved_to(before, after, middle, focal):
-    "Where what stood in the middle of one grey picture stands in the next, as a direction; straight ahead where that cannot be told."
+    """Where what stood in the middle of one grey picture stands in the next, as a direction; straight ahead where
+    that cannot be told."""
     import cv2
     ahead = torch.tensor([0., 0., 1.], dtype=torch.float64)
     points = cv2.goodFeaturesToTrack(before, 80, .01, 3, mask=middle)
@@ -224,13 +246,14 @@ def view_file(
     video = open_panoramas(source, start, seconds)
     views = (cut(panorama[None])[0] for panorama in video.frames)
     watched = reported(views, progress, 'view', len(video.frames))
-    return write_video(target, watched, video.rate, spherical=False, audio_from=source, audio_start=video.start, overwrite=overwrite)
+    return write_video(target, watched, video.rate, spherical=False, audio_from=source, audio_start=video.start,
+                       overwrite=overwrite)
 
 def look_video(
     source:str|Path,                            # A 360 video
     target:str|Path,                            # The video to write, an .mp4
     path:str|Path|None=None,                    # A name in PATHS, or a JSON file with keyframes
-    follow:tuple[float,float]|None=None,        # Or what to keep in the middle: its yaw and pitch in the first frame, degrees
+    follow:tuple[float,float]|None=None,  # Or what to keep in the middle: its yaw and pitch in the first frame, degrees
     size:tuple[int,int]=(360, 640),             # Height and width of the video
     overwrite:bool=False,                       # Whether a target that exists may be replaced
     progress:Progress|None=None,                # Called as progress('look', done, total)

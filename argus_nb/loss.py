@@ -18,7 +18,7 @@ def latitude_weights(
     delta:float=.05,            # Floor of the paper's curve
     normalise:bool|None=None,   # Scale to mean 1; None: as the source does it (only the release)
 )->Tensor:                      # One weight a row, top to bottom; (height,)
-    "Latitude weights of the paper (equation for lambda(h)) or of its released code (SPEC section 6)."
+    "Latitude weights of the paper (equation for lambda(h)) or of its released code (`03_method`, section 6)."
     h = (torch.arange(height) + .5)/height
     if kind == 'paper': weights = (.5 - (.5 - h).abs())**2 + delta
     elif kind == 'release': weights = (1 - (2*h - 1)**2).sqrt() + .25

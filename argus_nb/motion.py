@@ -27,7 +27,8 @@ class HandMotion:
     def __post_init__(self):
         for name in ('noise', 'amplitude', 'drift', 'start'):
             value = getattr(self, name)
-            check(len(value) == 3 and min(value) >= 0, f'{name} must be three angles >= 0 in degrees (yaw, pitch, roll), got {value}')
+            check(len(value) == 3 and min(value) >= 0,
+                  f'{name} must be three angles >= 0 in degrees (yaw, pitch, roll), got {value}')
         check(0 <= self.drift_probability <= 1, f'drift_probability must lie in [0, 1], got {self.drift_probability}')
 
 # %% ../nbs/22_motion.ipynb #b2e37ae1
@@ -51,7 +52,8 @@ def motion_terms(
     min_drift:float=0.,               # If positive: yaw always drifts, at least this many degrees per second
 )->dict[str,Tensor]:                  # 'noise', 'oscillation', 'drift' and 'start' in degrees; (clips, T, 3) each
     "The four terms of simulated hand-held motion, for yaw, pitch and roll."
-    check(0 <= min_drift <= motion.drift[0] or min_drift == 0, f'min_drift must lie between 0 and the largest drift, {motion.drift[0]}, got {min_drift}')
+    check(0 <= min_drift <= motion.drift[0] or min_drift == 0,
+          f'min_drift must lie between 0 and the largest drift, {motion.drift[0]}, got {min_drift}')
     triple = lambda values: torch.tensor(values, dtype=torch.float64)
     uniform = lambda: torch.rand(clips, 1, 3, generator=generator, dtype=torch.float64)
     start = (2*uniform() - 1)*triple(motion.start)
@@ -63,7 +65,8 @@ def motion_terms(
         drifts[..., 0] = True
     noise = torch.randn(clips, len(times), 3, generator=generator, dtype=torch.float64)*triple(motion.noise)
     t = times[:, None]
-    return dict(noise=noise, oscillation=amplitude*(2*math.pi*motion.frequency*t + phase).sin(), drift=rate*drifts*t, start=start.expand_as(noise))
+    return dict(noise=noise, oscillation=amplitude*(2*math.pi*motion.frequency*t + phase).sin(), drift=rate*drifts*t,
+                start=start.expand_as(noise))
 
 # %% ../nbs/22_motion.ipynb #65820469
 def random_fov(
@@ -102,6 +105,7 @@ def simulate_motion(
     if level: terms['start'] = torch.zeros_like(terms['start'])
     angles = sum(terms.values()).deg2rad()
     given = fov_x is not None
-    tracks = [CameraTrack.from_euler(*a.unbind(-1), fov_x if given else x, fov_y=fov_y if given else y, fps=fps, source='simulated')
+    tracks = [CameraTrack.from_euler(*a.unbind(-1), fov_x if given else x, fov_y=fov_y if given else y, fps=fps,
+                                     source='simulated')
               for a, x, y in zip(angles, drawn_x.tolist(), drawn_y.tolist())]
     return tracks[0] if clips is None else tracks

@@ -46,7 +46,8 @@ def develop(
     light:np.ndarray,  # Linear light of a panorama; (H, W, 3)
     exposure:float=1., # Brighter above 1, darker below
 )->np.ndarray:         # Display values in [0, 1]; float32 (H, W, 3)
-    "Tone-map a panorama: log-average exposure, Narkowicz's filmic curve, sRGB gamma; whatever the numbers, the result is finite."
+    """Tone-map a panorama: log-average exposure, Narkowicz's filmic curve, sRGB gamma; whatever the numbers, the
+    result is finite."""
     light = _finite(light).clip(0)
     area = np.cos((np.arange(len(light)) + .5 - len(light)/2)/len(light)*np.pi)[:, None]
     luminance = light @ np.float32([.2126, .7152, .0722])
@@ -61,18 +62,22 @@ def _repaired(light):
     broken, light = ~np.isfinite(light).all(-1), _finite(light)
     brightest, darkest, median = light.max(-1), light.min(-1), cv2.medianBlur(light, 5)
     broken |= (darkest < -.5) | (brightest > 1) & (darkest < 1e-3*brightest)
-    share, around = light.mean(-1)/np.maximum(median.mean(-1), 1e-6), cv2.dilate(broken.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    share = light.mean(-1)/np.maximum(median.mean(-1), 1e-6)
+    around = cv2.dilate(broken.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     ring = (darkest < 0) & (share < .5) | (median.mean(-1) > 2) & (share < .4)
     white = cv2.dilate(brightest, np.ones((7, 7), np.uint8))
-    return np.where((around & (brightest > 5) | broken)[..., None], white[..., None], np.where(ring[..., None], median, light).clip(0))
+    return np.where((around & (brightest > 5) | broken)[..., None], white[..., None],
+                    np.where(ring[..., None], median, light).clip(0))
 
 # %% ../nbs/24_photographs.ipynb #e72c6f08
 def _exr_light(path):
     "Linear light of an OpenEXR file; float32 (H, W, 3)."
     try: import OpenEXR
-    except ImportError: raise InputError(f'{path}: reading OpenEXR needs the package OpenEXR, which is not installed') from None
+    except ImportError:
+        raise InputError(f'{path}: reading OpenEXR needs the package OpenEXR, which is not installed') from None
     try:
-        with OpenEXR.File(str(path)) as file: planes = {name: np.asarray(channel.pixels, np.float32) for name, channel in file.channels().items()}
+        with OpenEXR.File(str(path)) as file:
+            planes = {name: np.asarray(channel.pixels, np.float32) for name, channel in file.channels().items()}
     except (RuntimeError, ValueError): raise InputError(f'{path}: is damaged or no OpenEXR file') from None
     name = next((n for n in ('RGB', 'RGBA', 'Y') if n in planes), None)
     check(name is not None, f"{path}: its channels are {', '.join(planes)}; wanted are R, G and B, or Y")
@@ -100,11 +105,13 @@ def _resized(image, size):
     if size == (h, w): return image
     if width <= w: return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     u, v = (np.arange(width) + .5)*w/width - .5, ((np.arange(height) + .5)*h/height - .5).clip(0, h - 1)
-    return cv2.remap(image, *np.meshgrid(u.astype(np.float32), v.astype(np.float32)), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return cv2.remap(image, *np.meshgrid(u.astype(np.float32), v.astype(np.float32)), cv2.INTER_LINEAR,
+                     borderMode=cv2.BORDER_WRAP)
 
 def _as_panorama(image, size, exposure):
     "An image as `_still` gives it as display values (3, H, W) in [0, 1]."
-    if image.dtype.kind == 'f': shown = develop(_resized(_repaired(image.astype(np.float32)), size), exposure)  # TIFF also has float64
+    # TIFF also has float64
+    if image.dtype.kind == 'f': shown = develop(_resized(_repaired(image.astype(np.float32)), size), exposure)
     else: shown = _resized(image.astype(np.float32)/np.iinfo(image.dtype).max, size)
     return torch.from_numpy(np.ascontiguousarray(shown.transpose(2, 0, 1)))
 
@@ -113,7 +120,8 @@ def _moving(path, num_frames, fps, start):
     "The frames of a video picked at some rate; uint8 (T, 3, H, W), lazy."
     frames = read_video(path, start, None if num_frames is None else max(num_frames, 2)/fps, fps).frames
     wanted = len(frames) if num_frames is None else num_frames
-    check(wanted <= len(frames), f'{path}: holds {len(frames)} frames at {fps:g} fps from {start:g} s on, wanted are {wanted}')
+    check(wanted <= len(frames), f'{path}: holds {len(frames)} frames at {fps:g} fps from {start:g} s on, wanted are '
+                                 f'{wanted}')
     return (frames[n] for n in range(wanted)), frames.shape[-2:]
 
 def load_clip(
@@ -130,7 +138,8 @@ def load_clip(
     check(num_frames is None or num_frames >= 1, f'num_frames must be at least 1, got {num_frames}')
     still = _still(path)
     frames, (height, width) = _moving(path, num_frames, fps, start) if still is None else ([still], still.shape[:2])
-    check(stretch or abs(width - 2*height) <= .02*width, f'{path}: is {width}x{height}, a panorama is twice as wide as high; stretch=True takes it as a squeezed one')
+    check(stretch or abs(width - 2*height) <= .02*width,
+          f'{path}: is {width}x{height}, a panorama is twice as wide as high; stretch=True takes it as a squeezed one')
     size = (width//2, width) if size is None else check_size(size, 1)
     images = (f if still is not None else f.permute(1, 2, 0).numpy() for f in frames)
     clip = torch.stack([_as_panorama(image, size, exposure) for image in images])
@@ -162,7 +171,8 @@ def check_panorama(
     "Raise `InputError` unless something has the shape of a panorama or is marked as one."
     height, width = size
     has_shape = abs(width/height - 2) <= .1
-    check(marked or has_shape, f'{name}: has {width}x{height} pixels and no 360 mark; a panorama is twice as wide as high')
+    check(marked or has_shape, f'{name}: has {width}x{height} pixels and no 360 mark; a panorama is twice as wide as '
+                               f'high')
 
 def open_panoramas(
     path:str|Path,              # A 360 video

@@ -13,12 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from .rendering import FACES, Shot, is_fast, panorama_grid, render
-from .resampling import as_dtype, as_float, check_images, pixel_angles, read_image, read_panorama, read_pixels, subsamples
+from .resampling import (as_dtype, as_float, check_images, pixel_angles, read_image, read_panorama, read_pixels,
+                                 subsamples)
 from .runtime import check, check_shape
 from .sphere import panorama_rays, rotation_from_euler
-from .views import SamplingGrid, feathered_mask, panorama_to_perspective, perspective_to_panorama, rotate_panorama
+from .views import (SamplingGrid, feathered_mask, panorama_to_perspective, perspective_to_panorama,
+                            rotate_panorama)
 
-_all_ = ['SamplingGrid', 'feathered_mask', 'panorama_to_perspective', 'perspective_to_panorama', 'read_image', 'read_panorama',
+_all_ = ['SamplingGrid', 'feathered_mask', 'panorama_to_perspective', 'perspective_to_panorama',
+         'read_image', 'read_panorama',
          'rotate_panorama']  # promised under this name
 
 # %% ../nbs/14_projection.ipynb #8ccb183a
@@ -40,7 +43,8 @@ def panorama_to_cubemap(
     "Six square views that cover the sphere; raises `InputError` for what does not fit."
     check_shape('panorama', panorama, '... C H W')
     flat = panorama.reshape(1, -1, *panorama.shape[-2:])  # every leading axis travels as channels
-    faces = panorama_to_perspective(flat, face_rotations(), math.pi/2, (face_size, face_size), mode=mode, antialias=antialias)
+    faces = panorama_to_perspective(flat, face_rotations(), math.pi/2, (face_size, face_size), mode=mode,
+                                    antialias=antialias)
     return faces.reshape(6, *panorama.shape[:-2], face_size, face_size).movedim(0, -4)
 
 # %% ../nbs/14_projection.ipynb #c67e4683
@@ -129,10 +133,12 @@ def views_to_panorama(
     "The mean of overlapping views, each weighted by its `feathered_mask`; raises `InputError` for what does not fit."
     check_shape('views', views, '... N C h w'); check_shape('world_from_camera', world_from_camera, 'N 3 3')
     count = views.shape[-4]
-    check(len(world_from_camera) == count, f'there must be one rotation per view, got {len(world_from_camera)} rotations and {count} views')
+    check(len(world_from_camera) == count,
+          f'there must be one rotation per view, got {len(world_from_camera)} rotations and {count} views')
     flat = views.movedim(-4, 0).flatten(1, -3)  # every other leading axis travels as channels
     weights = feathered_mask(flat.shape[-2:], world_from_camera, fov_x, size, fov_y, feather=feather)
-    painted, mask = perspective_to_panorama(as_float(flat), world_from_camera, fov_x, size, fov_y, mode=mode, antialias=antialias)
+    painted, mask = perspective_to_panorama(as_float(flat), world_from_camera, fov_x, size, fov_y, mode=mode,
+                                            antialias=antialias)
     weights = weights.to(painted.dtype)
     panorama = (painted*weights).sum(0)/weights.sum(0).clamp(min=1e-30)
     return as_dtype(panorama, views.dtype).unflatten(0, (*views.shape[:-4], views.shape[-3])), mask.any(0)

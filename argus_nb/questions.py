@@ -37,7 +37,8 @@ def views_around(
 )->list[View]:                                       # The views, level ones first
     "Cut a panorama into views that cover the whole sphere."
     check_shape('panorama', panorama, '3 H W')
-    aims = [(360*n/around - 360*(2*n > around), pitch) for pitch in pitches for n in range(around)] + [(0., 90.), (0., -90.)]
+    aims = [(360*n/around - 360*(2*n > around), pitch) for pitch in pitches for n in range(around)] + [(0., 90.),
+                                                                                                       (0., -90.)]
     yaw, pitch = torch.tensor(aims, dtype=torch.float64).T.deg2rad()
     images = panorama_to_perspective(panorama, rotation_from_euler(yaw, pitch, 0*yaw), math.radians(fov), (size, size))
     return [View(*aim, image) for aim, image in zip(aims, images)]
@@ -57,8 +58,9 @@ class Finding:
     replies:tuple        # What was said about every view: pairs of View and Reply
 
     def __str__(self):
-        side = 'ahead' if self.view.yaw == 0 else f"{abs(self.view.yaw):g}° to the {'right' if self.view.yaw > 0 else 'left'}"
-        height = '' if self.view.pitch == 0 else f", {abs(self.view.pitch):g}° {'up' if self.view.pitch > 0 else 'down'}"
+        yaw, pitch = self.view.yaw, self.view.pitch
+        side = 'ahead' if yaw == 0 else f"{abs(yaw):g}° to the {'right' if yaw > 0 else 'left'}"
+        height = '' if pitch == 0 else f", {abs(pitch):g}° {'up' if pitch > 0 else 'down'}"
         return f'{self.text} ({side}{height}; certainty {self.score:.0%})'
 
 def ask(
@@ -78,7 +80,8 @@ def ask(
 
 # %% ../nbs/75_questions.ipynb #6bcd7bea
 PROMPT = ('This picture is one of several views around a camera. Question: {question}\n'
-          'Answer in one short sentence about this picture only. Then write a new line "certainty: N", where N from 0 to 100 says '
+          'Answer in one short sentence about this picture only. Then write a new line "certainty: N", where N from 0 '
+          'to 100 says '
           'how well this picture answers the question; 0 if it shows nothing of what is asked for.')
 
 def read_reply(
@@ -98,18 +101,23 @@ class LocalModel:
         device:str|None=None,    # Where to compute; transformers' choice when None
         max_new_tokens:int=60,   # Longest answer
     ):
-        check(fetch or Path(folder).is_dir(), f'{folder}: no model folder; nothing is downloaded unless that is asked for')
-        self.folder, self.fetch, self.device, self.max_new_tokens, self.pipe = str(folder), fetch, device, max_new_tokens, None
+        check(fetch or Path(folder).is_dir(),
+              f'{folder}: no model folder; nothing is downloaded unless that is asked for')
+        self.folder, self.fetch, self.device, self.max_new_tokens = str(folder), fetch, device, max_new_tokens
+        self.pipe = None
 
     def load(self)->None:
         "Load it, or raise `InputError` with the reason in one line."
         from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
         local = dict(local_files_only=not self.fetch)
         try:
-            model, processor = (auto.from_pretrained(self.folder, **local) for auto in (AutoModelForImageTextToText, AutoProcessor))
-            self.pipe = pipeline('image-text-to-text', model=model, processor=processor, **(dict(device=self.device) if self.device else {}))
+            model, processor = (auto.from_pretrained(self.folder, **local)
+                                for auto in (AutoModelForImageTextToText, AutoProcessor))
+            self.pipe = pipeline('image-text-to-text', model=model, processor=processor,
+                                 **(dict(device=self.device) if self.device else {}))
         except (OSError, ValueError, KeyError, ImportError) as error:
-            raise InputError(f"{self.folder}: cannot be loaded as an image-text-to-text model ({str(error).strip().splitlines()[0][:160]})") from None
+            raise InputError(f"{self.folder}: cannot be loaded as an image-text-to-text model "
+                             f"({str(error).strip().splitlines()[0][:160]})") from None
 
     def __call__(self,
         pictures:list[Image.Image],  # RGB pictures
@@ -120,7 +128,8 @@ class LocalModel:
         replies = []
         for picture in pictures:
             content = [dict(type='image', image=picture), dict(type='text', text=PROMPT.format(question=question))]
-            out = self.pipe(text=[dict(role='user', content=content)], max_new_tokens=self.max_new_tokens, return_full_text=False)
+            out = self.pipe(text=[dict(role='user', content=content)], max_new_tokens=self.max_new_tokens,
+                            return_full_text=False)
             replies.append(read_reply(out[0]['generated_text']))
         return replies
 
@@ -138,17 +147,21 @@ class Endpoint:
         timeout:float=120.,                     # Seconds to wait for each answer
     ):
         parts = urllib_parse.urlsplit(url)
-        check(parts.scheme in ('http', 'https') and bool(parts.hostname), f'{url}: an address must begin with http:// or https:// and name a host')
-        self.url, self.host = url.rstrip('/').removesuffix('/chat/completions') + '/chat/completions', parts.netloc.rpartition('@')[2]
+        check(parts.scheme in ('http', 'https') and bool(parts.hostname),
+              f'{url}: an address must begin with http:// or https:// and name a host')
+        self.url = url.rstrip('/').removesuffix('/chat/completions') + '/chat/completions'
+        self.host = parts.netloc.rpartition('@')[2]
         self.model, self.key, self.announce, self.timeout = model, key, announce, timeout
 
     def _send(self, body):
         headers = {'Content-Type': 'application/json'} | ({'Authorization': f'Bearer {self.key}'} if self.key else {})
         request = urllib_request.Request(self.url, body, headers)
         try:
-            with urllib_request.build_opener(_NoRedirect).open(request, timeout=self.timeout) as response: return json.load(response)['choices'][0]['message']['content']
+            with urllib_request.build_opener(_NoRedirect).open(request, timeout=self.timeout) as response:
+                return json.load(response)['choices'][0]['message']['content']
         except urllib_error.HTTPError as error: reason = f'answered {error.code} {error.reason}'
-        except (urllib_error.URLError, TimeoutError, ConnectionError) as error: reason = f"cannot be reached ({getattr(error, 'reason', error)})"
+        except (urllib_error.URLError, TimeoutError, ConnectionError) as error:
+            reason = f"cannot be reached ({getattr(error, 'reason', error)})"
         except (ValueError, KeyError, IndexError, TypeError): reason = 'gave something that is no chat completion'
         raise InputError(f'{self.host}: {reason}')
 
@@ -156,9 +169,11 @@ class Endpoint:
         pictures:list[Image.Image],  # RGB pictures
         question:str,                # The question
     )->list[Reply]:                  # A reply for each
-        "Say what will leave, then ask about one picture after the other; raises `InputError` for what goes wrong on the way."
+        """Say what will leave, then ask about one picture after the other; raises `InputError` for what goes wrong
+        on the way."""
         bodies = [self.request_body(picture, question) for picture in pictures]
-        self.announce(f'sending {len(pictures)} pictures ({sum(map(len, bodies))/1000:.0f} kB) and the question to {self.host}')
+        self.announce(f'sending {len(pictures)} pictures ({sum(map(len, bodies))/1000:.0f} kB) and the question to '
+                      f'{self.host}')
         return [read_reply(str(self._send(body))) for body in bodies]
 
     def request_body(self,
@@ -167,9 +182,11 @@ class Endpoint:
     )->bytes:                 # JSON
         "Everything that one request sends."
         picture.save(jpeg := io.BytesIO(), 'JPEG', quality=88)
-        image = dict(type='image_url', image_url=dict(url='data:image/jpeg;base64,' + base64.b64encode(jpeg.getvalue()).decode()))
+        image = dict(type='image_url',
+                     image_url=dict(url='data:image/jpeg;base64,' + base64.b64encode(jpeg.getvalue()).decode()))
         content = [dict(type='text', text=PROMPT.format(question=question)), image]
-        return json.dumps(dict(model=self.model, messages=[dict(role='user', content=content)], max_tokens=80, temperature=0)).encode()
+        return json.dumps(dict(model=self.model, messages=[dict(role='user', content=content)], max_tokens=80,
+                               temperature=0)).encode()
 
 # %% ../nbs/75_questions.ipynb #75ff0002
 def ask_file(
@@ -177,7 +194,7 @@ def ask_file(
     question:str,                                             # A question about what lies around
     answer:Callable[[list[Image.Image], str],list[Reply]],    # A model, such as `LocalModel` or `Endpoint`
     seconds:float=0.,                                         # Which moment of a video
-    save:str|Path|None=None,                                  # Where to write the view that the answer rests on, a .jpg or .png
+    save:str|Path|None=None,  # Where to write the view that the answer rests on, a .jpg or .png
     overwrite:bool=False,                                     # Whether that file may be replaced
 )->Finding:                                                   # The answer that the model is surest of
     "Ask a model about what a file shows; raises `InputError` for what cannot be, before the model is asked."

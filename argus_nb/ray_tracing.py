@@ -46,7 +46,8 @@ def _noise(x, y, seed):
 # %% ../nbs/23_ray_tracing.ipynb #d41adaf2
 @_compiled
 def _contrast(period, pixel):
-    "How much of a pattern's contrast is left when a pixel averages it: sinc(pixel/period) up to its first zero, within 0.01."
+    """How much of a pattern's contrast is left when a pixel averages it: sinc(pixel/period) up to its first zero,
+    within 0.01."""
     square = min(1., pixel/period)**2
     return (1 - square)*(1 - square*(.6 - .15*square))
 
@@ -68,8 +69,10 @@ def _mottle(x, y, seed, pixel):
     return min(1., max(0., value))
 
 # %% ../nbs/23_ray_tracing.ipynb #95330a60
-PLAIN, MOTTLED, TILES, BRICKS, PLANKS, STRIPES, FACADE, PICTURE, DOOR, WINDOW, BOOKS, RUG, ROAD, GROUND, WATER = range(15)
-KIND, A, B, C, SCALE_U, SCALE_V, MOTTLE, TRIM, GLOW, SEED, SHARE = 0, 1, 4, 7, 10, 11, 12, 13, 14, 15, 16  # columns of a material
+(PLAIN, MOTTLED, TILES, BRICKS, PLANKS, STRIPES, FACADE, PICTURE, DOOR, WINDOW, BOOKS, RUG, ROAD, GROUND,
+ WATER) = range(15)
+# columns of a material
+KIND, A, B, C, SCALE_U, SCALE_V, MOTTLE, TRIM, GLOW, SEED, SHARE = 0, 1, 4, 7, 10, 11, 12, 13, 14, 15, 16
 
 @_compiled
 def _mix(p, q, k):
@@ -168,7 +171,8 @@ def _books(a, b, c, su, sv, seed, u, v, eu, ev, pixel):
     book = _dim(_mix(a, b, .5 + left*(_hash(i, j, seed) - .5)), shade + .25)
     height = (.75 + left*.3*(_hash(i, j, seed + 1) - .5))*sv
     colour = _mix(_dim(c, .25), book, _coverage(height - within, pixel))
-    shelf = max(_coverage(.035 - min(within, sv - within), pixel), _coverage(.04 - min(min(u, eu - u), min(v, ev - v)), pixel))
+    shelf = max(_coverage(.035 - min(within, sv - within), pixel),
+                _coverage(.04 - min(min(u, eu - u), min(v, ev - v)), pixel))
     return _mix(colour, c, shelf)
 
 # %% ../nbs/23_ray_tracing.ipynb #48f47098
@@ -204,7 +208,8 @@ def _texture(m, u, v, eu, ev, pixel):
     if kind == MOTTLED: colour = _mix(a, b, _mottle(u/su, v/sv, seed, pixel/min(su, sv)))
     elif kind <= PLANKS and kind >= TILES:
         if kind == PLANKS: colour = _courses(a, b, c, sv, su, .618, .006, seed, v, u, pixel)
-        else: colour = _courses(a, b, c, su, sv, .5*(kind - TILES), .06*sv if kind == BRICKS else .012, seed, u, v, pixel)
+        else:
+            colour = _courses(a, b, c, su, sv, .5*(kind - TILES), .06*sv if kind == BRICKS else .012, seed, u, v, pixel)
     elif kind == STRIPES: colour = _bands(a, b, su, u, pixel)
     elif kind == FACADE: colour, lit = _facade(a, b, c, su, sv, m[SHARE], seed, u, v, eu, ev, pixel)
     elif kind == PICTURE: colour = _picture(a, b, c, seed, u, v, eu, ev, pixel)
@@ -236,7 +241,8 @@ def _enter_box(o, d):
 @_compiled
 def _enter_ball(o, d):
     "Distance along a ray to the unit ball, or FAR."
-    a, b, c = d[0]*d[0] + d[1]*d[1] + d[2]*d[2], o[0]*d[0] + o[1]*d[1] + o[2]*d[2], o[0]*o[0] + o[1]*o[1] + o[2]*o[2] - 1
+    a, b = d[0]*d[0] + d[1]*d[1] + d[2]*d[2], o[0]*d[0] + o[1]*d[1] + o[2]*d[2]
+    c = o[0]*o[0] + o[1]*o[1] + o[2]*o[2] - 1
     root = b*b - a*c
     t = (-b - math.sqrt(root))/a if root > 0 else FAR
     return t if t > 0 else FAR
@@ -312,14 +318,17 @@ def _shell_distance(room, o, d):
 @_compiled
 def _shell_surface(room, axis, p, d):
     "As `_body_surface` for the ground or the room; materials 0 floor, 1 ceiling, 2 and 3 the two pairs of walls."
-    if axis == 1: return (0., -math.copysign(1., d[1]), 0.), p[0] + room[0], p[2] + room[2], 2*room[0], 2*room[2], (0 if d[1] > 0 else 1)
+    if axis == 1:
+        return (0., -math.copysign(1., d[1]), 0.), p[0] + room[0], p[2] + room[2], 2*room[0], 2*room[2], (0
+            if d[1] > 0 else 1)
     if axis == 0: return (-math.copysign(1., d[0]), 0., 0.), p[2] + room[2], -p[1], 2*room[2], room[1], 2
     return (0., 0., -math.copysign(1., d[2])), p[0] + room[0], -p[1], 2*room[0], room[1], 3
 
 # %% ../nbs/23_ray_tracing.ipynb #cb0b2266
 @_compiled
 def _nearest(bodies, room, near, count, o, d):
-    "Distance to what a ray meets first, and which body it is: n, or -1 - axis for ground and room; only bodies in `near` are tried."
+    """Distance to what a ray meets first, and which body it is: n, or -1 - axis for ground and room; only bodies in
+    `near` are tried."""
     t, axis = _shell_distance(room, o, d)
     hit = -1 - axis
     for k in range(count):
@@ -368,7 +377,8 @@ def _ridge_top(ridge, layer, x, z, pixel):
         roof = int((math.atan2(x, z)/(2*math.pi) + .5)*count) % count
         return (base + amplitude*_hash(roof, layer, seed))*(1 + .3*layer)
     frequency *= 1.7 - .7*layer
-    return base*(1 + .5*layer) + amplitude*(.6 + .6*layer)*(_mottle(x*frequency, z*frequency, seed + 31*layer, frequency*pixel) - .3)
+    rough = _mottle(x*frequency, z*frequency, seed + 31*layer, frequency*pixel) - .3
+    return base*(1 + .5*layer) + amplitude*(.6 + .6*layer)*rough
 
 # %% ../nbs/23_ray_tracing.ipynb #baa7dc09
 @_compiled
@@ -384,7 +394,8 @@ def _sky_colour(sky, d, time, pixel):
     if -d[1] < 3*(sky.ridge[3] + sky.ridge[4])*flat:
         for layer in (1, 0):  # the farther one first
             top = _ridge_top(sky.ridge, layer, d[0]/flat, d[2]/flat, pixel)
-            colour = _mix(colour, _mix(_rgb(sky.ridge), _rgb(sky.horizon), .42 + .26*layer), _coverage(top + d[1]/flat, pixel))
+            colour = _mix(colour, _mix(_rgb(sky.ridge), _rgb(sky.horizon), .42 + .26*layer),
+                          _coverage(top + d[1]/flat, pixel))
     return colour
 
 # %% ../nbs/23_ray_tracing.ipynb #e877b430
@@ -426,7 +437,8 @@ def _lit(colour, glow, normal, p, bodies, room, sky, casters, count):
     up, shade = .5 - .5*normal[1], _corner_shade(room, p)
     fill = sky.fill[3]*max(0., normal[0]*sky.fill[0] + normal[1]*sky.fill[1] + normal[2]*sky.fill[2])
     everywhere = _mix(_rgb(sky.bounce), _rgb(sky.ambient), up + fill)
-    return (colour[0]*(direct*sky.direct[0] + shade*everywhere[0] + glow), colour[1]*(direct*sky.direct[1] + shade*everywhere[1] + glow),
+    return (colour[0]*(direct*sky.direct[0] + shade*everywhere[0] + glow),
+            colour[1]*(direct*sky.direct[1] + shade*everywhere[1] + glow),
             colour[2]*(direct*sky.direct[2] + shade*everywhere[2] + glow))
 
 # %% ../nbs/23_ray_tracing.ipynb #b6beeb91
@@ -435,7 +447,8 @@ def _display(x):
     "Scene light to a display value: a filmic curve, then the sRGB gamma."
     x = max(x, 0.)
     x = min(1., x*(2.51*x + .03)/(x*(2.43*x + .59) + .14))
-    a = math.sqrt(x); b = math.sqrt(a); c = math.sqrt(b)  # three roots instead of a power: within 0.003 of sRGB and faster
+    # three roots instead of a power: within 0.003 of sRGB and faster
+    a = math.sqrt(x); b = math.sqrt(a); c = math.sqrt(b)
     return min(1., max(0., .662002687*a + .684122060*b - .323583601*c - .0225411470*x))
 
 # %% ../nbs/23_ray_tracing.ipynb #098de9fd
@@ -450,7 +463,8 @@ def _shade(t, hit, bodies, materials, room, sky, casters, count, o, d, time, spr
     material, pixel = materials[m], t*spread/math.sqrt(max(.01, slant))
     if int(material[KIND]) == WATER:
         wave = .03*(_mottle(p[0]*.6 + .4*time, p[2]*2, 5, 2*pixel) - .5)
-        up, own = (d[0], -abs(d[1]) - wave - .01, d[2]), (material[A]*sky.ambient[0], material[A + 1]*sky.ambient[1], material[A + 2]*sky.ambient[2])
+        up = (d[0], -abs(d[1]) - wave - .01, d[2])
+        own = (material[A]*sky.ambient[0], material[A + 1]*sky.ambient[1], material[A + 2]*sky.ambient[2])
         colour = _mix(own, _sky_colour(sky, up, time, spread), .25 + .7*(1 - slant)**3)
     else:
         colour, glow = _texture(material, u, v, eu, ev, pixel)
@@ -476,13 +490,15 @@ def _bodies_in_sight(bodies, o, rays, count, near):
 # %% ../nbs/23_ray_tracing.ipynb #5e7c772c
 @_compiled
 def _bodies_towards_light(bodies, opaque, sky, p, radius, casters):
-    "List in `casters` those of the bodies numbered in `opaque` that may shade some point of a sphere around p; returns how many."
+    """List in `casters` those of the bodies numbered in `opaque` that may shade some point of a sphere around p;
+    returns how many."""
     light, reach = _towards_light(sky, p)
     found = 0
     for n in opaque:
         x, y, z = bodies[n, X] - p[0], bodies[n, Y] - p[1], bodies[n, Z] - p[2]
         along, r = min(max(0., x*light[0] + y*light[1] + z*light[2]), reach), bodies[n, RADIUS] + radius
-        if (x - along*light[0])**2 + (y - along*light[1])**2 + (z - along*light[2])**2 < r*r: casters[found] = n; found += 1
+        if (x - along*light[0])**2 + (y - along*light[1])**2 + (z - along*light[2])**2 < r*r:
+            casters[found] = n; found += 1
     return found
 
 # %% ../nbs/23_ray_tracing.ipynb #bbae7f7f
@@ -498,7 +514,8 @@ def _meet(bodies, opaque, room, sky, o, rays, count, distances, hits, near, cast
         distances[k], hits[k] = t, hit
         if t < FAR:
             x, y, z, solid = o[0] + t*rays[k, 0], o[1] + t*rays[k, 1], o[2] + t*rays[k, 2], True
-            low, high = (min(low[0], x), min(low[1], y), min(low[2], z)), (max(high[0], x), max(high[1], y), max(high[2], z))
+            low = (min(low[0], x), min(low[1], y), min(low[2], z))
+            high = (max(high[0], x), max(high[1], y), max(high[2], z))
     if not solid: return 0
     radius = .5*math.sqrt((high[0] - low[0])**2 + (high[1] - low[1])**2 + (high[2] - low[2])**2) + .01
     return _bodies_towards_light(bodies, opaque, sky, _mix(low, high, .5), radius, casters)
@@ -511,8 +528,10 @@ def _kept(function):
     except RuntimeError: return njit(**options)(function)  # neither the package's folder nor the user's can be written
 
 @_kept
-def _render_rows(first, last, bodies_at, opaque, materials, room, sky, origins, rotations, rays, times, spreads, s, image, depth):
-    "Fill rows first to last, counted through all frames, of image (T, 3, H, W) and depth (T, 1, H, W) with s x s rays a pixel."
+def _render_rows(first, last, bodies_at, opaque, materials, room, sky, origins, rotations, rays, times, spreads,
+                 s, image, depth):
+    """Fill rows first to last, counted through all frames, of image (T, 3, H, W) and depth (T, 1, H, W) with s x s
+    rays a pixel."""
     height, width, size = image.shape[2], image.shape[3], bodies_at.shape[1]
     across = max(1, BLOCK//(s*s))  # pixels in a block
     sky = Sky(*sky)
@@ -520,27 +539,33 @@ def _render_rows(first, last, bodies_at, opaque, materials, room, sky, origins, 
     block, distances = np.empty((across*s*s, 3)), np.empty(across*s*s)
     for row in range(first, last):
         t, i = row//height, row % height
-        bodies, R, view, o = bodies_at[t], rotations[t], rays[min(t, rays.shape[0] - 1)], (origins[t, 0], origins[t, 1], origins[t, 2])
+        bodies, R, view = bodies_at[t], rotations[t], rays[min(t, rays.shape[0] - 1)]
+        o = (origins[t, 0], origins[t, 1], origins[t, 2])
         for start in range(0, width, across):
             stop, count = min(start + across, width), 0
             for j in range(start, stop):
                 for k in range(s*s):
                     y, x = i*s + k//s, j*s + k % s
-                    for a in range(3): block[count, a] = R[a, 0]*view[y, x, 0] + R[a, 1]*view[y, x, 1] + R[a, 2]*view[y, x, 2]
+                    for a in range(3):
+                        block[count, a] = R[a, 0]*view[y, x, 0] + R[a, 1]*view[y, x, 1] + R[a, 2]*view[y, x, 2]
                     count += 1
             shading, k = _meet(bodies, opaque, room, sky, o, block, count, distances, hits, near, casters), 0
             for j in range(start, stop):
                 r, g, b, far = 0., 0., 0., 0.
                 for _ in range(s*s):
                     d = block[k, 0], block[k, 1], block[k, 2]
-                    colour = _shade(distances[k], hits[k], bodies, materials, room, sky, casters, shading, o, d, times[t], spreads[t])
-                    r += _display(colour[0]*sky.exposure); g += _display(colour[1]*sky.exposure); b += _display(colour[2]*sky.exposure)
+                    colour = _shade(distances[k], hits[k], bodies, materials, room, sky, casters, shading, o, d,
+                                    times[t], spreads[t])
+                    r += _display(colour[0]*sky.exposure); g += _display(colour[1]*sky.exposure)
+                    b += _display(colour[2]*sky.exposure)
                     far += distances[k]; k += 1
-                image[t, 0, i, j], image[t, 1, i, j], image[t, 2, i, j], depth[t, 0, i, j] = r/(s*s), g/(s*s), b/(s*s), far/(s*s)
+                image[t, 0, i, j], image[t, 1, i, j], image[t, 2, i, j] = r/(s*s), g/(s*s), b/(s*s)
+                depth[t, 0, i, j] = far/(s*s)
 
 # %% ../nbs/23_ray_tracing.ipynb #73d773c0
 class Movement(NamedTuple):
-    "Smooth rigid motions, one row each: a start, a steady run that begins anew after a period, three swings, hops, a spin."
+    """Smooth rigid motions, one row each: a start, a steady run that begins anew after a period, three swings,
+    hops, a spin."""
     start:np.ndarray     # Position of the pivot in metres; (M, 3)
     velocity:np.ndarray  # Steady run in metres a second; (M, 3)
     period:np.ndarray    # Seconds after which the run begins anew, and seconds it is ahead; (M, 2)
@@ -613,7 +638,9 @@ def bodies_at(self:World,
     "Move and turn all bodies with their movements."
     position, spin = _positions(self.movement, _as_times(times))
     position, spin = position[:, self.movement_of], spin[:, self.movement_of]
-    (x, y, z), yaw, (c, s) = self.bodies[:, [X, Y, Z]].T, np.arctan2(self.bodies[:, SIN], self.bodies[:, COS]) + spin, (np.cos(spin), np.sin(spin))
+    (x, y, z), yaw, (c, s) = self.bodies[:,
+                                         [X, Y, Z]].T, np.arctan2(self.bodies[:, SIN], self.bodies[:,
+                                             COS]) + spin, (np.cos(spin), np.sin(spin))
     bodies = np.tile(self.bodies, (len(spin), 1, 1))
     bodies[..., [X, Y, Z]] = position + np.stack([c*x + s*z, y + 0*c, c*z - s*x], -1)
     bodies[..., COS], bodies[..., SIN] = np.cos(yaw), np.sin(yaw)
@@ -633,7 +660,8 @@ def _render(self:World, times, rotation, rays, spread, size, supersample, return
     scene = self.bodies_at(times), self.opaque, self.materials, self.room, tuple(self.sky)
     rest = *scene, origins, rotations, rays.contiguous().numpy(), times, spreads, supersample, image, depth
     edges = np.linspace(0, rows, min(rows, 4*_threads) + 1).astype(int)
-    with ThreadPoolExecutor(_threads) as pool: list(pool.map(lambda first, last: _render_rows(first, last, *rest), edges[:-1], edges[1:]))
+    with ThreadPoolExecutor(_threads) as pool:
+        list(pool.map(lambda first, last: _render_rows(first, last, *rest), edges[:-1], edges[1:]))
     image, depth = torch.from_numpy(image), torch.from_numpy(depth)
     return (image, depth) if return_depth else image
 
@@ -668,14 +696,17 @@ def render_perspective(self:World,
 )->Tensor|tuple[Tensor,Tensor]:   # Frames in [0, 1] (T, 3, h, w), and distances in metres (T, 1, h, w) when asked
     "What an ordinary camera films on the same path."
     times, (height, width) = _as_times(times), check_size(size, supersample)
-    rotation, fov_x, fov_y = (a if a is None else torch.as_tensor(a, dtype=torch.float64).detach().cpu() for a in (world_from_camera, fov_x, fov_y))
+    rotation, fov_x, fov_y = (a if a is None else torch.as_tensor(a, dtype=torch.float64).detach().cpu()
+                              for a in (world_from_camera, fov_x, fov_y))
     check_shape('world_from_camera', rotation, '... 3 3')
     for name, given, plain in (('world_from_camera', rotation, 2), ('fov_x', fov_x, 0), ('fov_y', fov_y, 0)):
         fits = given is None or given.ndim == plain or (given.ndim == plain + 1 and len(given) == len(times))
-        check(fits, f'{name} must be one for all or one for each of {len(times)} times, got shape {() if given is None else tuple(given.shape)}')
+        check(fits, f'{name} must be one for all or one for each of {len(times)} times, got shape '
+                    f'{() if given is None else tuple(given.shape)}')
     rays = perspective_rays(height*supersample, width*supersample, fov_x, fov_y)
     spread = 1/focal_length(width*supersample, fov_x)
-    return self._render(times, rotation, rays if rays.ndim == 4 else rays[None], spread, (height, width), supersample, return_depth)
+    return self._render(times, rotation, rays if rays.ndim == 4 else rays[None], spread, (height, width),
+                        supersample, return_depth)
 
 # %% ../nbs/23_ray_tracing.ipynb #06a0c0d2
 @patch
@@ -687,7 +718,8 @@ def render_rays(self:World,
     "What is seen along single rays."
     check_shape('rays', rays, 'N 3')
     rays = torch.nn.functional.normalize(torch.as_tensor(rays, dtype=torch.float64), dim=-1)
-    return self._render(_as_times(times), torch.eye(3, dtype=torch.float64), rays[None, None], spread, (1, len(rays)), 1, False)[:, :, 0]
+    return self._render(_as_times(times), torch.eye(3, dtype=torch.float64), rays[None, None], spread, (1, len(rays)),
+                        1, False)[:, :, 0]
 
 # %% ../nbs/23_ray_tracing.ipynb #c3fb85b6
 def colour_of(
@@ -735,7 +767,8 @@ class Builder:
 
     def body(self, shape, x, bottom, z, half, material, top=None, yaw=0., move=0, casts=True):
         "Add a body that stands `bottom` metres above the ground or above the pivot of its movement."
-        self.bodies.append((shape, (x, -bottom - half[1], z), half, yaw, (material, material if top is None else top), move, casts))
+        self.bodies.append((shape, (x, -bottom - half[1], z), half, yaw,
+                            (material, material if top is None else top), move, casts))
 
     def world(self, kind, seed, sky, room, path, heading):
         "All that was collected, as a world."
@@ -758,7 +791,9 @@ def walk_path(
     "A camera path: to and fro along a direction at a walker's pace, with the sway of hand and steps."
     x, height, z = position
     amplitude, omega, phase = rng.uniform(.004, .02, 3), 2*math.pi*rng.uniform(.3, .7, 3), rng.uniform(0, 2*math.pi, 3)
-    if stepping: amplitude, omega = amplitude + rng.uniform(.005, .015, 3), 2*math.pi*np.array([.9, 1.8, .9])*rng.uniform(.9, 1.1)
+    if stepping:
+        amplitude, omega = amplitude + rng.uniform(.005, .015, 3), 2*math.pi*np.array([.9, 1.8, .9])*rng.uniform(.9,
+                                                                                                                 1.1)
     along, pace, begin = rng.uniform(-.6, .6), speed/reach, reach*np.array(direction)
     swing = (begin[0], pace, along), (amplitude[1], omega[1], phase[1]), (begin[1], pace, along)
     return movements_of([((x, -height, z), (0, 0, 0), (1e9, 0), swing, STILL, (0, 0))])

@@ -19,7 +19,8 @@ from .edges import InputError, check
 from .headers import Display, frame_display, open_media, video_stream
 
 # %% ../nbs/18_reading.ipynb #bea3d465
-PRECISE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+PRECISE = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+           | Interpolation.FULL_CHR_H_INP)
 _NAMED_MATRICES = {1, 4, 5, 6, 7, 9}  # BT.709, FCC, BT.470BG, SMPTE 170M, SMPTE 240M, BT.2020
 
 def colour_matrix(
@@ -32,7 +33,8 @@ def colour_matrix(
 
 def _planes(frame, display, kind, scaler=None):
     "The planes of a frame after scaling and conversion to a planar format: red, green, blue and alpha if it has one."
-    frame = (scaler or VideoReformatter()).reformat(frame, display.width, display.height, kind, src_colorspace=colour_matrix(frame), interpolation=PRECISE)
+    frame = (scaler or VideoReformatter()).reformat(frame, display.width, display.height, kind,
+                                                    src_colorspace=colour_matrix(frame), interpolation=PRECISE)
     dtype = np.uint16 if '16' in kind else np.uint8
     green, blue, red, *alpha = (np.frombuffer(p, dtype).reshape(p.height, -1)[:, :frame.width] for p in frame.planes)
     return [red, green, blue, *alpha]
@@ -58,7 +60,8 @@ def roll_off(
     return np.where(light < knee, light, np.minimum(knee + (1 - knee)*x*(1 + x/top**2)/(1 + x), 1))
 
 # %% ../nbs/18_reading.ipynb #a15be8b3
-_BT709_FROM_BT2020 = np.array([[1.660491, -.587641, -.072850], [-.124550, 1.132900, -.008349], [-.018151, -.100579, 1.118730]], np.float32)
+_BT709_FROM_BT2020 = np.array([[1.660491, -.587641, -.072850], [-.124550, 1.132900, -.008349],
+                               [-.018151, -.100579, 1.118730]], np.float32)
 _LUMINANCE_BT2020 = np.array([.2627, .6780, .0593], np.float32)
 
 @functools.lru_cache
@@ -95,7 +98,8 @@ def rgb_frame(
     "Convert a decoded frame for showing."
     curve = None if frame.format.is_rgb else {16: 'pq', 18: 'hlg'}.get(frame.color_trc)
     has_alpha = any(component.is_alpha for component in frame.format.components)
-    red, green, blue, *alpha = _planes(frame, display, 'gbrp16le' if curve else 'gbrap' if has_alpha else 'gbrp', scaler)
+    red, green, blue, *alpha = _planes(frame, display,
+                                       'gbrp16le' if curve else 'gbrap' if has_alpha else 'gbrp', scaler)
     image = np.stack((red, green, blue))
     if curve: image = tone_map(image, curve)
     if alpha: image = ((image.astype(np.uint16)*alpha[0] + 127)//255).astype(np.uint8)
@@ -105,10 +109,13 @@ def rgb_frame(
 # %% ../nbs/18_reading.ipynb #6ff9d123
 class _Log:
     "What packets tell while a file is being read."
-    def __init__(self): self.stamps, self.keys, self.cut, self.patched, self.errors, self.packets, self.reached = [], [], set(), [], 0, 0, 0.
+    def __init__(self):
+        self.stamps, self.keys, self.cut, self.patched = [], [], set(), []
+        self.errors, self.packets, self.reached = 0, 0, 0.
 
     def note(self, packet, is_ours):
-        if packet.size and packet.pts is not None: self.reached = max(self.reached, float((packet.pts + (packet.duration or 0))*packet.time_base))
+        if packet.size and packet.pts is not None:
+            self.reached = max(self.reached, float((packet.pts + (packet.duration or 0))*packet.time_base))
         if not is_ours: return
         self.packets += packet.size > 0 or packet.dts is not None
         if packet.is_discard or not packet.size or packet.pts is None: return
@@ -129,7 +136,8 @@ class Reader:
         self.stream.thread_type = 'AUTO'
         self.decoder = self.stream.codec_context
         with_alpha = {'vp8': 'libvpx', 'vp9': 'libvpx-vp9'}.get(self.decoder.name)
-        if with_alpha and self.stream.metadata.get('alpha_mode') == '1': self.decoder = av.CodecContext.create(with_alpha, 'r')
+        if with_alpha and self.stream.metadata.get('alpha_mode') == '1':
+            self.decoder = av.CodecContext.create(with_alpha, 'r')
         self.has_audio = any(s.codec_context is not None for s in self.container.streams.audio)
         self.claimed_rates = [Fraction(r) for r in (self.stream.average_rate, self.stream.guessed_rate) if r]
         self.rate = (self.claimed_rates or [Fraction(25)])[-1]
@@ -154,7 +162,8 @@ class Reader:
             for frame in decoded: yield (next(counter) if self.counted else frame.pts), frame
 
     def frames_from(self, stamp, places):
-        "Frames from the first of `places` to jump to that leads to a frame at or before `stamp`; else from the beginning."
+        """Frames from the first of `places` to jump to that leads to a frame at or before `stamp`; else from the
+        beginning."""
         for place in places if self.can_jump else ():
             try: self.container.seek(place, stream=self.stream)
             except av.FFmpegError: continue
@@ -168,7 +177,9 @@ class Reader:
     def close(self): self.container.close()
 
 # %% ../nbs/18_reading.ipynb #0f400205
-_USUAL_RATES = [Fraction(n*1000, 1001) for n in (24, 30, 60, 120)] + [Fraction(n) for n in (5, 10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)]
+_USUAL_RATES = [Fraction(n*1000, 1001) for n in (24, 30, 60, 120)] + [Fraction(n)
+                                                                      for n in (5, 10, 12, 15, 20, 24, 25, 30, 48, 50,
+                                                                                60, 90, 100, 120, 240)]
 
 def constant_rate(
     times:np.ndarray,                # When frames are shown, in seconds from the first; (n,), n of 2 or more
@@ -176,7 +187,8 @@ def constant_rate(
 )->Fraction|None:                    # Frames per second, or None where no constant rate fits
     "The first plausible rate that has a place of its own for every frame."
     near = lambda rate: sorted(_USUAL_RATES, key=lambda usual: abs(usual/rate - 1))[:2]
-    measured, typical = (Fraction(r).limit_denominator(1001) or Fraction(1, 1000) for r in ((len(times) - 1)/times[-1], 1/float(np.median(np.diff(times)))))
+    measured, typical = (Fraction(r).limit_denominator(1001) or Fraction(1, 1000)
+                         for r in ((len(times) - 1)/times[-1], 1/float(np.median(np.diff(times)))))
     for share_of_single_steps, slack in ((1, .5), (.9, .3)):
         for rate in [*claimed, *near(measured), measured, *near(typical)]:
             places = np.round(times*float(rate)); steps = np.diff(places)
@@ -216,7 +228,8 @@ class _Part:
 
 # %% ../nbs/18_reading.ipynb #656cb8f7
 def _usable_stamps(frames, log, end):
-    "Stamps, to two frames past `end`, that increase and are of intact frames; the last duration, whether the file ended, how many frames came by."
+    """Stamps, to two frames past `end`, that increase and are of intact frames; the last duration, whether the file
+    ended, how many frames came by."""
     stamps, patched, duration, seen, beyond = [], set(), 0, 0, 0
     for stamp, frame in frames:
         seen += 1
@@ -232,11 +245,13 @@ def _usable_stamps(frames, log, end):
 def _packet_stamps(reader):
     "All stamps of a file without decoding it; a hidden picture a moment before the one that it serves does not count."
     for _ in reader.packets(): pass
-    stamps = np.unique(reader.log.stamps) if len(reader.log.stamps) == reader.log.packets and not reader.counted else np.arange(reader.log.packets)
+    has_stamps = len(reader.log.stamps) == reader.log.packets and not reader.counted
+    stamps = np.unique(reader.log.stamps) if has_stamps else np.arange(reader.log.packets)
     return stamps[np.diff(stamps*float(reader.tick), append=np.inf) > .0015]
 
 def _promised_end(reader, zero, is_whole):
-    "When the video ends by the file's own account, in seconds from `zero`; 0 where that is not clearly later than what was found."
+    """When the video ends by the file's own account, in seconds from `zero`; 0 where that is not clearly later than
+    what was found."""
     container, stream, log = reader.container, reader.stream, reader.log
     file_end = ((container.duration or 0) + (container.start_time or 0))/1e6
     video_end = float((stream.duration + (stream.start_time or 0))*stream.time_base) if stream.duration else file_end
@@ -254,13 +269,16 @@ def _scan(path, start=0., seconds=None, counted=False, decode=True):
     if zero is None: return _scan(path, start, seconds, True, decode)
     tick, display = float(reader.tick), frame_display(frame, reader.stream.sample_aspect_ratio)
     begin, end = zero + round(start/tick), None if seconds is None else zero + round((start + seconds)/tick)
-    frames = reader.frames_from(begin, [begin, begin - round(2/tick)]) if start else itertools.chain([(zero, frame)], frames)
+    frames = reader.frames_from(begin, [begin, begin - round(2/tick)]) if start else itertools.chain([(zero, frame)],
+                                                                                                     frames)
     if decode: stamps, duration, is_last, seen = _usable_stamps(frames, reader.log, end)
     else: stamps, duration, is_last, seen = _packet_stamps(reader), frame.duration, True, 0
     if not counted and len(stamps) + len(reader.log.patched) < .9*seen: return _scan(path, start, seconds, True, decode)
-    tail, promised = 1/float(reader.rate) if counted else duration*tick, _promised_end(reader, zero*tick, is_whole=not start) if is_last else 0.
+    tail = 1/float(reader.rate) if counted else duration*tick
+    promised = _promised_end(reader, zero*tick, is_whole=not start) if is_last else 0.
     reader.close()
-    return _Part(display, stamps, zero, tick, counted, tail, reader.log, reader.claimed_rates, reader.has_audio, promised)
+    return _Part(display, stamps, zero, tick, counted, tail, reader.log, reader.claimed_rates,
+                 reader.has_audio, promised)
 
 # %% ../nbs/18_reading.ipynb #2466c41c
 def _rate_and_length(part):
@@ -279,12 +297,15 @@ def _count_lost(part, rate, is_constant, start, end, length):
     "How many frames of the part were used, and how many the file has or promises that the decoder did not give."
     place = (lambda t: round(t*float(rate))) if is_constant else (lambda t: round(t/part.tick))
     half = .5/float(rate)
-    places = lambda stamps: {place(t) for t in (np.asarray(stamps, np.int64) - part.zero)*part.tick if start - half <= t < end - half}
+    places = lambda stamps: {place(t)
+                             for t in (np.asarray(stamps, np.int64) - part.zero)*part.tick
+                             if start - half <= t < end - half}
     used = places(part.stamps)
     offered = used | places(part.log.patched) | (set() if part.counted else places(part.log.stamps))
     if not offered or offered == used and not (part.promised or part.log.errors): return len(used), 0
     promised = round(min(part.promised, end)*float(rate))
-    expected = max(max(offered) + 1, promised) - min(offered) if is_constant else len(offered) + max(promised - round(length*float(rate)), 0)
+    if is_constant: expected = max(max(offered) + 1, promised) - min(offered)
+    else: expected = len(offered) + max(promised - round(length*float(rate)), 0)
     return len(used), expected - len(used)
 
 # %% ../nbs/18_reading.ipynb #224600c3
@@ -297,7 +318,8 @@ class _Cursor:
     def is_far(self, stamp):
         "Whether a jump beats decoding on: backwards always, forwards over a key frame and more than 16 frames."
         if self.ahead is None or stamp < self.ahead[0]: return True
-        frames_between, keys_between = (np.diff(np.searchsorted(stamps, (self.ahead[0], stamp), side='right'))[0] for stamps in (self.stamps, self.keys[:, 0]))
+        frames_between, keys_between = (np.diff(np.searchsorted(stamps, (self.ahead[0], stamp), side='right'))[0]
+                                        for stamps in (self.stamps, self.keys[:, 0]))
         return frames_between > 16 and keys_between > 0
 
     def advance(self, stamp):
@@ -316,7 +338,8 @@ class _Cursor:
         stamp = int(self.stamps[number])
         if self.is_far(stamp):
             key = np.searchsorted(self.keys[:, 0], stamp, side='right')
-            self.jump(stamp, self.keys[max(key - 2, 0):key, 1][::-1].tolist())  # the key frame before it, else the one before that
+            # the key frame before it, else the one before that
+            self.jump(stamp, self.keys[max(key - 2, 0):key, 1][::-1].tolist())
         if not self.advance(stamp) and not self.reader.from_start:
             self.jump(stamp, ()); self.advance(stamp)
         check(self.ahead is not None, f'{self.path}: changed while it was being read')
@@ -326,11 +349,13 @@ class _Cursor:
 
 # %% ../nbs/18_reading.ipynb #23526eb6
 class VideoFrames(Sequence):
-    "Upright RGB frames on a steady clock, decoded when asked for: `frames[i]` is uint8 (3, H, W), `frames[a:b]` and `frames[list]` are (n, 3, H, W)."
+    """Upright RGB frames on a steady clock, decoded when asked for: `frames[i]` is uint8 (3, H, W), `frames[a:b]`
+    and `frames[list]` are (n, 3, H, W)."""
     dtype = torch.uint8
 
     def __init__(self, path, stamps, picks, keys, display, counted):
-        self._source, self._picks, self._cursor, self._lock = (path, stamps, np.array(sorted(keys), np.int64).reshape(-1, 2), display, counted), picks, None, threading.Lock()
+        self._source = (path, stamps, np.array(sorted(keys), np.int64).reshape(-1, 2), display, counted)
+        self._picks, self._cursor, self._lock = picks, None, threading.Lock()
         self.display, self.shape = display, torch.Size((len(picks), 3, *display.size))
 
     def __len__(self): return len(self._picks)
@@ -349,7 +374,8 @@ class VideoFrames(Sequence):
         return self._stack(index)
 
     def _stack(self, numbers):
-        picks = [self._picks[range(len(self))[int(n)]] for n in numbers]  # range knows negative numbers and where to stop
+        # range knows negative numbers and where to stop
+        picks = [self._picks[range(len(self))[int(n)]] for n in numbers]
         images = torch.empty(len(picks), *self.shape[1:], dtype=torch.uint8)
         with self._lock:  # one file, one position: threads take turns
             self._cursor = self._cursor or _Cursor(*self._source)
@@ -381,8 +407,10 @@ class Video:
 def exact_rate(
     fps:float|Fraction,  # Frames per second
 )->Fraction:             # The same as a fraction
-    "A frame rate as the fraction that was meant: 29.97002997 is 30000/1001; raises `InputError` for one that cannot be."
-    check(isinstance(fps, (int, float, Fraction)) and math.isfinite(fps) and 0 < fps <= 1000, f'fps must lie between 0 and 1000 frames per second, got {fps}')
+    """A frame rate as the fraction that was meant: 29.97002997 is 30000/1001; raises `InputError` for one that
+    cannot be."""
+    check(isinstance(fps, (int, float, Fraction)) and math.isfinite(fps) and 0 < fps <= 1000,
+          f'fps must lie between 0 and 1000 frames per second, got {fps}')
     return Fraction(fps).limit_denominator(1001 if isinstance(fps, float) else 100_000)
 
 def _read(path, start, seconds, fps, decode=True):
@@ -393,17 +421,20 @@ def _read(path, start, seconds, fps, decode=True):
     part = _scan(path, start, seconds, decode=decode)
     if len(part.stamps) < 2:
         damaged = part.log.errors or part.log.patched or part.promised
-        raise InputError(f"{path}: {'is damaged, only 1 frame can be decoded' if damaged else 'holds a single frame'}, a video has at least 2")
+        raise InputError(f"{path}: {'is damaged, only 1 frame can be decoded' if damaged else 'holds a single frame'}, "
+                         f"a video has at least 2")
     rate, is_constant, length = _rate_and_length(part)
     check(start < length, f'{path}: lasts {length:.2f} s, a start at {start:g} s lies beyond its end')
     nearest = part.times[frames_shown(part.times, start, 1, rate, rate)[0]]
     begin = max(float(nearest), 0.) if abs(nearest - start) <= .51/rate else start
     end = length if seconds is None else min(length, begin + seconds)
     count = round((end - begin)*float(output or rate))
-    check(count >= 2, f'{path}: {end - begin:.2g} s from {begin:.2f} s on hold {count} frames at {float(output or rate):g} fps, a video has at least 2')
+    check(count >= 2, f'{path}: {end - begin:.2g} s from {begin:.2f} s on hold {count} frames at '
+                      f'{float(output or rate):g} fps, a video has at least 2')
     used, lost = _count_lost(part, rate, is_constant, begin, math.inf if seconds is None else begin + seconds, length)
     warning = f'{path}: is damaged, {used} frames used, {lost} lost' if lost else None
-    frames = VideoFrames(path, part.stamps, frames_shown(part.times, begin, count, output or rate, rate), part.log.keys, part.display, part.counted)
+    frames = VideoFrames(path, part.stamps, frames_shown(part.times, begin, count, output or rate, rate), part.log.keys,
+                         part.display, part.counted)
     return Video(path, frames, output or rate, begin, part.has_audio, warning)
 
 def read_video(

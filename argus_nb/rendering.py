@@ -46,7 +46,8 @@ def lens_of(
     camera:Camera,         # One camera
     size:tuple[int,int],   # Height and width of its image
 )->tuple[float,float,float,float]: # f_x, f_y, c_x, c_y in pixels
-    "What `intrinsics` gives, in plain numbers: asked for every frame, tensors of one number cost more than small images."
+    """What `intrinsics` gives, in plain numbers: asked for every frame, tensors of one number cost more than small
+    images."""
     (height, width), (x, y) = size, camera.point.tolist()
     focal = lambda fov, pixels: pixels/(2*math.tan(fov.item()/2))
     return focal(camera.fov_x, width), focal(camera.fov_y, height), x*width, y*height
@@ -187,7 +188,8 @@ def _add_pixel(source, h, w, wraps, taps, offset, u, v, total, n, weight_x, weig
 # %% ../nbs/12_rendering.ipynb #8a8a2da3
 @compiled
 def _place_samples(U, V, F, h, w, at, tx, ty):
-    "The upper left of the four pixels around each sample, -1 at an edge, and how far from it the sample lies; counts the edges."
+    """The upper left of the four pixels around each sample, -1 at an edge, and how far from it the sample lies;
+    counts the edges."""
     edges = 0
     for n in range(len(U)):
         x, y = U[n] - .5, V[n] - .5
@@ -264,7 +266,8 @@ def _write_mean(total, share, start, stop, out, offset, is_whole):
 # %% ../nbs/12_rendering.ipynb #47c6e27d
 @compiled
 def _render_rows(source, h, w, kind, lens, taps, rays, fine, sy, sx, out, mask, first, last, is_whole):
-    "Rows `first` to `last` of a target (C, H W), from turned grids `rays` (pixel centres) and `fine` (sy x sx a pixel)."
+    """Rows `first` to `last` of a target (C, H W), from turned grids `rays` (pixel centres) and `fine` (sy x sx a
+    pixel)."""
     (p, r, c), (fine_p, fine_r, fine_c), width = rays, fine, mask.shape[1]
     step, is_plain = width*sx, sy*sx == 1 and not is_whole
     depth = 1 if kind == IMAGE else max(1, min(last - first, 8192//step))
@@ -392,7 +395,8 @@ def render(
         rays = turned_grid(grid(1, 1), matrix)
         fine = rays if sy*sx == 1 else turned_grid(grid(sy, sx), matrix)
         target, seen = out[n].reshape(channels, -1), mask[n % len(mask)]
-        jobs += [partial(_render_rows, source, h, w, kind, lens, taps, rays, fine, sy, sx, target, seen, *rows, sources.dtype == np.uint8)
+        jobs += [partial(_render_rows, source, h, w, kind, lens, taps, rays, fine, sy, sx, target, seen, *rows,
+                         sources.dtype == np.uint8)
                  for rows in row_blocks(size[0], size[0]*size[1]*sy*sx*channels//3)]
     run_jobs(jobs)
     return torch.from_numpy(out), torch.from_numpy(mask)[:, None]
@@ -407,7 +411,8 @@ def aimed(
     "Where all rays of a turned grid fall."
     p, r, c = rays
     u, v = np.empty((2, len(p), c.shape[1]))
-    run_jobs([partial(_aim_rows, kind, p, r, c, lens, *source_size, u, v, *rows) for rows in row_blocks(len(p), u.size)])
+    run_jobs([partial(_aim_rows, kind, p, r, c, lens, *source_size, u, v, *rows)
+              for rows in row_blocks(len(p), u.size)])
     return torch.from_numpy(u), torch.from_numpy(v), torch.from_numpy(np.outer(p, c[2]) + r[:, 2:] > 0)
 
 # %% ../nbs/12_rendering.ipynb #b75b1153

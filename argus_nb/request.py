@@ -11,15 +11,16 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from .edges import (COUNT, DURATION, FIELD_OF_VIEW, FRAME_RATE, HEIGHT, PRECISION, QUALITY, SCALE, SEAM, SEED, START_TIME, STRENGTH,
-                            TRACKER, WIDTH, Choice, Number, check, check_file, check_output)
+from .edges import (COUNT, DURATION, FIELD_OF_VIEW, FRAME_RATE, HEIGHT, PRECISION, QUALITY, SCALE, SEAM, SEED,
+                            START_TIME, STRENGTH,
+                            TRACKER, WIDTH, Number, check, check_file, check_output)
 
 # %% ../nbs/02_request.ipynb #02ed0007
 @dataclass(frozen=True)
 class Option:
     "What an option says about itself beside its type and default."
     help:str                        # One line
-    kind:Number|Choice|None=None    # What fits; None for anything
+    kind:Any=None                   # A `Number`, a `Choice` or anything else with `check` and `read`; None: all fits
     unit:str=''                     # Stands for the value in `--help`, such as 'DEG'
     group:str=''                    # Heading in `--help`
     label:str=''                    # How a panel calls it; the field's name when empty
@@ -40,20 +41,25 @@ def option_of(
     return entry.metadata['option']
 
 # %% ../nbs/02_request.ipynb #02ed0009
-class PanoramaSize(Number):
+@dataclass(frozen=True)
+class PanoramaSize:
     "Heights of panoramas; the value is the pair of height and width."
+    heights:Number=HEIGHT  # Which heights fit
+
     def check(self, name:str, value:tuple[int,int])->tuple[int,int]:
         "The pair, if it fits; raises `InputError` if not."
         pair = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-        check(len(pair) == 2 and pair[1] == 2*pair[0], f'{name} must be a height and twice that as width, got {value!r}')
-        return super().check(name, pair[0]), pair[1]
+        is_pair = len(pair) == 2 and pair[1] == 2*pair[0]
+        check(is_pair, f'{name} must be a height and twice that as width, got {value!r}')
+        height = int(self.heights.check(name, pair[0]))
+        return height, 2*height
 
     def read(self, text:str)->tuple[int,int]:
         "The pair for a height."
-        height = super().read(text)
+        height = int(self.heights.read(text))
         return height, 2*height
 
-PANORAMA_SIZE = PanoramaSize(HEIGHT.wanted, HEIGHT.fits, int)
+PANORAMA_SIZE = PanoramaSize()
 
 # %% ../nbs/02_request.ipynb #02ed0012
 _CAMERAS, _MODEL, _OUTPUT = 'cameras (found in the video itself unless given)', 'model', 'output'
@@ -64,28 +70,41 @@ class GenerationRequest:
     input:str|Path = option('any ordinary video')
     output:str|Path = option('the 360 video to write, an .mp4; a contact sheet is written beside it')
     start:float = option('begin S seconds into the input', 0., kind=START_TIME, unit='S', label='Start, seconds')
-    seconds:float|None = option('use S seconds of the input (default: all that follow)', None, kind=DURATION, unit='S', label='Length, seconds')
+    seconds:float|None = option('use S seconds of the input (default: all that follow)', None, kind=DURATION, unit='S',
+                                label='Length, seconds')
     overwrite:bool = option('replace OUTPUT if it exists', False)
-    cameras:Any = option('read them from FILE: MegaSaM, ViPE, COLMAP, VGGT, DUSt3R, Argus', None, unit='FILE', group=_CAMERAS, rivals='source')
-    static:bool = option('the camera does not move', False, group=_CAMERAS, rivals='source')
-    tracker:str = option('rotation, or colmap for cameras that travel far; slow (default: rotation)', 'rotation', kind=TRACKER,
+    cameras:Any = option('read them from FILE: MegaSaM, ViPE, COLMAP, VGGT, DUSt3R, Argus', None, unit='FILE',
                          group=_CAMERAS, rivals='source')
-    fov:float|None = option('horizontal field of view of the lens in degrees', None, kind=FIELD_OF_VIEW, unit='DEG', group=_CAMERAS,
+    static:bool = option('the camera does not move', False, group=_CAMERAS, rivals='source')
+    tracker:str = option('rotation, or colmap for cameras that travel far; slow (default: rotation)',
+                         'rotation', kind=TRACKER,
+                         group=_CAMERAS, rivals='source')
+    fov:float|None = option('horizontal field of view of the lens in degrees', None, kind=FIELD_OF_VIEW,
+                            unit='DEG', group=_CAMERAS,
                             label='Field of view, °')
     model:Any = option('nano (default), svd, or the path of a model folder', 'nano', unit='NAME', group=_MODEL)
-    seed:int = option('another number, other surroundings (default: 0)', 0, kind=SEED, unit='N', group=_MODEL, label='Seed')
-    generate_fps:float|None = option('frames generated per second (default: what the model learned)', None, kind=FRAME_RATE, unit='F', group=_MODEL)
-    quality:str|None = option("how many steps (default: the model's own number)", None, kind=QUALITY, group=_MODEL, label='Quality')
+    seed:int = option('another number, other surroundings (default: 0)', 0, kind=SEED, unit='N',
+                      group=_MODEL, label='Seed')
+    generate_fps:float|None = option('frames generated per second (default: what the model learned)', None,
+                                     kind=FRAME_RATE, unit='F', group=_MODEL)
+    quality:str|None = option("how many steps (default: the model's own number)", None, kind=QUALITY,
+                              group=_MODEL, label='Quality')
     steps:int|None = option('steps of the sampler, exactly', None, kind=COUNT, unit='N', group=_MODEL)
-    guidance:float|None = option('how strongly the input guides, beyond what the model learned', None, kind=SCALE, unit='G', group=_MODEL)
-    strength:float = option('influence of the input, from 1 (default) down to 0', 1., kind=STRENGTH, unit='S', group=_MODEL)
-    size:tuple[int,int]|None = option('height that is generated, a multiple of 16; models are best at their own', None, kind=PANORAMA_SIZE,
+    guidance:float|None = option('how strongly the input guides, beyond what the model learned', None, kind=SCALE,
+                                 unit='G', group=_MODEL)
+    strength:float = option('influence of the input, from 1 (default) down to 0', 1., kind=STRENGTH,
+                            unit='S', group=_MODEL)
+    size:tuple[int,int]|None = option('height that is generated, a multiple of 16; models are best at their own', None,
+                                      kind=PANORAMA_SIZE,
                                       unit='H', group=_MODEL)
-    seam:str|None = option("how the ends of the panorama are joined (default: the model's own way)", None, kind=SEAM, unit='NAME',
+    seam:str|None = option("how the ends of the panorama are joined (default: the model's own way)", None,
+                           kind=SEAM, unit='NAME',
                            group=_MODEL, label='Seam')
     device:str|None = option('cpu, cuda, ... (default: the best there is)', None, unit='NAME', group=_MODEL)
-    precision:str|None = option('of the networks (default: what the device does fastest)', None, kind=PRECISION, group=_MODEL)
-    offload:bool = option('keep only the network that is at work on the device: less memory, slower', False, group=_MODEL)
+    precision:str|None = option('of the networks (default: what the device does fastest)', None,
+                                kind=PRECISION, group=_MODEL)
+    offload:bool = option('keep only the network that is at work on the device: less memory, slower',
+                          False, group=_MODEL)
     width:int|None = option('width of the 360 video in pixels', None, kind=WIDTH, unit='W', group=_OUTPUT)
     paste:bool = option('the model alone, at its own rate; do not lay the input over it', True, group=_OUTPUT)
     level:bool = option('keep the first camera in the middle, even if it was tilted', True, group=_OUTPUT)
@@ -95,7 +114,8 @@ class GenerationRequest:
             value, kind = getattr(self, entry.name), option_of(entry).kind
             if kind is None or value is None and entry.default is None: continue
             object.__setattr__(self, entry.name, kind.check(entry.name, value))  # the class is frozen: only here
-        check(not (self.static and self.cameras is not None), 'cameras from a file and a static camera exclude each other')
+        check(not (self.static and self.cameras is not None),
+              'cameras from a file and a static camera exclude each other')
 
     def check_files(self)->None:
         "Raise `InputError` for an input that cannot be read or an output that cannot be written."

@@ -19,7 +19,8 @@ def _tap_weights(
     x,     # Coordinate along one axis in pixels, centres at one half; (...)
     mode,  # 'nearest', 'bilinear' or 'bicubic'
 ):         # The first pixel that counts (...) and the weights of it and its successors (..., taps)
-    if mode == 'nearest': return (x.detach() + 1e-9).floor().long(), torch.ones_like(x)[..., None]  # ties go right, whatever the rounding
+    # ties go right, whatever the rounding
+    if mode == 'nearest': return (x.detach() + 1e-9).floor().long(), torch.ones_like(x)[..., None]
     first = (x.detach() - .5).floor()
     t = x - .5 - first
     if mode == 'bilinear': return first.long(), torch.stack([1 - t, t], -1)
@@ -32,7 +33,7 @@ def read_pixels(
     u:Tensor,                                        # Columns in pixels, centres at one half; (...)
     v:Tensor,                                        # Rows; (...)
     mode:str,                                        # 'nearest', 'bilinear' or 'bicubic'
-    pixel:Callable[[Tensor,Tensor,Tensor],Tensor],   # Pixels (C, ...) of an image at rows and columns, which may lie beyond its edges
+    pixel:Callable[[Tensor,Tensor,Tensor],Tensor],   # Pixels (C, ...) of an image at rows and columns
 )->Tensor:                                           # Samples; (C, ...)
     "Weighted sum over the pixels around (u, v)."
     (column, weight_x), (row, weight_y) = _tap_weights(u, mode), _tap_weights(v, mode)
@@ -135,7 +136,8 @@ def cameras_of(
     "Cameras in one form; raises `InputError` for what does not fit."
     rotation, fov_x = _as_rotations(name, world_from_camera, device), _as_angles('fov_x', fov_x, device)
     fov_y = 2*((fov_x/2).tan()*size[0]/size[1]).atan() if fov_y is None else _as_angles('fov_y', fov_y, device)
-    point = torch.as_tensor((.5, .5) if principal_point is None else principal_point, dtype=torch.float64, device=device)
+    point = torch.as_tensor((.5, .5) if principal_point is None else principal_point,
+                            dtype=torch.float64, device=device)
     is_point = point.ndim in (1, 2) and point.shape[-1] == 2 and bool(point.isfinite().all())
     check(is_point, f'principal_point must be finite and have shape (2) or (T, 2), got {principal_point}')
     parts = {name: rotation, 'fov_x': fov_x, 'fov_y': fov_y, 'principal_point': point.reshape(-1, 2)}

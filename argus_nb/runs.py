@@ -12,7 +12,8 @@ from pathlib import Path
 from .baselines import ResultFolder, mean_panorama
 from .data import VideoClips
 from .edges import InputError, Progress, check, reason_of, save_json, say, write_beside
-from .evaluation import (folder_clips, held_out_clips, kept_pictures, markdown_table, rows_by_name, run, set_distances, summary,
+from .evaluation import (folder_clips, held_out_clips, kept_pictures, markdown_table, rows_by_name, run,
+                                 set_distances, summary,
                                  training_features)
 from .models import locate_model, weights_of
 from .pipeline import ArgusPipeline, local_model
@@ -31,7 +32,8 @@ def settle(
         if not file.exists(): save_json(file, settings)
     except OSError as error: raise InputError(f'{folder}: cannot be written ({reason_of(error)})') from None
     found = json.loads(file.read_text())
-    others = [f'{name} {value}' for name, value in found.items() if name in ('effort', 'seed') and value != settings.get(name)]
+    others = [f'{name} {value}' for name, value in found.items() if name in ('effort', 'seed')
+              and value != settings.get(name)]
     check(not others, f"{folder}: holds a run with {', '.join(others)}; go on with that, or name another folder")
     check(found == settings, f'{folder}: holds a run with another recipe; name another folder')
 
@@ -41,7 +43,8 @@ def scaled_recipe(
     effort:float,      # 1 leaves it as it is
 )->dict|list:          # The same with other lengths
     "A recipe with every number of steps, worlds and examples multiplied, each at least 2."
-    if isinstance(recipe, list): return [scaled_recipe(part, effort) if isinstance(part, dict) else part for part in recipe]
+    if isinstance(recipe, list):
+        return [scaled_recipe(part, effort) if isinstance(part, dict) else part for part in recipe]
     def scaled(name, value):
         if isinstance(value, (dict, list)): return scaled_recipe(value, effort)
         return max(2, round(value*effort)) if name in ('steps', 'worlds', 'examples') else value
@@ -58,7 +61,8 @@ def train_model(
     progress:Progress|None=None,   # Has `say(text)`
 )->Path:                           # The folder of the model
     "Train a model, or go on with training; raises `InputError` for settings that cannot be."
-    check(clips is None or videos is not None, '--clips says which clips of --videos DIR to take, but there is no --videos')
+    check(clips is None or videos is not None,
+          '--clips says which clips of --videos DIR to take, but there is no --videos')
     if start is not None: locate_model(start)
     folder, recipe = Path(folder), scaled_recipe(FURTHER if start else RECIPE, effort)
     own = dict(videos=str(videos), clips=None if clips is None else str(clips)) if videos else {}
@@ -77,7 +81,7 @@ def judge_models(
     model:str|Path='nano',                      # nano, svd or a folder
     rows:Sequence[str]=USUAL_ROWS,              # Names of rows, see `rows_by_name`
     results:dict[str,Path]|None=None,           # More rows: folders of 360 videos, called like the clips
-    clips:str|Path|None=None,                   # 360 videos with motion/<clip>.txt and fov/<clip>.txt instead of own worlds and panoramas
+    clips:str|Path|None=None,                   # 360 videos with motion/<clip>.txt and fov/<clip>.txt instead of worlds
     worlds:int=9,                               # Held-out worlds
     panoramas:int=8,                            # Held-out panoramas, at most 8
     fov:float|None=None,                        # Degrees, both ways; drawn for each clip when None
@@ -87,7 +91,8 @@ def judge_models(
     examples:int=100,                           # Training clips for the mean panorama and for the axes of set distances
 )->dict:                                        # What was done, in words
     "Make and score every row on every clip; raises `InputError` for what cannot be."
-    check(clips is None or fov is None, '--fov is for own worlds and panoramas; clips from a folder have theirs in fov/')
+    check(clips is None or fov is None,
+          '--fov is for own worlds and panoramas; clips from a folder have theirs in fov/')
     chosen = folder_clips(clips) if clips else held_out_clips(worlds, panoramas, fov and math.radians(fov))
     check(len(chosen) >= 4, f'{len(chosen)} clips are too few for a table; 4 are the least')
     results, folder, source = results or {}, Path(folder), local_model(model)
@@ -95,10 +100,13 @@ def judge_models(
     pipeline.set_progress_bar_config(disable=True)
     own, told = pipeline.settings, dict(num_inference_steps=steps) if steps else {}
     size, used = tuple(own['size']), str(pipeline.unet.dtype).removeprefix('torch.')
-    settings = dict(model=str(model), weights=weights_of(source), precision=used, **told, **({'fov': fov} if fov else {}),
-                    examples=examples, clips=clips and str(clips), results={name: str(where) for name, where in results.items()})
+    settings = dict(model=str(model), weights=weights_of(source), precision=used, **told,
+                    **({'fov': fov} if fov else {}),
+                    examples=examples, clips=clips and str(clips),
+                    results={name: str(where) for name, where in results.items()})
     mean = lambda: mean_panorama(examples, size, file=folder/f'mean_of_{examples}.npy')
-    made = rows_by_name(list(rows), pipeline, mean, **told) | {name: ResultFolder(where) for name, where in results.items()}
+    made = rows_by_name(list(rows), pipeline, mean, **told) | {name: ResultFolder(where)
+                                                               for name, where in results.items()}
     check(bool(made), '--rows names no row')
     k, n = part or (1, 1)
     scores = run(made, chosen[k - 1::n], folder, own['frames'], size, settings)
@@ -118,7 +126,9 @@ def write_table(
     features = training_features(examples, about['size'], folder/f'training_{examples}.npy')
     far = set_distances(folder, names, list(groups), features)
     save_json(folder/'results.json', run_record(**about, groups=groups, summary=found, set_distances=far, clips=scores))
-    with write_beside(folder/'pictures.jpg') as temporary: kept_pictures(folder, names, groups).save(temporary, quality=85)
+    with write_beside(folder/'pictures.jpg') as temporary:
+        kept_pictures(folder, names, groups).save(temporary, quality=85)
     compared = f'{names[0]}; a star marks a difference whose 95 % interval leaves zero out'
     return {'table': markdown_table(found['all'], ['PSNR, seen', 'PSNR, never', 'ST-LPIPS, never', 'seam']),
-            'results': folder/'results.json', 'pictures': folder/'pictures.jpg', 'clips': len(clips), 'compared with': compared}
+            'results': folder/'results.json', 'pictures': folder/'pictures.jpg', 'clips': len(clips),
+            'compared with': compared}

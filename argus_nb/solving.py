@@ -72,7 +72,9 @@ def wide_pairs(
     for step in (1, 2, 4, 8):
         for i, j in zip(keys, keys[step:]):
             a, b = shared_corners(tracks, i, j)
-            if len(a) >= 30: found.append((np.median(np.linalg.norm(b - a, axis=1)), len(found), a[::1 + len(a)//120], b[::1 + len(a)//120]))
+            if len(a) >= 30:
+                found.append((np.median(np.linalg.norm(b - a, axis=1)), len(found), a[::1 + len(a)//120],
+                              b[::1 + len(a)//120]))
     return [pair[2:] for pair in sorted(found, reverse=True)[:most]]
 
 def focal_signature(
@@ -81,7 +83,8 @@ def focal_signature(
     most:float=6.,        # Errors count no more than this, in pixels
 )->np.ndarray:            # Mean misfit of the best rotations, in pixels; (M,)
     "How badly a rotation explains the pairs, for some focal lengths."
-    def misfit(a, b, focal): return np.minimum(robust_rotation(bearings(a, focal), bearings(b, focal), 2/focal)[1]*focal, most).mean()
+    def misfit(a, b, focal):
+        return np.minimum(robust_rotation(bearings(a, focal), bearings(b, focal), 2/focal)[1]*focal, most).mean()
     return np.array([np.mean([misfit(a, b, focal) for a, b in pairs]) for focal in focals])
 
 # %% ../nbs/31_solving.ipynb #75579da0
@@ -102,7 +105,7 @@ class Solution(NamedTuple):
 
 def star_matches(
     tracks:Tracks,  # Sightings
-    most:int=6000,  # How many to keep in all, roughly, but 30 or more for each pair of keyframes; long-lived corners go first
+    most:int=6000,  # How many to keep in all, roughly; 30 or more for each pair of keyframes
 )->Matches:         # Each corner's first keyframe paired with every later one
     "All that the tracks say about the keyframes."
     key_of = np.full(len(tracks.shot), -1); key_of[tracks.keyframes] = np.arange(len(tracks.keyframes))
@@ -168,9 +171,11 @@ def _jacobian(solution, matches, model):
     focal = solution.focal[matches.second]
     slope = projection_slope(seen, depth, focal)
     along = solution.nearness[matches.corner][:, None, None]*(slope @ to_second)
-    zoom_first, zoom_second = -slope @ turn @ (ray*[1, 1, 0])[:, :, None], (focal/depth)[:, None, None]*seen[:, :2, None]
+    zoom_first = -slope @ turn @ (ray*[1, 1, 0])[:, :, None]
+    zoom_second = (focal/depth)[:, None, None]*seen[:, :2, None]
     chosen = lambda turning, moving, zooming: [turning] + [moving]*model.travels + [zooming]*model.zooms
-    first, second = chosen(-slope @ turn @ cross_matrix(ray), along, zoom_first), chosen(slope @ cross_matrix(seen), -along, zoom_second)
+    first = chosen(-slope @ turn @ cross_matrix(ray), along, zoom_first)
+    second = chosen(slope @ cross_matrix(seen), -along, zoom_second)
     return np.concatenate([*first, *second, zoom_first + zoom_second], 2), (slope @ shift[:, :, None])[:, :, 0]
 
 def _moved(solution, step, near_step, model):
@@ -198,7 +203,8 @@ def robust_cost(
 )->float:               # The cost
     "Geman-McClure cost of the matches plus that of the weak beliefs."
     error = (residuals(solution, matches)**2).sum(1)
-    return .5*(scale**2*error/(error + scale**2)).sum() + .5*sum((np.asarray(b)**2).sum() for b in _beliefs(solution, focal))
+    return .5*(scale**2*error/(error + scale**2)).sum() + .5*sum((np.asarray(b)**2).sum()
+                                                                 for b in _beliefs(solution, focal))
 
 class _Equations(NamedTuple):
     "Normal equations at a solution: cameras and log f, nearness, and what couples them."
@@ -209,9 +215,11 @@ def _linearised(solution, matches, scale, focal, model):
     size, N, K, C = model.size, len(matches.first), len(solution.rotation), len(solution.nearness)
     error, (slopes, near_slope) = residuals(solution, matches), _jacobian(solution, matches, model)
     weight = (scale**2/((error**2).sum(1) + scale**2))**2
-    columns = np.concatenate([size*matches.first[:, None] + np.arange(size), size*matches.second[:, None] + np.arange(size), np.full((N, 1), size*K)], 1)
+    columns = np.concatenate([size*matches.first[:, None] + np.arange(size),
+                              size*matches.second[:, None] + np.arange(size), np.full((N, 1), size*K)], 1)
     rows = np.arange(2*N).reshape(N, 2)
-    J = sparse.csr_matrix((slopes.ravel(), (np.repeat(rows, columns.shape[1]), np.repeat(columns, 2, 0).ravel())), shape=(2*N, size*K + 1))
+    J = sparse.csr_matrix((slopes.ravel(), (np.repeat(rows, columns.shape[1]), np.repeat(columns, 2, 0).ravel())),
+                          shape=(2*N, size*K + 1))
     JW = J.T @ sparse.diags(np.repeat(weight, 2))
     D, belief, near = _belief_rows(solution, focal, model)
     H, g = JW @ J + D.T @ D + 1e-6*sparse.eye(size*K + 1), -(JW @ error.ravel()) - D.T @ belief
@@ -227,9 +235,11 @@ def _belief_rows(solution, focal, model):
     K, size = len(solution.rotation), model.size
     difference = sparse.diags([-np.ones(K - 1), np.ones(K - 1)], [0, 1], shape=(K - 1, K))
     entries = np.eye(size); rows, values = [np.append(np.zeros(size*K), 1/FOCAL_SPREAD)[None]], [[wide]]
-    for is_used, part, spread, value in ((model.travels, entries[3:6], STEP_SPREAD, steps), (model.zooms, entries[-1:], ZOOM_SPREAD, zooms)):
+    for is_used, part, spread, value in ((model.travels, entries[3:6], STEP_SPREAD, steps),
+                                         (model.zooms, entries[-1:], ZOOM_SPREAD, zooms)):
         if is_used and K > 1:
-            rows.append(sparse.hstack([sparse.kron(difference, part)/spread, sparse.csr_matrix(((K - 1)*len(part), 1))]))
+            rows.append(sparse.hstack([sparse.kron(difference, part)/spread,
+                                       sparse.csr_matrix(((K - 1)*len(part), 1))]))
             values.append(value.ravel())
     return sparse.vstack([sparse.csr_matrix(r) for r in rows]).tocsr(), np.concatenate(values), near
 
@@ -264,7 +274,8 @@ def solve_cameras(
             moved = _moved(solution, step, near_step, model)
             moved_cost = robust_cost(moved, matches, scale, focal)
             if moved_cost < cost:
-                gain, solution, cost, equations, damping = 1 - moved_cost/cost, moved, moved_cost, None, max(damping/5, 1e-8)
+                gain, solution, cost, equations = 1 - moved_cost/cost, moved, moved_cost, None
+                damping = max(damping/5, 1e-8)
                 if gain < 1e-3: break
             elif damping > 1e6: break
             else: damping *= 5

@@ -19,7 +19,8 @@ def rotation_from_euler(
     roll:Tensor,   # Lower the right side, radians; same shape
 )->Tensor:         # world_from_camera = Ry(yaw) Rx(pitch) Rz(roll); (..., 3, 3)
     "Rotation matrices from yaw, pitch and roll."
-    yaw, pitch, roll = torch.broadcast_tensors(*(torch.as_tensor(a) if isinstance(a, Tensor) else torch.tensor(a, dtype=torch.float64) for a in (yaw, pitch, roll)))
+    yaw, pitch, roll = torch.broadcast_tensors(*(torch.as_tensor(a) if isinstance(a, Tensor)
+                                                 else torch.tensor(a, dtype=torch.float64) for a in (yaw, pitch, roll)))
     (cy, sy), (cp, sp), (cr, sr) = ((a.cos(), a.sin()) for a in (yaw, pitch, roll))
     rows = (cy*cr + sy*sp*sr, sy*sp*cr - cy*sr, sy*cp,
             cp*sr,            cp*cr,           -sp,
@@ -30,7 +31,8 @@ def rotation_from_euler(
 def euler_from_rotation(
     rotation:Tensor,              # world_from_camera; (..., 3, 3)
 )->tuple[Tensor,Tensor,Tensor]:   # Yaw, pitch, roll in radians; pitch in [-pi/2, pi/2]; each (...)
-    "Yaw, pitch and roll of a rotation: the inverse of `rotation_from_euler`, roll 0 where the camera looks straight up or down."
+    """Yaw, pitch and roll of a rotation: the inverse of `rotation_from_euler`, roll 0 where the camera looks
+    straight up or down."""
     check_shape('rotation', rotation, '... 3 3')
     R = rotation
     flat = (R[..., 1, 0]**2 + R[..., 1, 1]**2).sqrt()  # cos(pitch)
@@ -93,14 +95,15 @@ def focal_length(
 )->Tensor:             # Focal length in pixels
     "f = size / (2 tan(fov/2))."
     fov = torch.as_tensor(fov, dtype=torch.float64) if not isinstance(fov, Tensor) else fov
-    check(bool(((fov > 0) & (fov < math.pi)).all()), f'fov must lie strictly between 0 and pi radians, got {fov.detach().flatten()[:4].tolist()}')
+    check(bool(((fov > 0) & (fov < math.pi)).all()),
+          f'fov must lie strictly between 0 and pi radians, got {fov.detach().flatten()[:4].tolist()}')
     return size/(2*(fov/2).tan())
 
 def intrinsics(
     size:tuple[int,int],                            # Height and width of the image
     fov_x:float|Tensor,                             # Horizontal field of view in radians; scalar or (T,)
     fov_y:float|Tensor|None=None,                   # Vertical one; None for square pixels
-    principal_point:tuple[float,float]|Tensor|None=None, # In units of width and height, (0.5, 0.5) is the centre; pair or (T, 2)
+    principal_point:tuple[float,float]|Tensor|None=None,  # In units of width and height; pair or (T, 2)
 )->tuple[Tensor,Tensor,Tensor,Tensor]:              # f_x, f_y, c_x, c_y in pixels
     "Focal lengths and principal point in pixels of an image of a given size."
     height, width = size
@@ -117,7 +120,7 @@ def perspective_rays(
     fov_x:float|Tensor,            # Horizontal field of view in radians; scalar or (T,)
     fov_y:float|Tensor|None=None,  # Vertical one; None for square pixels
     principal_point:tuple[float,float]|Tensor|None=None, # In units of width and height; pair or (T, 2)
-)->Tensor:                         # Unit directions of the pixel centres in the camera's axes; (height, width, 3) or (T, height, width, 3)
+)->Tensor:  # Unit directions of the pixel centres in the camera's axes; (height, width, 3), or with T
     "Where the pixels of a perspective image look."
     f_x, f_y, c_x, c_y = (a[..., None, None] for a in intrinsics((height, width), fov_x, fov_y, principal_point))
     x = (torch.arange(width, dtype=f_x.dtype, device=f_x.device) + .5 - c_x)/f_x
@@ -131,7 +134,7 @@ def perspective_coordinates(
     fov_x:float|Tensor,            # Horizontal field of view in radians; scalar, or broadcast against rays[..., 0]
     fov_y:float|Tensor|None=None,  # Vertical one; None for square pixels
     principal_point:tuple[float,float]|Tensor|None=None, # In units of width and height
-)->tuple[Tensor,Tensor,Tensor]:    # Column u and row v in pixels, centres at one half, and whether the ray is in front of the camera
+)->tuple[Tensor,Tensor,Tensor]:  # Column u, row v in pixels, centres at one half; whether it is in front of the camera
     "Where directions fall on a perspective image; u and v mean nothing where the ray is not in front."
     check_shape('rays', rays, '... 3')
     f_x, f_y, c_x, c_y = intrinsics(size, fov_x, fov_y, principal_point)

@@ -15,7 +15,8 @@ import numpy as np
 from .edges import check
 
 # %% ../nbs/16_spherical.ipynb #9336d9b8
-_OWN_BYTES = dict(moov=0, trak=0, mdia=0, minf=0, stbl=0, stsd=8, sv3d=0, proj=0) | dict.fromkeys(('avc1', 'avc3', 'hvc1', 'hev1', 'vp09', 'av01', 'mp4v'), 78)
+_OWN_BYTES = dict(moov=0, trak=0, mdia=0, minf=0, stbl=0, stsd=8, sv3d=0, proj=0) | dict.fromkeys(('avc1', 'avc3',
+    'hvc1', 'hev1', 'vp09', 'av01', 'mp4v'), 78)
 
 @dataclass
 class Box:
@@ -76,7 +77,8 @@ def file_index(
 # %% ../nbs/16_spherical.ipynb #b1a7c8ab
 _SPHERICAL_ID = uuid.UUID('ffcc8263-f855-4a93-8814-587a02521fdd').bytes
 _SPHERICAL_XML = b"""<?xml version="1.0"?>
-<rdf:SphericalVideo xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:GSpherical="http://ns.google.com/videos/1.0/spherical/">
+<rdf:SphericalVideo xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+ xmlns:GSpherical="http://ns.google.com/videos/1.0/spherical/">
 <GSpherical:Spherical>true</GSpherical:Spherical>
 <GSpherical:Stitched>true</GSpherical:Stitched>
 <GSpherical:StitchingSoftware>argus_nb</GSpherical:StitchingSoftware>
@@ -131,7 +133,8 @@ def write_index_first(
     "Rewrite an MP4 with its index before its frames, so that it plays while it loads."
     with open(source, 'rb') as old, open(target, 'wb') as new:
         index, boxes = file_index(source), file_boxes(old)
-        check(index is not None and all(kind != 'moof' for kind, *_ in boxes), f'{source}: is not an MP4 with one index')
+        check(index is not None and all(kind != 'moof' for kind, *_ in boxes),
+              f'{source}: is not an MP4 with one index')
         if spherical: mark_spherical(index)
         tables = [*index.all('stco'), *index.all('co64')]
         for table in tables:

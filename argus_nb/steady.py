@@ -84,12 +84,15 @@ def steady_track(
     level:bool=True,             # Keep the horizon level: the panorama's own up counts
 )->CameraTrack:                  # The steady camera with the widest field of view the input had; T frames
     "The path that was meant; raises `InputError` for a track without a frame rate."
-    check(cameras.fps is not None or not seconds, 'cameras has no frame rate, so seconds mean nothing: set fps, or stand still with seconds=None')
+    check(cameras.fps is not None or not seconds,
+          'cameras has no frame rate, so seconds mean nothing: set fps, or stand still with seconds=None')
     turns = cameras.world_from_camera
-    if seconds is None: turns = torch.from_numpy(Rotation.from_matrix(turns.numpy()).mean().as_matrix()).expand_as(turns)
+    if seconds is None:
+        turns = torch.from_numpy(Rotation.from_matrix(turns.numpy()).mean().as_matrix()).expand_as(turns)
     elif seconds: turns = smooth_rotations(turns, max(.3, seconds*cameras.fps))
     widest = lambda fov: None if fov is None else fov.max().item()
-    return CameraTrack(look_at(turns[..., 2]) if level else turns, widest(cameras.fov_x), widest(cameras.fov_y), fps=cameras.fps, source='steady')
+    return CameraTrack(look_at(turns[..., 2]) if level else turns, widest(cameras.fov_x), widest(cameras.fov_y),
+                       fps=cameras.fps, source='steady')
 
 # %% ../nbs/72_steady.ipynb #52f8409f
 def steady_views(
@@ -98,26 +101,31 @@ def steady_views(
     size:tuple[int,int],        # Height and width of the views
     chunk:int=8,                # Frames at a time
 )->Iterator[Tensor]:            # Views of the type given; (n, 3, h, w) each
-    "Ordinary frames along a steady path, all of their pixels out of the panorama; raises `InputError` when lengths differ."
-    check(len(panoramas) == len(steady), f'there must be one camera for each panorama, got {len(steady)} cameras and {len(panoramas)} panoramas')
+    """Ordinary frames along a steady path, all of their pixels out of the panorama; raises `InputError` when
+    lengths differ."""
+    check(len(panoramas) == len(steady),
+          f'there must be one camera for each panorama, got {len(steady)} cameras and {len(panoramas)} panoramas')
     for start in range(0, len(panoramas), chunk):
         part = steady[start:start + chunk]
-        yield panorama_to_perspective(panoramas[start:start + chunk], part.world_from_camera, part.fov_x, size, part.fov_y)
+        yield panorama_to_perspective(panoramas[start:start + chunk], part.world_from_camera, part.fov_x,
+                                      size, part.fov_y)
 
 # %% ../nbs/72_steady.ipynb #72ff0002
 def cameras_inside(
     panoramas:Video,                            # A 360 video made by `generate_video`
-    clip:str|Path|None=None,                    # The ordinary video that it was made from; tracked where there is no camera file
+    clip:str|Path|None=None,  # The ordinary video that it was made from; tracked where there is no camera file
     cameras:str|Path|CameraTrack|None=None,     # The cameras that it was made with
     fov:float|None=None,                        # Horizontal field of view of the lens in degrees, where known
     level:bool=True,                            # Whether the panorama was levelled
 )->CameraTrack:                                 # The input's cameras in the panorama's frame, one for each panorama
     "Cameras as `generate_video` placed them; raises `InputError` when they do not fit the panoramas."
-    check(clip is not None or cameras is not None, '--input CLIP or --cameras FILE is needed, to know where the camera looked')
+    check(clip is not None or cameras is not None,
+          '--input CLIP or --cameras FILE is needed, to know where the camera looked')
     if cameras is None: track = cameras_for(read_video(clip), fov=fov)
     else:
         fov_x = math.radians(fov) if fov else None
-        track = (cameras if isinstance(cameras, CameraTrack) else load_cameras(cameras, fov_x=fov_x)).relative_to_first()
+        track = (cameras if isinstance(cameras, CameraTrack)
+                 else load_cameras(cameras, fov_x=fov_x)).relative_to_first()
         if fov: track = replace(track, fov_x=fov_x, fov_y=None)
     name, frames = cameras if isinstance(cameras, (str, Path)) else clip or 'cameras', len(panoramas.frames)
     check(len(track) == frames, f'{name}: holds {len(track)} cameras, {panoramas.path} has {frames} frames')

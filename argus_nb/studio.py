@@ -73,7 +73,8 @@ def seen_so_far(
     picks = torch.linspace(0, len(track) - 1, min(most, len(track))).round().long().unique().tolist()
     upright = track.rotated(level_rotation(track))[picks]
     small = SmallFrames(frames, picks, 4*height)  # shrunk one at a time, as they are read
-    return as_png(stitch_frames(torch.cat([small[[n]] for n in range(len(picks))]), upright, (height, 2*height), passes=2)[0])
+    return as_png(stitch_frames(torch.cat([small[[n]] for n in range(len(picks))]), upright,
+                                (height, 2*height), passes=2)[0])
 
 # %% ../nbs/76_studio.ipynb #5d100013
 class Cancelled(Exception):
@@ -125,7 +126,9 @@ def control_for(
     entry = _OPTIONS[name]; about, value = option_of(entry), entry.default if value is None else value
     look = dict(description=about.label or name, tooltip=about.help) | look
     names = getattr(about.kind, 'names', None)
-    if names: return widgets.Dropdown(options=[("the model's own", None), *[(choice, choice) for choice in names]], value=value, **look)
+    if names:
+        return widgets.Dropdown(options=[("the model's own", None), *[(choice, choice) for choice in names]],
+                                value=value, **look)
     return (widgets.IntText if about.kind.kind is int else widgets.FloatText)(value, **look)
 
 # %% ../nbs/76_studio.ipynb #76ct0001
@@ -145,7 +148,8 @@ class Controls:
         self.fov.disabled = True
         self.name = widgets.Text('around.mp4', description='Save as', **wide)
         self.overwrite = widgets.Checkbox(False, description='replace a file of that name', indent=True, **wide)
-        def button(text, **style): return widgets.Button(description=text, layout=widgets.Layout(width='162px'), **style)
+        def button(text, **style):
+            return widgets.Button(description=text, layout=widgets.Layout(width='162px'), **style)
         self.find, self.generate = button('Find cameras'), button('Generate', button_style='primary')
         self.cancel, self.save = button('Cancel', disabled=True), button('Save', disabled=True)
         self.estimate.observe(lambda change: setattr(self.fov, 'disabled', change['new']), 'value')
@@ -157,14 +161,16 @@ class Controls:
         chosen = {name: getattr(self, name).value for name in self.shown}
         if self.estimate.value: chosen['fov'] = None
         video = self.video.value or ''
-        return GenerationRequest(video, Path(folder)/f'{Path(video).stem}_{self.seed.value}.mp4', overwrite=True, **chosen)
+        return GenerationRequest(video, Path(folder)/f'{Path(video).stem}_{self.seed.value}.mp4',
+                                 overwrite=True, **chosen)
 
     def column(self)->widgets.VBox:
         "All of it, one below the other."
         row = lambda *parts: widgets.HBox(parts)
         options = [getattr(self, name) for name in self.shown]
         options.insert(options.index(self.fov), self.estimate)
-        parts = [self.video, self.upload, *options, row(self.find, self.generate), row(self.cancel, self.save), self.name, self.overwrite]
+        parts = [self.video, self.upload, *options, row(self.find, self.generate), row(self.cancel, self.save),
+                 self.name, self.overwrite]
         return widgets.VBox(parts, layout=widgets.Layout(flex='0 0 auto', width='345px', overflow='hidden'))
 
 # %% ../nbs/76_studio.ipynb #5d100019
@@ -181,7 +187,8 @@ class Studio:
         broad = dict(width='100%', max_width='560px')
         self.bar = widgets.FloatProgress(max=1., layout=widgets.Layout(**broad))
         self.stage, self.status, self.viewer = widgets.HTML(), widgets.HTML(), widgets.VBox()
-        self.curves, self.seen = (widgets.Image(format='png', layout=widgets.Layout(display='none', **broad)) for _ in range(2))
+        self.curves, self.seen = (widgets.Image(format='png', layout=widgets.Layout(display='none', **broad))
+                                  for _ in range(2))
         self.listener, c = Listener(self.bar, self.stage), self.controls
         beside = widgets.Layout(margin='0 0 0 16px', flex='1 1 auto', min_width='200px', overflow='hidden')
         pictures = widgets.VBox([self.stage, self.bar, self.status, self.curves, self.seen], layout=beside)
@@ -217,7 +224,8 @@ def begin(self:Studio,
     def run():
         try: self.tell(lambda: work(c.request(self.scratch.name)))
         finally:
-            c.find.disabled, c.generate.disabled, c.cancel.disabled, c.save.disabled = False, False, True, self.result is None
+            c.find.disabled, c.generate.disabled, c.cancel.disabled = False, False, True
+            c.save.disabled = self.result is None
             self.stage.value, self.bar.value = '', 0.
     for button in (c.find, c.generate, c.save): button.disabled = True
     self.listener.stopped.clear(); c.cancel.disabled, self.status.value = False, ''
@@ -244,7 +252,8 @@ def find_cameras(self:Studio,
     self.curves.layout.display = self.seen.layout.display = None
     self.track = film_part(request), track, tuple(video.frames.shape[2:])
     fov = math.degrees(float(track.fov_x.median()))
-    return f'{len(track)} cameras; the field of view is {fov:.0f} degrees' + (f'; {video.warning}' if video.warning else '')
+    return f'{len(track)} cameras; the field of view is {fov:.0f} degrees' + (f'; {video.warning}'
+                                                                              if video.warning else '')
 
 # %% ../nbs/76_studio.ipynb #5d100021
 @patch

@@ -36,7 +36,7 @@ class Link(NamedTuple):
 
 def link_keyframes(
     tracks:Tracks,  # Sightings
-)->tuple[Tracks,list[Link],list[int]]: # Tracks without the shots of no use, a link for each keyframe, and the frames at which a cut was made
+)->tuple[Tracks,list[Link],list[int]]: # Useful tracks, a link for each keyframe, frames of cuts
     "Hang every keyframe on an earlier one; find cuts."
     links, cuts, kept, none = [], [], [], np.zeros((0, 2))
     for index, time in enumerate(tracks.keyframes):
@@ -104,7 +104,9 @@ def add_matches(
 )->Matches:             # With the new ones, whose corners count from `num_corners`
     "Matches by appearance, each a corner of its own."
     N = len(before)
-    return Matches(*(np.concatenate(pair) for pair in zip(matches, (np.full(N, first), np.full(N, second), num_corners + np.arange(N), before, after))))
+    return Matches(*(np.concatenate(pair)
+                     for pair in zip(matches, (np.full(N, first), np.full(N, second), num_corners + np.arange(N),
+                                               before, after))))
 
 def close_loops(
     tracks:Tracks,      # Sightings and features
@@ -117,7 +119,8 @@ def close_loops(
     for first, second in loop_pairs(solution.rotation, matches, fov):
         a, b = match_features(tracks.features[first], tracks.features[second])
         few = slice(None, None, 1 + len(a)//most)
-        matches, num_loops = add_matches(matches, first, second, a[few], b[few], matches.corner.max(initial=-1) + 1), num_loops + (len(a) > 0)
+        matches = add_matches(matches, first, second, a[few], b[few], matches.corner.max(initial=-1) + 1)
+        num_loops = num_loops + (len(a) > 0)
     return matches, num_loops
 
 # %% ../nbs/32_tracking.ipynb #8f831e1f
@@ -141,7 +144,8 @@ def solve_rotation(
     if focal is None and (pairs := wide_pairs(tracks)):
         candidates = tracks.size[1]/2/np.tan(np.radians(np.arange(30, 120, 7))/2)
         guess = candidates[focal_signature(pairs, candidates).argmin()]
-    return solve_cameras(matches, _start(links, matches, guess), believed, CameraFreedom(is_focal_known=focal is not None))
+    return solve_cameras(matches, _start(links, matches, guess), believed,
+                         CameraFreedom(is_focal_known=focal is not None))
 
 def solve_travel(
     tracks:Tracks,          # Sightings, from `link_keyframes`
@@ -149,33 +153,37 @@ def solve_travel(
     matches:Matches,        # All matches
     turning:Solution,       # The best explanation without travel
     focal:float|None=None,  # Focal length in pixels; None solves for it
-)->tuple[Solution,float,float]: # The solution, the relative uncertainty of its focal length, and by how many degrees solutions differ that are about as good
+)->tuple[Solution,float,float]:  # The best, uncertainty of its focal length (relative), spread of good ones (degrees)
     "Cameras that turn and travel; the best of several starts."
     believed, model = focal or _default_focal(tracks), CameraFreedom(travels=True, is_focal_known=focal is not None)
     few = matches.corner % (1 + len(matches.first)//1500) == 0  # a part is enough to tell good starts from bad ones
     fewer = Matches(*(part[few] for part in matches))
-    starts = [_start(links, matches, guess, travels=True) for guess in ([focal] if focal else tracks.size[1]/2/np.tan(np.radians([50, 70, 90])/2))]
+    starts = [_start(links, matches, guess, travels=True)
+              for guess in ([focal] if focal else tracks.size[1]/2/np.tan(np.radians([50, 70, 90])/2))]
     starts.append(turning._replace(focal=np.full(len(links), focal or np.median(turning.focal))))
     results = [solve_cameras(fewer, start, believed, model)[0] for start in starts]
     costs = np.array([robust_cost(solution, fewer, 1., believed) for solution in results])
     best = results[costs.argmin()]
-    apart = [np.degrees(Rotation.from_matrix(best.rotation.swapaxes(1, 2) @ results[n].rotation).magnitude()).max() for n in np.nonzero(costs < 1.5*costs.min())[0]]
+    apart = [np.degrees(Rotation.from_matrix(best.rotation.swapaxes(1, 2) @ results[n].rotation).magnitude()).max()
+             for n in np.nonzero(costs < 1.5*costs.min())[0]]
     return *solve_cameras(matches, best, believed, model, (8, 4, 2)), float(max(apart))
 
 def _default_focal(tracks): return tracks.size[1]/2/math.tan(DEFAULT_FOV/2)
 
 def _start(links, matches, focal, travels=False):
     "The chain as a solution to start from."
-    return Solution(chain_rotations(links, focal, travels), np.zeros((len(links), 3)), np.full(len(links), float(focal)), np.ones(matches.corner.max(initial=-1) + 1))
+    return Solution(chain_rotations(links, focal, travels), np.zeros((len(links), 3)),
+                    np.full(len(links), float(focal)), np.ones(matches.corner.max(initial=-1) + 1))
 
 # %% ../nbs/32_tracking.ipynb #621f3d55
 def solve_keyframes(
     tracks:Tracks,          # Sightings, from `link_keyframes`
     links:list[Link],       # How the keyframes hang together
     focal:float|None=None,  # Focal length in pixels; None solves for it
-)->tuple[Solution,Matches,CameraFreedom,bool]: # The solution, the matches behind it, what the camera does, and whether the focal length was found (or given)
+)->tuple[Solution,Matches,CameraFreedom,bool]: # The last tells whether the focal length was found or given
     "Rotations of the keyframes and the focal length, from all there is."
-    matches, believed, model = _linked_matches(tracks, links), focal or _default_focal(tracks), CameraFreedom(is_focal_known=focal is not None)
+    matches, believed = _linked_matches(tracks, links), focal or _default_focal(tracks)
+    model = CameraFreedom(is_focal_known=focal is not None)
     solution, uncertainty = solve_rotation(tracks, links, matches, focal)
     matches, num_loops = close_loops(tracks, solution, matches)
     if num_loops:
@@ -185,12 +193,15 @@ def solve_keyframes(
     if fit > GOOD_FIT:
         zooming = model._replace(zooms=True)
         zoomed = solve_cameras(matches, solution, believed, zooming, (128, 32, 8, 2))
-        if misfit(zoomed[0], matches) < fit/2.5 and np.ptp(np.log(zoomed[0].focal)) > .1: (solution, uncertainty), model, fit = zoomed, zooming, misfit(zoomed[0], matches)
+        if misfit(zoomed[0], matches) < fit/2.5 and np.ptp(np.log(zoomed[0].focal)) > .1:
+            (solution, uncertainty), model, fit = zoomed, zooming, misfit(zoomed[0], matches)
         travelled, doubt, ambiguity = solve_travel(tracks, links, matches, solution, focal)
-        if misfit(travelled, matches) < fit/3 and ambiguity < .5: solution, uncertainty, model = travelled, doubt, CameraFreedom(True, False, focal is not None)
+        if misfit(travelled, matches) < fit/3 and ambiguity < .5:
+            solution, uncertainty, model = travelled, doubt, CameraFreedom(True, False, focal is not None)
     if focal is None and uncertainty > .05:
         assumed = solution._replace(focal=solution.focal*believed/solution.focal[0])
-        return solve_cameras(matches, assumed, believed, model._replace(is_focal_known=True), (4, 2))[0], matches, model, False
+        return solve_cameras(matches, assumed, believed, model._replace(is_focal_known=True),
+                             (4, 2))[0], matches, model, False
     return solution, matches, model, True
 
 def _linked_matches(tracks, links):
@@ -198,7 +209,8 @@ def _linked_matches(tracks, links):
     matches = star_matches(tracks)
     for k, (parent, before, after) in enumerate(links):
         if parent >= 0 and tracks.shot[tracks.keyframes[parent]] != tracks.shot[tracks.keyframes[k]]:
-            matches = add_matches(matches, parent, k, before, after, max(matches.corner.max(initial=-1), tracks.corner.max()) + 1)
+            matches = add_matches(matches, parent, k, before, after,
+                                  max(matches.corner.max(initial=-1), tracks.corner.max()) + 1)
     return matches
 
 # %% ../nbs/32_tracking.ipynb #272714cc
@@ -209,10 +221,12 @@ def _anchored(tracks, solution, matches, model):
     near, known = np.zeros(len(corner)), np.ones(len(corner), bool)
     if model.travels: known = np.isin(corner, matches.corner); near[known] = solution.nearness[corner[known]]
     rays = np.concatenate([tracks.xy[first]/solution.focal[key, None], np.ones((len(corner), 1))], 1)
-    return corner, key, (solution.rotation[key] @ rays[:, :, None])[:, :, 0] + near[:, None]*solution.position[key], near, known
+    point = (solution.rotation[key] @ rays[:, :, None])[:, :, 0] + near[:, None]*solution.position[key]
+    return corner, key, point, near, known
 
 def _fit_frames(rotation, position, focal, frame, point, near, xy, model):
-    "Gauss-Newton on the poses of n frames against known points; `frame` (N,) ascending, each of 0 ... n - 1 present. Also returns the errors."
+    """Gauss-Newton on the poses of n frames against known points; `frame` (N,) ascending, each of 0 ... n - 1
+    present. Also returns the errors."""
     starts = np.searchsorted(frame, np.arange(len(rotation)))
     for scale in (8, 4, 2, 2, None):
         to_camera = rotation[frame].swapaxes(1, 2)
@@ -236,7 +250,7 @@ def refine_frames(
     solution:Solution,  # The keyframes
     matches:Matches,    # What they were solved from
     model:CameraFreedom,        # What the camera does
-)->tuple[np.ndarray,np.ndarray,np.ndarray]: # world_from_camera (T, 3, 3), focal length (T,) and confidence (T,) of all frames
+)->tuple[np.ndarray,np.ndarray,np.ndarray]: # world_from_camera (T, 3, 3), focal length (T,), confidence (T,)
     "All frames, given the keyframes."
     keys, T = tracks.keyframes, len(tracks.shot)
     between = lambda values: np.stack([np.interp(np.arange(T), keys, column) for column in values.T], 1)
@@ -250,13 +264,15 @@ def refine_frames(
         used &= np.bincount(frame[used] - start, minlength=stop - start)[frame - start] >= 8
         if not used.any(): continue
         times, index = np.unique(frame[used], return_inverse=True); which = which[used]
-        *fitted, error = _fit_frames(rotation[times], position[times], focal[times], index, point[which], near[which], tracks.xy[pick][used], model)
+        *fitted, error = _fit_frames(rotation[times], position[times], focal[times], index, point[which], near[which],
+                                     tracks.xy[pick][used], model)
         free = times != start
         rotation[times[free]], focal[times[free]] = (values[free] for values in fitted)
         count = np.bincount(index, error < 3)
         confidence[times] = count/np.bincount(index)*np.minimum(1, count/30)
     for key in keys:  # the first keyframe of a shot sees only corners of its own: as good as the frame after it
-        if confidence[key] == 0 and key + 1 < T and tracks.shot[key + 1] == tracks.shot[key]: confidence[key] = confidence[key + 1]
+        if confidence[key] == 0 and key + 1 < T and tracks.shot[key + 1] == tracks.shot[key]:
+            confidence[key] = confidence[key + 1]
     measured = (confidence > 0) | np.isin(np.arange(T), keys)
     return _interpolated(np.nonzero(measured)[0], rotation[measured], T), focal, confidence
 
@@ -279,8 +295,10 @@ def colmap_model(
     database, images, focal = folder/'database', folder/'images', size[1]/2/math.tan((fov_x or DEFAULT_FOV)/2)
     lens = pycolmap.ImageReaderOptions(camera_model='SIMPLE_PINHOLE', camera_params=f'{focal},{size[1]/2},{size[0]/2}')
     pycolmap.extract_features(database, images, camera_mode=pycolmap.CameraMode.SINGLE, reader_options=lens)
-    pycolmap.match_sequential(database, pairing_options=pycolmap.SequentialPairingOptions(overlap=8, quadratic_overlap=True))
-    options = pycolmap.IncrementalPipelineOptions(min_model_size=3, multiple_models=False, extract_colors=False, random_seed=0, ba_refine_focal_length=fov_x is None)
+    pycolmap.match_sequential(database,
+                              pairing_options=pycolmap.SequentialPairingOptions(overlap=8, quadratic_overlap=True))
+    options = pycolmap.IncrementalPipelineOptions(min_model_size=3, multiple_models=False, extract_colors=False,
+                                                  random_seed=0, ba_refine_focal_length=fov_x is None)
     models = pycolmap.incremental_mapping(database, images, folder, options)
     return max(models.values(), key=lambda model: model.num_reg_images(), default=None)
 
@@ -297,17 +315,22 @@ def colmap_cameras(
     num_frames = len(frames)
     with TemporaryDirectory() as folder:
         folder = Path(folder); (folder/'images').mkdir()
-        for time, grey in grey_frames(frames, np.unique(np.linspace(0, num_frames - 1, min(num_frames, most)).round().astype(int)), progress):
+        for time, grey in grey_frames(frames,
+                                      np.unique(np.linspace(0, num_frames - 1,
+                                                            min(num_frames, most)).round().astype(int)), progress):
             cv2.imwrite(str(folder/'images'/f'{time:06}.png'), grey)
         model = colmap_model(folder, grey.shape, fov_x)
-    check(model is not None, "COLMAP found no scene in this video, it needs a camera that travels; use method 'rotation'")
-    placed = sorted((int(Path(image.name).stem), image.num_points3D) for image in model.images.values() if image.has_pose)
+    check(model is not None, "COLMAP found no scene in this video, it needs a camera that travels; use method "
+                             "'rotation'")
+    placed = sorted((int(Path(image.name).stem), image.num_points3D)
+                    for image in model.images.values() if image.has_pose)
     times, points = np.array(placed).T
     track = load_cameras(model)
     known = track if track.confidence is None else track[track.confidence > 0]  # without the frames between
     rotation, confidence = _interpolated(times, known.world_from_camera.numpy(), num_frames), np.zeros(num_frames)
     confidence[times] = np.minimum(1, points/30)
-    return CameraTrack(torch.from_numpy(rotation[0].T @ rotation), fov_x or float(known.fov_x.median()), fps=fps, confidence=torch.from_numpy(confidence),
+    return CameraTrack(torch.from_numpy(rotation[0].T @ rotation), fov_x or float(known.fov_x.median()), fps=fps,
+                       confidence=torch.from_numpy(confidence),
                        source=f'tracked by COLMAP, {len(times)} of {num_frames} frames placed')
 
 
@@ -320,15 +343,18 @@ def estimate_cameras(
     method:str='rotation',        # 'rotation', or 'colmap' for wide travel, which needs pycolmap
 )->CameraTrack:                   # Rotations relative to the first frame, field of view and confidence
     "Where the camera looked, from pixels alone; raises `InputError` for what are no frames."
-    check(hasattr(frames, '__len__') and hasattr(frames, '__getitem__') and len(frames) > 0, 'frames must be a sequence of at least one frame, (3, h, w) each')
+    check(hasattr(frames, '__len__') and hasattr(frames, '__getitem__') and len(frames) > 0,
+          'frames must be a sequence of at least one frame, (3, h, w) each')
     check(fps is not None and 0 < fps < math.inf, f'fps must be positive, got {fps}')
     check(fov_x is None or 0 < fov_x < math.pi, f'fov_x must lie between 0 and pi radians, got {fov_x}')
     check(method in ('rotation', 'colmap'), f"method must be 'rotation' or 'colmap', got {method!r}")
     if method == 'colmap': return colmap_cameras(frames, fps, fov_x, progress)
     tracks, links, cuts = link_keyframes(track_corners(frames, fps, progress))
     if not len(tracks.keyframes):
-        return CameraTrack(torch.eye(3).repeat(len(frames), 1, 1), fov_x or DEFAULT_FOV, fps=fps, confidence=torch.zeros(len(frames)),
-                           source='nothing to track: the camera is taken to stand still' + ('' if fov_x else f', {_assumed()}'))
+        return CameraTrack(torch.eye(3).repeat(len(frames), 1, 1), fov_x or DEFAULT_FOV, fps=fps,
+                           confidence=torch.zeros(len(frames)),
+                           source='nothing to track: the camera is taken to stand still'
+                           + ('' if fov_x else f', {_assumed()}'))
     solution, matches, model, is_found = solve_keyframes(tracks, links, fov_x and tracks.size[1]/2/math.tan(fov_x/2))
     rotation, focal, confidence = refine_frames(tracks, solution, matches, model)
     rotation = torch.from_numpy(rotation[0].T @ rotation)
@@ -342,7 +368,8 @@ def _assumed(): return f'field of view assumed {math.degrees(DEFAULT_FOV):.0f} d
 def _remarks(tracks, cuts, fps, model, is_found):
     "What a user should know about a track, in one line."
     lost = int((tracks.shot < 0).sum())
-    parts = ['tracked'] + ['the camera zooms']*model.zooms + ['the camera travels']*model.travels + ([] if is_found else [_assumed()])
+    parts = ['tracked'] + ['the camera zooms']*model.zooms + ['the camera travels']*model.travels + ([] if is_found
+                                                                                                     else [_assumed()])
     if lost: parts.append(f'{lost} of {len(tracks.shot)} frames could not be tracked and were bridged')
     if cuts:
         where = ', '.join(f'{cut} ({cut/fps:.1f} s)' for cut in cuts[:5]) + (' and more' if len(cuts) > 5 else '')

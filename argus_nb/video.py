@@ -47,7 +47,8 @@ def _copied_packets(source, stream, muxer, origin):
             packet.pts = packet.dts = packet.pts - round(origin/tick)
             packet.duration = packet.duration or stream.codec_context.frame_size
             packet.stream, length = target, stream.codec_context.frame_size or packet.duration
-            if run_up and packet.pts - run_up[-1].pts > 1.5*length: run_up.clear()  # a hole: what is before it is of no use
+            # a hole: what is before it is of no use
+            if run_up and packet.pts - run_up[-1].pts > 1.5*length: run_up.clear()
             run_up.append(packet)
             if packet.pts + length <= 0: del run_up[:-4]; continue
             yield from run_up
@@ -74,8 +75,11 @@ def _encoded_packets(source, stream, muxer, origin):
                 if frame.pts is None: continue
                 if graph is None:  # built from what the decoder really gives
                     graph = av.filter.Graph()
-                    buffer = graph.add_abuffer(sample_rate=frame.sample_rate, format=frame.format, layout=frame.layout, time_base=frame.time_base)
-                    graph.link_nodes(buffer, graph.add('aresample', f'{rate}:async=1:first_pts=0'), graph.add('aformat', f'sample_fmts=fltp:channel_layouts={layout}'), graph.add('abuffersink')).configure()
+                    buffer = graph.add_abuffer(sample_rate=frame.sample_rate, format=frame.format, layout=frame.layout,
+                                               time_base=frame.time_base)
+                    graph.link_nodes(buffer, graph.add('aresample', f'{rate}:async=1:first_pts=0'),
+                                     graph.add('aformat', f'sample_fmts=fltp:channel_layouts={layout}'),
+                                     graph.add('abuffersink')).configure()
                 frame.pts -= round(origin/frame.time_base)
                 for ready in _filtered(graph, frame): yield from target.encode(ready)
         for ready in _filtered(graph, None) if graph else (): yield from target.encode(ready)
@@ -84,7 +88,8 @@ def _encoded_packets(source, stream, muxer, origin):
 
 # %% ../nbs/19_video.ipynb #1dc84c0b
 def _sound_packets(path, start, muxer):
-    "Add the sound of a file to a muxer; an iterator over its packets, timed from `start` seconds after the file's first picture."
+    """Add the sound of a file to a muxer; an iterator over its packets, timed from `start` seconds after the file's
+    first picture."""
     with open_media(path) as source:
         streams = [s for s in source.streams.audio if s.codec_context is not None]
         if not streams: yield; return
@@ -105,45 +110,54 @@ def _images(frames):
     size = None
     for item in frames:
         item = torch.as_tensor(item).detach()
-        check(item.ndim in (3, 4) and item.shape[-3] == 3, f'frames must have shape (3, H, W) or (n, 3, H, W), got {tuple(item.shape)}')
+        check(item.ndim in (3, 4) and item.shape[-3] == 3,
+              f'frames must have shape (3, H, W) or (n, 3, H, W), got {tuple(item.shape)}')
         size = size or item.shape[-2:]
-        check(item.shape[-2:] == size, f'frames must all have one size, got {tuple(item.shape[-2:])} after {tuple(size)}')
-        check(all(n % 2 == 0 for n in size), f'frames of H.264 must have an even height and width, got {size[0]} × {size[1]}')
+        check(item.shape[-2:] == size,
+              f'frames must all have one size, got {tuple(item.shape[-2:])} after {tuple(size)}')
+        check(all(n % 2 == 0 for n in size),
+              f'frames of H.264 must have an even height and width, got {size[0]} × {size[1]}')
         if item.dtype != torch.uint8:
             check(item.is_floating_point(), f'frames must be uint8 or float in [0, 1], got {item.dtype}')
             low, high = (item.min().item(), item.max().item()) if item.numel() else (0, 0)
-            check(-.02 <= low and high <= 1.02, f'frames must be uint8 or float in [0, 1], got values from {low:.3g} to {high:.3g}')
+            check(-.02 <= low and high <= 1.02,
+                  f'frames must be uint8 or float in [0, 1], got values from {low:.3g} to {high:.3g}')
             item = item.float().mul(255).round().clamp(0, 255).to(torch.uint8)
         yield from item.cpu() if item.ndim == 4 else [item.cpu()]
 
 def _yuv_frame(image, number, rate):
     "An RGB image (3, H, W) as BT.709 4:2:0 in the limited range, to be shown at number/rate."
     frame = av.VideoFrame.from_ndarray(image.movedim(0, -1).contiguous().numpy(), 'rgb24')
-    frame = frame.reformat(format='yuv420p', dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=PRECISE)
+    frame = frame.reformat(format='yuv420p', dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG,
+                           interpolation=PRECISE)
     frame.pts, frame.time_base = number, 1/rate
     return frame
 
 # %% ../nbs/19_video.ipynb #f6bfbd1a
 def _video_stream_for(muxer, image, rate, crf):
     "Add the H.264 stream that `_yuv_frame` feeds."
-    stream = muxer.add_stream('libx264', rate=rate, width=image.shape[2], height=image.shape[1], pix_fmt='yuv420p', time_base=1/rate,
-                              options={'crf': str(crf), 'preset': 'medium', 'g': str(max(1, round(2*rate)))})  # a key frame every 2 s, to jump to
+    stream = muxer.add_stream('libx264', rate=rate, width=image.shape[2], height=image.shape[1], pix_fmt='yuv420p',
+                              time_base=1/rate,
+                              options={'crf': str(crf), 'preset': 'medium', 'g': str(max(1, round(2*rate)))})
     codec = stream.codec_context
-    codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = 1, 1, 1, 1  # limited, BT.709 in every respect
+    # limited, BT.709 in every respect
+    codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = 1, 1, 1, 1
     return stream
 
 def _encode(path, images, rate, crf, sound_from, sound_start, sound_seconds):
     "Encode frames and sound into an MP4, interleaved."
-    image = next(images, None)
-    check(image is not None, 'frames must hold at least one frame, got none')
+    first = next(images, None)
+    check(first is not None, 'frames must hold at least one frame, got none')
     timescale = rate.numerator*-(-1000//rate.numerator)  # in which a frame's length is a whole number
     with av.open(f'file:{path}', 'w', format='mp4', container_options={'movie_timescale': str(timescale)}) as muxer:
-        stream, count = _video_stream_for(muxer, image, rate, crf), 0
+        stream, count = _video_stream_for(muxer, first, rate, crf), 0
         sound = iter(()) if sound_from is None else _sound_packets(sound_from, sound_start, muxer)
         next(sound, None); packet = next(sound, None)
-        for image in itertools.chain([image], images):
+        for image in itertools.chain([first], images):
             muxer.mux(stream.encode(_yuv_frame(image, count, rate))); count += 1
-            while packet is not None and (packet.pts + packet.duration)*packet.time_base <= min(count/rate, sound_seconds): muxer.mux(packet); packet = next(sound, None)
+            shown = min(count/rate, sound_seconds)
+            while packet is not None and (packet.pts + packet.duration)*packet.time_base <= shown:
+                muxer.mux(packet); packet = next(sound, None)
         muxer.mux(stream.encode())
         end = min(count/rate, sound_seconds)
         while packet is not None and packet.pts*packet.time_base < end:
@@ -154,11 +168,11 @@ def _encode(path, images, rate, crf, sound_from, sound_start, sound_seconds):
 # %% ../nbs/19_video.ipynb #05a47b12
 def write_video(
     path:str|Path,                    # The MP4 to write
-    frames:Iterable[Tensor],          # Frames as uint8 or float in [0, 1]; each (3, H, W) or (n, 3, H, W), height and width even
+    frames:Iterable[Tensor],          # Frames as uint8 or float in [0, 1], of even size; each (3, H, W) or (n, 3, H, W)
     fps:float|Fraction,               # Frames per second
     spherical:bool=True,              # Whether to mark it as a 360° panorama, so that players show it as one
     audio_from:str|Path|None=None,    # A file whose sound to take along, where it has any
-    audio_start:float=0.,             # Where the sound begins, in seconds after that file's first picture: `Video.start`
+    audio_start:float=0.,             # Where the sound begins, in seconds after that file's first picture
     audio_seconds:float|None=None,    # How much of the sound, in seconds; it never outlasts the pictures
     crf:float=18,                     # Quality: 0 is lossless, 18 looks it, 51 is the worst
     overwrite:bool=True,              # Whether to replace a file that is there
@@ -177,7 +191,7 @@ def write_video(
 def video_info(
     path:str|Path,       # A video file
     decode:bool=False,   # Whether to decode all of it, to find what is damaged
-)->dict:                 # width, height (as shown), rate, frames, duration in seconds, codec, pixel_format, rotation (degrees clockwise), audio (codec or None), spherical ('v1 and v2', one of them, or None), warning (one line or None)
+)->dict:                 # What `header_info` says, with counted rate, frames and duration; warning (one line or None)
     "Describe a video after going through all of it; raises `InputError` for what `read_video` could not read."
     video = read_video(path) if decode else read_outlines(path)
     counted = dict(rate=video.rate, frames=len(video.frames), duration=video.duration)

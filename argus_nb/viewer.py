@@ -31,7 +31,8 @@ def image_corners(
 )->Tensor:                      # Unit directions: top left, top right, bottom right, bottom left; (T, 4, 3)
     "The corners of each frame's image rectangle, as directions in the panorama's frame."
     height, width = frame_size
-    f_x, f_y, c_x, c_y = (a[..., None] for a in intrinsics(frame_size, cameras.fov_x, cameras.fov_y, cameras.principal_point))
+    f_x, f_y, c_x, c_y = (a[..., None]
+                          for a in intrinsics(frame_size, cameras.fov_x, cameras.fov_y, cameras.principal_point))
     x = (torch.tensor([0, width, width, 0]) - c_x)/f_x
     y = (torch.tensor([0, 0, height, height]) - c_y)/f_y
     corners = normalize(torch.stack([x, y, torch.ones_like(x)], -1), dim=-1)
@@ -84,7 +85,8 @@ def check_proportions(
     marked:bool=False,   # Whether the file says of itself that it is 360°
 )->None:
     "Raise `InputError` unless something has the shape of a panorama, within 5%, or is marked as one."
-    check(marked or abs(width/height - 2) <= .1, f'{name}: a panorama is twice as wide as high, got {width}x{height} pixels')
+    check(marked or abs(width/height - 2) <= .1,
+          f'{name}: a panorama is twice as wide as high, got {width}x{height} pixels')
 
 # %% ../nbs/71_viewer.ipynb #6c1cc919
 def encode_still(
@@ -121,7 +123,8 @@ def _read_picture(path):
         with Image.open(path) as image:
             check_proportions(path, image.height, image.width)
             pixels = torch.from_numpy(np.array(image.convert('RGB'))).movedim(-1, 0)
-            return Medium(path.read_bytes(), _AS_THEY_ARE[image.format], _preview(pixels)) if image.format in _AS_THEY_ARE and image.mode == 'RGB' else encode_still(pixels)
+            if image.format not in _AS_THEY_ARE or image.mode != 'RGB': return encode_still(pixels)
+            return Medium(path.read_bytes(), _AS_THEY_ARE[image.format], _preview(pixels))
     except (Image.UnidentifiedImageError, OSError): return None
 
 def read_medium(
@@ -134,7 +137,8 @@ def read_medium(
     info, video = video_info(path), read_video(path)
     check_proportions(path, info['height'], info['width'], marked=bool(info['spherical']))
     with path.open('rb') as file: is_mp4 = file.read(8)[4:] == b'ftyp'
-    if not (is_mp4 and info['codec'] == 'h264' and info['pixel_format'] in ('yuv420p', 'yuvj420p') and info['rotation'] == 0):
+    if not (is_mp4 and info['codec'] == 'h264' and info['pixel_format'] in ('yuv420p', 'yuvj420p')
+            and info['rotation'] == 0):
         return encode_frames(video.frames, video.fps)
     return Medium(path.read_bytes(), 'video/mp4', _preview(video.frames[0]), len(video.frames), video.fps)
 
@@ -148,9 +152,11 @@ def as_medium(
     if isinstance(panorama, Video): return encode_frames(panorama.frames, panorama.fps)
     if isinstance(panorama, (Tensor, np.ndarray)):
         panorama = torch.as_tensor(panorama)
-        check(panorama.ndim in (3, 4) and len(panorama) > 0, f'panorama must have shape (3, H, W) or (T, 3, H, W), got {tuple(panorama.shape)}')
+        check(panorama.ndim in (3, 4) and len(panorama) > 0,
+              f'panorama must have shape (3, H, W) or (T, 3, H, W), got {tuple(panorama.shape)}')
         if panorama.ndim == 3 or len(panorama) == 1: return encode_still(panorama.reshape(panorama.shape[-3:]))
-    check(hasattr(panorama, '__getitem__') and len(panorama) > 1, f'panorama must be a tensor, frames, or the name of a file, got {type(panorama).__name__}')
+    check(hasattr(panorama, '__getitem__') and len(panorama) > 1,
+          f'panorama must be a tensor, frames, or the name of a file, got {type(panorama).__name__}')
     return encode_frames(panorama, fps)
 
 # %% ../nbs/71_viewer.ipynb #1fb7bc92
@@ -187,17 +193,20 @@ class PanoramaViewer(anywidget.AnyWidget):
     shows_map = traitlets.Bool(True).tag(sync=True)
     shows_outline = traitlets.Bool(True).tag(sync=True)
     height = traitlets.Int(360, min=60, max=4000).tag(sync=True) # Of the picture on the page, in pixels
-    previews = traitlets.List()                                 # Small first frames for the still picture; each (3, h, w)
+    # Small first frames for the still picture; each (3, h, w)
+    previews = traitlets.List()
 
     @traitlets.validate('frame')
     def _frame_exists(self, proposal):
-        if proposal.value >= self.num_frames: raise traitlets.TraitError(f'frame must be less than {self.num_frames}, got {proposal.value}')
+        if proposal.value >= self.num_frames:
+            raise traitlets.TraitError(f'frame must be less than {self.num_frames}, got {proposal.value}')
         return proposal.value
 
     def __repr__(self):
         what = 'a picture' if self.num_frames == 1 else f'{self.num_frames} frames'
         yaw, pitch, fov = (f'{round(math.degrees(angle))}°' for angle in (self.yaw, self.pitch, self.fov))
-        return f"PanoramaViewer({len(self.media)} panel{'s'*(len(self.media) != 1)}, {what}; yaw {yaw}, pitch {pitch}, field of view {fov})"
+        panels = f"{len(self.media)} panel{'s'*(len(self.media) != 1)}"
+        return f'PanoramaViewer({panels}, {what}; yaw {yaw}, pitch {pitch}, field of view {fov})'
 
     def _repr_mimebundle_(self, **kwargs):
         bundle, metadata = super()._repr_mimebundle_(**kwargs)
@@ -229,35 +238,41 @@ def still_picture(
     gap = torch.ones(3, height, 4)
     row = torch.cat([part for view in views for part in (view, gap)] + [flat], -1)
     pixels, buffer = (row.clamp(0, 1)*255).round().byte().movedim(0, -1).numpy(), io.BytesIO()
-    Image.fromarray(pixels).quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(buffer, 'PNG', optimize=True)
+    Image.fromarray(pixels).quantize(256, method=Image.Quantize.MEDIANCUT,
+                                     dither=Image.Dither.FLOYDSTEINBERG).save(buffer, 'PNG', optimize=True)
     return buffer.getvalue()
 
 # %% ../nbs/71_viewer.ipynb #552146a9
 def _outline_bytes(cameras, num_frames, frame_size):
     "The corners of the input as float32 bytes; none without cameras."
     if cameras is None: return b''
-    check(len(cameras) in (1, num_frames), f'cameras must have 1 frame or {num_frames}, as the panorama, got {len(cameras)}')
+    check(len(cameras) in (1, num_frames),
+          f'cameras must have 1 frame or {num_frames}, as the panorama, got {len(cameras)}')
     return image_corners(cameras, frame_size).float().numpy().tobytes()
 
 def look_together(
-    panoramas:Mapping,                    # What to compare, by title: panoramas, frames, videos or files, as `look` takes them
-    cameras:CameraTrack|None=None,        # Where the input looked, to outline it; one frame, or as many as the videos have
+    panoramas:Mapping,                    # What to compare, by title: anything that `look` takes
+    cameras:CameraTrack|None=None,        # Where the input looked; one frame, or as many as the videos have
     fps:float|None=None,                  # Frames per second, for frames alone; None for those of the cameras
     frame_size:tuple[int,int]=(9, 16),    # Height and width of the input's frames; only their ratio counts
     **state,                              # yaw, pitch, fov, height, frame, is_playing, shows_map, shows_outline
 )->PanoramaViewer:                        # A widget: one panel for each, one direction and one clock for all
     "Look at several panoramas side by side; raises `InputError` for what cannot be shown."
-    check(isinstance(panoramas, Mapping) and len(panoramas) > 0, f'panoramas must be a dictionary from titles to panoramas, got {type(panoramas).__name__}')
+    check(isinstance(panoramas, Mapping) and len(panoramas) > 0,
+          f'panoramas must be a dictionary from titles to panoramas, got {type(panoramas).__name__}')
     media = [as_medium(panorama, fps or getattr(cameras, 'fps', None)) for panorama in panoramas.values()]
     clocks = {(medium.num_frames, medium.fps) for medium in media if medium.num_frames > 1}
-    check(len(clocks) < 2, f"videos side by side must be of one length and rate, got {', '.join(f'{n} frames at {rate:g} per second' for n, rate in sorted(clocks))}")
+    check(len(clocks) < 2, f"videos side by side must be of one length and rate, got "
+                           f"{', '.join(f'{n} frames at {rate:g} per second' for n, rate in sorted(clocks))}")
     (num_frames, rate), = clocks or {(1, 0.)}
-    return PanoramaViewer(media=[m.data for m in media], kinds=[m.kind for m in media], titles=[str(title) for title in panoramas], previews=[m.preview for m in media],
-                          num_frames=num_frames, fps=rate, corners=_outline_bytes(cameras, num_frames, frame_size), **state)
+    return PanoramaViewer(media=[m.data for m in media], kinds=[m.kind for m in media],
+                          titles=[str(title) for title in panoramas], previews=[m.preview for m in media],
+                          num_frames=num_frames, fps=rate,
+                          corners=_outline_bytes(cameras, num_frames, frame_size), **state)
 
 def look(
-    panorama:Tensor|Sequence|Video|str|Path, # A panorama (3, H, W), frames (T, 3, H, W), uint8 or float in [0, 1]; a video; the name of a picture or video file
-    cameras:CameraTrack|None=None,           # Where the input looked, to outline it; one frame, or as many as the video has
+    panorama:Tensor|Sequence|Video|str|Path, # A panorama (3, H, W), frames (T, 3, H, W), a video, or a file
+    cameras:CameraTrack|None=None,           # Where the input looked; one frame, or as many as the video has
     fps:float|None=None,                     # Frames per second, for frames alone; None for those of the cameras
     frame_size:tuple[int,int]=(9, 16),       # Height and width of the input's frames; only their ratio counts
     **state,                                 # yaw, pitch, fov, height, frame, is_playing, shows_map, shows_outline

@@ -10,9 +10,11 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from .rendering import (IMAGE, PANORAMA, Shot, aimed, camera_grid, feather_rows, has_opposites, is_fast, lens_of, panorama_grid,
+from .rendering import (IMAGE, PANORAMA, Shot, aimed, camera_grid, feather_rows, has_opposites, is_fast,
+                                lens_of, panorama_grid,
                                 read_listed, render, row_blocks, run_jobs, turned_grid)
-from .resampling import (as_dtype, as_float, cameras_of, check_images, one_image_per_camera, pixel_angles, read_image,
+from .resampling import (as_dtype, as_float, cameras_of, check_images, one_image_per_camera,
+                                 pixel_angles, read_image,
                                  read_panorama, subsamples)
 from .runtime import check, check_shape
 from .sphere import panorama_coordinates, panorama_rays, perspective_coordinates, perspective_rays
@@ -38,7 +40,8 @@ def _look(panorama, rays, subsamples, mode):
     (sy, sx), total = subsamples, 0
     for a in range(sy):
         for b in range(sx):
-            total = total + read_panorama(panorama, *panorama_coordinates(rays[a::sy, b::sx], panorama.shape[-2:]), mode)
+            total = total + read_panorama(panorama,
+                                          *panorama_coordinates(rays[a::sy, b::sx], panorama.shape[-2:]), mode)
     return total/(sy*sx)
 
 # %% ../nbs/13_views.ipynb #61e039a2
@@ -54,7 +57,7 @@ def perspective_to_panorama(
     fov_x:float|Tensor,            # Horizontal field of view in radians; scalar or (T,)
     size:tuple[int,int],           # Height and width of the panorama
     fov_y:float|Tensor|None=None,  # Vertical field of view in radians, None for square pixels; scalar or (T,)
-    principal_point:tuple[float,float]|Tensor|None=None, # In units of width and height, None for the centre (0.5, 0.5); (2,) or (T, 2)
+    principal_point:tuple[float,float]|Tensor|None=None, # In units of width and height, None: centre; (2,) or (T, 2)
     mode:str='bilinear',           # 'nearest', 'bilinear' or 'bicubic'
     antialias:bool=True,           # Average finer rays where the panorama is coarser than the frame
 )->tuple[Tensor,Tensor]:           # Panorama, 0 where unseen (T, C, H, W), and its mask (T, 1, H, W)
@@ -84,7 +87,7 @@ def panorama_to_perspective(
     fov_x:float|Tensor,            # Horizontal field of view in radians; scalar or (T,)
     size:tuple[int,int],           # Height and width of the views
     fov_y:float|Tensor|None=None,  # Vertical field of view in radians, None for square pixels; scalar or (T,)
-    principal_point:tuple[float,float]|Tensor|None=None, # In units of width and height, None for the centre (0.5, 0.5); (2,) or (T, 2)
+    principal_point:tuple[float,float]|Tensor|None=None, # In units of width and height, None: centre; (2,) or (T, 2)
     mode:str='bilinear',           # 'nearest', 'bilinear' or 'bicubic'
     antialias:bool=True,           # Average finer rays where the view is coarser than the panorama
 )->Tensor:                         # Views; (T, C, h, w)
@@ -136,11 +139,13 @@ class SamplingGrid:
     """Where the pixels of a target fall in their source: worked out once, read with any number of tensors.
 
     `SamplingGrid.perspective_to_panorama(frame_size, ...)`, `.panorama_to_perspective(panorama_size, ...)` and
-    `.rotate_panorama(size, ...)` take what the functions of these names take, with a size in the place of the pixels."""
+    `.rotate_panorama(size, ...)` take what the functions of these names take, with a size in place of the pixels."""
     def __init__(self, kind, is_view, source_size, size, cameras):
-        self.source_size, self.size, self.cameras = check_images('source', torch.zeros(1), source_size, 'bilinear'), size, cameras
+        self.source_size, self.size = check_images('source', torch.zeros(1), source_size, 'bilinear'), size
+        self.cameras = cameras
         self._kind, self._is_view, self._known, self.mask = kind, is_view, {}, None
-        if kind == IMAGE: self.mask = torch.stack([self._seen(camera) for camera in cameras])[:, None]  # (N, 1, H, W), bool
+        # (N, 1, H, W), bool
+        if kind == IMAGE: self.mask = torch.stack([self._seen(camera) for camera in cameras])[:, None]
 
     def _aim(self, camera, parts):
         "u, v and whether in front, for all rays of the target; (H sy, W sx) each."
@@ -163,7 +168,7 @@ class SamplingGrid:
         self,
         n:int=0,                         # Which camera
         parts:tuple[int,int]=(1, 1),     # Rays per pixel along rows and columns
-    )->tuple[Tensor,Tensor]:             # Columns and rows in the source, centres at one half, of the rays of each seen pixel; (pixels, rays) each
+    )->tuple[Tensor,Tensor]:  # Columns and rows in the source of the rays of each seen pixel; (pixels, rays) each
         "Where the seen pixels of one target fall, row after row; kept."
         if (n, parts) not in self._known:
             together = lambda a: a.unflatten(1, (-1, parts[1])).unflatten(0, (-1, parts[0])).movedim(1, 2).flatten(2)
@@ -181,7 +186,8 @@ class SamplingGrid:
         "Read one tensor; raises `InputError` for what does not fit."
         check_shape('images', images, 'T C h w')
         check_images('images', images, self.size, mode)
-        check(images.shape[-2:] == self.source_size, 'images must be {} x {} pixels like the grid\'s source, got {} x {}'.format(
+        check(images.shape[-2:] == self.source_size,
+              'images must be {} x {} pixels like the grid\'s source, got {} x {}'.format(
             *self.source_size, *images.shape[-2:]))
         stack, length = one_image_per_camera(images, self.cameras), max(len(images), len(self.cameras))
         read = torch.stack([self._read(n, image, mode, antialias) for n, image in enumerate(stack)])
@@ -198,7 +204,8 @@ class SamplingGrid:
             plain = np.ascontiguousarray(image.detach().numpy()).reshape(len(image), -1)
             out = torch.zeros(len(image), *self.size, dtype=image.dtype)
             where, flat = mask.flatten().nonzero()[:, 0].numpy(), out.numpy().reshape(len(image), -1)
-            job = partial(read_listed, plain, h, w, self._kind == PANORAMA, taps, u.detach().numpy(), v.detach().numpy(),
+            job = partial(read_listed, plain, h, w, self._kind == PANORAMA, taps, u.detach().numpy(),
+                          v.detach().numpy(),
                           where, flat, image.dtype == torch.uint8)
             run_jobs([partial(job, *rows) for rows in (row_blocks(len(where), u.numel()) if len(where) else [])])
             return out
@@ -214,10 +221,11 @@ class SamplingGrid:
         fov_x:float|Tensor,            # Horizontal field of view in radians; scalar or (T,)
         size:tuple[int,int],           # Height and width of the panorama
         fov_y:float|Tensor|None=None,  # Vertical field of view in radians, None for square pixels; scalar or (T,)
-        principal_point:tuple[float,float]|Tensor|None=None, # In units of width and height, None for the centre; (2,) or (T, 2)
+        principal_point:tuple[float,float]|Tensor|None=None,  # In units of width and height; (2,) or (T, 2)
     )->'SamplingGrid':                 # Its `mask` says what the frames cover; (T, 1, H, W)
         "A grid that paints frames onto panoramas."
-        size, frame_size = (check_images(name, torch.zeros(1), s, 'bilinear') for name, s in (('size', size), ('frame_size', frame_size)))
+        size, frame_size = (check_images(name, torch.zeros(1), s, 'bilinear')
+                            for name, s in (('size', size), ('frame_size', frame_size)))
         device = getattr(world_from_camera, 'device', 'cpu')
         cameras = cameras_of(frame_size, world_from_camera, fov_x, fov_y, principal_point, device)
         return cls(IMAGE, False, frame_size, size, cameras)
@@ -230,7 +238,7 @@ class SamplingGrid:
         fov_x:float|Tensor,            # Horizontal field of view in radians; scalar or (T,)
         size:tuple[int,int],           # Height and width of the views
         fov_y:float|Tensor|None=None,  # Vertical field of view in radians, None for square pixels; scalar or (T,)
-        principal_point:tuple[float,float]|Tensor|None=None, # In units of width and height, None for the centre; (2,) or (T, 2)
+        principal_point:tuple[float,float]|Tensor|None=None,  # In units of width and height; (2,) or (T, 2)
     )->'SamplingGrid':                 # Its `mask` is None: a panorama covers every view
         "A grid that looks into panoramas."
         size = check_images('size', torch.zeros(1), size, 'bilinear')
@@ -263,7 +271,7 @@ def feathered_mask(
     fov_x:float|Tensor,            # Horizontal field of view in radians; scalar or (T,)
     size:tuple[int,int],           # Height and width of the panorama
     fov_y:float|Tensor|None=None,  # Vertical field of view in radians, None for square pixels; scalar or (T,)
-    principal_point:tuple[float,float]|Tensor|None=None, # In units of width and height, None for the centre (0.5, 0.5); (2,) or (T, 2)
+    principal_point:tuple[float,float]|Tensor|None=None, # In units of width and height, None: centre; (2,) or (T, 2)
     feather:float=.1,              # Width of the rise in units of the frame's short side, up to 0.5; 0 for a hard edge
 )->Tensor:                         # Weights in [0, 1], float32; (T, 1, H, W)
     "How much each frame counts on a panorama: 0 outside and at its edge, 1 from `feather` inside; raises `InputError`."

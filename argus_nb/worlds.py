@@ -28,7 +28,8 @@ def _person(b, move, height=None):
     rng, h = b.rng, height or b.rng.uniform(1.5, 1.9)
     skin = b.material(PLAIN, colour_of(rng.uniform(.04, .08), rng.uniform(.3, .5), rng.uniform(.4, .85)))
     hair = b.material(PLAIN, colour_of(rng.uniform(.03, .1), rng.uniform(.2, .6), rng.uniform(.08, .4)))
-    trousers, shirt = b.material(PLAIN, colour_of(rng.uniform(.5, .72), rng.uniform(.05, .4), rng.uniform(.12, .4))), _cloth(rng)
+    trousers = b.material(PLAIN, colour_of(rng.uniform(.5, .72), rng.uniform(.05, .4), rng.uniform(.12, .4)))
+    shirt = _cloth(rng)
     shirt = b.material(STRIPES if rng.uniform() < .25 else PLAIN, shirt, shirt*.6, su=.2)
     for side in (-.11, .11): b.body(CYLINDER, side, 0, 0, (.09, .24*h, .1), trousers, move=move)
     b.body(CYLINDER, 0, .46*h, 0, (.22, .185*h, .14), shirt, move=move)
@@ -40,39 +41,49 @@ def _car(b, move, x=0., z=0.):
     "Body, cabin and wheels; its length lies along z."
     rng = b.rng
     length, width, van = rng.uniform(1.9, 2.4), rng.uniform(.82, .93), rng.uniform() < .2
-    if rng.uniform() < .6: tone = colour_of(.6, .03, rng.choice([.12, .35, .6, .85]))  # most cars are black, grey or white
+    # most cars are black, grey or white
+    if rng.uniform() < .6: tone = colour_of(.6, .03, rng.choice([.12, .35, .6, .85]))
     else: tone = colour_of(rng.choice([.0, .02, .1, .35, .6, .62]), rng.uniform(.4, .7), rng.uniform(.3, .65))
-    paint, glass = b.material(PLAIN, tone, mottle=0, c=tone*.3, trim=.08), b.material(PLAIN, colour_of(.58, .12, .22), mottle=.3)
+    paint = b.material(PLAIN, tone, mottle=0, c=tone*.3, trim=.08)
+    glass = b.material(PLAIN, colour_of(.58, .12, .22), mottle=.3)
     b.body(BOX, x, .28, z, (width, .45 if van else .33, length), paint, move=move)
     if van: b.body(BOX, x, 1.18, z - .2, (width*.96, .42, length*.86), glass, paint, move=move)
     else: b.body(BOX, x, .94, z - .15*length, (width*.86, .24, length*.52), glass, paint, move=move)
     tyre = b.material(PLAIN, colour_of(0, 0, .1), mottle=0)
     for side in (-.96*width, .96*width):
-        for along in (-.62*length, .62*length): b.body(ELLIPSOID, x + side, 0, z + along, (.12, .33, .33), tyre, move=move)
+        for along in (-.62*length, .62*length):
+            b.body(ELLIPSOID, x + side, 0, z + along, (.12, .33, .33), tyre, move=move)
 
 # %% ../nbs/25_worlds.ipynb #c6ac34a8
 def _leaves(b, hue, saturation, value):
     "Two kindred foliage materials."
-    return [b.material(MOTTLED, colour_of(hue + d, saturation, value*.66), colour_of(hue + d + .02, saturation*.9, value*1.15), su=s, mottle=.2)
+    return [b.material(MOTTLED, colour_of(hue + d, saturation, value*.66),
+                       colour_of(hue + d + .02, saturation*.9, value*1.15), su=s, mottle=.2)
             for d, s in ((0, .55), (.012, .8))]
 
 def _tree(b, habit, x, z, size, bark, leaves):
     "A tree, about `size` metres high."
     rng, leaf = b.rng, leaves[b.rng.integers(len(leaves))]
     def trunk(width, height): b.body(CYLINDER, x, 0, z, (width*size, .5*height*size, width*size), bark)
-    def crown(shape, bottom, half, dx=0., dz=0., yaw=0.): b.body(shape, x + dx*size, bottom*size, z + dz*size, tuple(size*h for h in half), leaf, yaw=yaw)
+    def crown(shape, bottom, half, dx=0., dz=0., yaw=0.):
+        b.body(shape, x + dx*size, bottom*size, z + dz*size, tuple(size*h for h in half), leaf, yaw=yaw)
     if habit == 'conifer':
         trunk(.025, .24)
         width = rng.uniform(.16, .22)
-        for bottom, top, share in ((.15, .6, 1.), (.38, .8, .78), (.6, 1., .55)): crown(CONE, bottom, (width*share, .5*(top - bottom), width*share))
+        for bottom, top, share in ((.15, .6, 1.), (.38, .8, .78), (.6, 1., .55)):
+            crown(CONE, bottom, (width*share, .5*(top - bottom), width*share))
     elif habit == 'poplar': trunk(.02, .3); crown(ELLIPSOID, .14, (.1, .43, .1))
-    elif habit == 'pine': trunk(.025, .75); crown(ELLIPSOID, .62, (.26, .17, .26)); crown(ELLIPSOID, .55, (.17, .1, .17), *rng.uniform(-.1, .1, 2))
+    elif habit == 'pine':
+        trunk(.025, .75); crown(ELLIPSOID, .62, (.26, .17, .26))
+        crown(ELLIPSOID, .55, (.17, .1, .17), *rng.uniform(-.1, .1, 2))
     elif habit == 'palm':
         trunk(.02, .86)
         for turn in range(3): crown(ELLIPSOID, .8, (.34, .05, .09), yaw=turn*math.pi/3 + rng.uniform(0, .5))
     elif habit == 'bush':
         for _ in range(2): crown(ELLIPSOID, -.05, rng.uniform(.3, .5, 3), *rng.normal(0, .15, 2))
-    else: trunk(.03, .48); crown(ELLIPSOID, .34, (.28, .27, .28)); crown(ELLIPSOID, .52, (.2, .2, .2), *rng.uniform(-.16, .16, 2))
+    else:
+        trunk(.03, .48); crown(ELLIPSOID, .34, (.28, .27, .28))
+        crown(ELLIPSOID, .52, (.2, .2, .2), *rng.uniform(-.16, .16, 2))
 
 # %% ../nbs/25_worlds.ipynb #31e5cc28
 HOURS = {  # share; elevation of the sun in degrees; warmth of its light; strength; light from everywhere; exposure
@@ -86,7 +97,8 @@ HOURS = {  # share; elevation of the sun in degrees; warmth of its light; streng
 def _sky_tones(rng, hour, light):
     "Colours overhead and low down at some time of day."
     blue = rng.uniform(.555, .605)
-    zenith, horizon = colour_of(blue, rng.uniform(.45, .68), rng.uniform(.66, .84)), colour_of(blue - .01, rng.uniform(.08, .25), rng.uniform(.86, .95))
+    zenith = colour_of(blue, rng.uniform(.45, .68), rng.uniform(.66, .84))
+    horizon = colour_of(blue - .01, rng.uniform(.08, .25), rng.uniform(.86, .95))
     if hour == 'golden': return .8*zenith, .45*horizon + .55*colour_of(rng.uniform(.06, .11), .42, .96)
     if hour == 'dusk': return colour_of(blue + .03, .55, .45), .2*horizon + .6*colour_of(rng.uniform(.98, 1.09), .4, .8)
     if hour == 'overcast':
@@ -103,18 +115,23 @@ def _weather(b, ridge):
     sun = np.array([math.cos(elevation)*math.sin(azimuth), -math.sin(elevation), math.cos(elevation)*math.cos(azimuth)])
     light = np.array([1., .95, .88])*(1 - warmth) + np.array([1., .62, .33])*warmth
     zenith, horizon = _sky_tones(rng, hour, light)
-    cover = rng.uniform(.62, .85) if hour == 'overcast' else rng.choice([0., rng.uniform(.3, .48), rng.uniform(.45, .62)], p=[.25, .45, .3])
-    cloud = .9*horizon if hour == 'overcast' else rng.uniform(.9, 1.15)*(.5*horizon + .5*light)*(.6 if hour == 'dusk' else 1)
+    cover = rng.uniform(.62, .85) if hour == 'overcast' else rng.choice([0., rng.uniform(.3, .48),
+                                                                         rng.uniform(.45, .62)], p=[.25, .45, .3])
+    cloud = .9*horizon if hour == 'overcast' else rng.uniform(.9, 1.15)*(.5*horizon + .5*light)*(.6
+        if hour == 'dusk' else 1)
     ambient = level*(.35*zenith + .35*horizon + .3*horizon.mean())
     haze = rng.choice([rng.uniform(60, 140), rng.uniform(150, 500), rng.uniform(500, 1500)], p=[.15, .4, .45])
-    return hour, sky_of(zenith=zenith, horizon=horizon, sun=sun, glow=light*{'overcast': .1, 'dusk': .6}.get(hour, 1.), light=np.append(sun, 0.),
-        direct=light*strength, ambient=ambient, bounce=ambient*np.array([.6, .56, .5]), fill=np.array([-sun[0], -.3, -sun[2], .25]),
+    return hour, sky_of(zenith=zenith, horizon=horizon, sun=sun, glow=light*{'overcast': .1, 'dusk': .6}.get(hour, 1.),
+                        light=np.append(sun, 0.),
+        direct=light*strength, ambient=ambient, bounce=ambient*np.array([.6, .56, .5]),
+        fill=np.array([-sun[0], -.3, -sun[2], .25]),
         cloud=np.array([*cloud, cover, rng.uniform(.5, 1.3), rng.integers(1 << 20)]), ridge=ridge,
         haze=haze, exposure=rng.uniform(.52, .66)*exposure, wind=rng.uniform(0, .03))
 
 # %% ../nbs/25_worlds.ipynb #753e1464
 GROUNDS = {  # share; hue, saturation and value of two tones and of spots; hues of leaves; habits of trees
-    'meadow': (.24, (.21, .5, .48), (.25, .45, .36), (.15, .42, .56), (.2, .3), ('round', 'round', 'poplar', 'conifer', 'bush')),
+    'meadow': (.24, (.21, .5, .48), (.25, .45, .36), (.15, .42, .56), (.2, .3),
+               ('round', 'round', 'poplar', 'conifer', 'bush')),
     'autumn': (.14, (.12, .45, .5), (.18, .42, .38), (.07, .5, .48), (.03, .15), ('round', 'round', 'poplar', 'bush')),
     'wood':   (.16, (.09, .4, .4), (.2, .4, .34), (.08, .35, .52), (.2, .31), ('pine', 'conifer', 'round')),
     'desert': (.1, (.085, .38, .76), (.07, .42, .64), (.1, .3, .6), (.2, .26), ('palm', 'bush')),
@@ -129,11 +146,14 @@ def _landscape(b, seed):
     rng = b.rng
     name = rng.choice(list(GROUNDS), p=[g[0] for g in GROUNDS.values()])
     _, *tones, (low, high), habits = GROUNDS[name]
-    tones = [colour_of(h + rng.uniform(-.02, .02), s*rng.uniform(.75, 1.1), v*rng.uniform(.88, 1.08)) for h, s, v in tones]
-    patches, spots, track = rng.uniform(.8, 2.2), rng.uniform(2., 6.), rng.uniform(.5, 1.4) if name != 'moor' and rng.uniform() < .45 else 0.
-    ground = b.material(GROUND, *tones, su=patches, sv=spots, mottle=.25, share=track)
+    tones = [colour_of(h + rng.uniform(-.02, .02), s*rng.uniform(.75, 1.1), v*rng.uniform(.88, 1.08))
+             for h, s, v in tones]
+    patches, spots = rng.uniform(.8, 2.2), rng.uniform(2., 6.)
+    track = rng.uniform(.5, 1.4) if name != 'moor' and rng.uniform() < .45 else 0.
+    b.material(GROUND, *tones, su=patches, sv=spots, mottle=.25, share=track)
     distant = .5*tones[1] + .5*colour_of(rng.uniform(low, high), .35, .35)
-    distant, base, rise = distant*rng.uniform(.5, .8), rng.uniform(0, .05), rng.choice([rng.uniform(.03, .08), rng.uniform(.1, .3)])
+    distant, base = distant*rng.uniform(.5, .8), rng.uniform(0, .05)
+    rise = rng.choice([rng.uniform(.03, .08), rng.uniform(.1, .3)])
     hour, sky = _weather(b, [*distant, base, rise, rng.uniform(1.2, 4), rng.integers(1 << 20), 0])
     hill = b.material(GROUND, *tones, su=rng.uniform(2, 5), sv=rng.uniform(6, 14), mottle=.25)
     for _ in range(rng.integers(0, 8)):
@@ -142,7 +162,8 @@ def _landscape(b, seed):
         b.body(ELLIPSOID, x, -h, z, (size*rng.uniform(.8, 1.6), h, size), hill, yaw=rng.uniform(0, 3), casts=False)
     lake = _lake(b, name == 'beach') if rng.uniform() < (.85 if name == 'beach' else .2) else (0, 0, 0)
     bark = b.material(MOTTLED, colour_of(.07, .35, .25), colour_of(.08, .3, .45), su=.2)
-    leaves = _leaves(b, rng.uniform(low, high), rng.uniform(.3, .52), rng.uniform(.35, .55)*(1.2 if name == 'autumn' else 1))
+    leaves = _leaves(b, rng.uniform(low, high), rng.uniform(.3, .52),
+                     rng.uniform(.35, .55)*(1.2 if name == 'autumn' else 1))
     _plant(b, rng.choice(habits), rng.integers(30, 60) if name == 'wood' else rng.integers(6, 36), lake, bark, leaves)
     stone = b.material(MOTTLED, colour_of(.08, .1, .35), colour_of(.1, .08, .62), su=.4, mottle=.25)
     for _ in range(rng.integers(0, 9)):
@@ -152,7 +173,8 @@ def _landscape(b, seed):
     for _ in range(rng.choice([0, 1, 2], p=[.6, .3, .1])): _hut(b, *_somewhere(rng, 14, 32))
     for _ in range(rng.integers(1, 5)): _wanderer(b)
     direction = rng.uniform(-math.pi, math.pi)
-    path = walk_path(rng, (0, rng.uniform(1.3, 1.8), 0), (math.sin(direction), math.cos(direction)), rng.choice([.1, rng.uniform(.3, 1.2)]), 2.5, rng.integers(2))
+    path = walk_path(rng, (0, rng.uniform(1.3, 1.8), 0), (math.sin(direction), math.cos(direction)),
+                     rng.choice([.1, rng.uniform(.3, 1.2)]), 2.5, rng.integers(2))
     return b.world('landscape', seed, sky, (0, 0, 0), path, rng.uniform(-math.pi, math.pi))
 
 # %% ../nbs/25_worlds.ipynb #59f943a3
@@ -166,7 +188,8 @@ def _lake(b, sea):
     rng = b.rng
     angle, radius = rng.uniform(-math.pi, math.pi), 400. if sea else rng.uniform(12, 40)
     x, z = ((radius + rng.uniform(5, 14))*f(angle) for f in (math.sin, math.cos))
-    b.body(CYLINDER, x, -1.97, z, (radius, 1., radius), b.material(WATER, colour_of(rng.uniform(.48, .6), .5, rng.uniform(.25, .45))), casts=False)
+    b.body(CYLINDER, x, -1.97, z, (radius, 1., radius),
+           b.material(WATER, colour_of(rng.uniform(.48, .6), .5, rng.uniform(.25, .45))), casts=False)
     return x, z, radius
 
 def _plant(b, habit, count, lake, bark, leaves):
@@ -174,8 +197,10 @@ def _plant(b, habit, count, lake, bark, leaves):
     rng = b.rng
     size, groves = rng.uniform(1.2, 2.5) if habit == 'bush' else rng.uniform(3.5, 10), rng.uniform(-40, 40, (4, 2))
     for _ in range(count):
-        x, z = groves[rng.integers(4)] + rng.normal(0, 7, 2) if rng.uniform() < .5 else rng.uniform(-50, 50, 2)*rng.uniform(.2, 1)
-        if math.hypot(x, z) > 5 + .3*size and math.hypot(x - lake[0], z - lake[1]) > lake[2] + 1: _tree(b, habit, x, z, size*rng.uniform(.7, 1.3), bark, leaves)
+        if rng.uniform() < .5: x, z = groves[rng.integers(4)] + rng.normal(0, 7, 2)
+        else: x, z = rng.uniform(-50, 50, 2)*rng.uniform(.2, 1)
+        if math.hypot(x, z) > 5 + .3*size and math.hypot(x - lake[0], z - lake[1]) > lake[2] + 1:
+            _tree(b, habit, x, z, size*rng.uniform(.7, 1.3), bark, leaves)
 
 def _fence(b, wood):
     "Posts and two rails along a line beside the camera."
@@ -188,7 +213,8 @@ def _hut(b, x, z):
     "A house with a stepped roof."
     rng = b.rng
     yaw, (w, h, l) = rng.uniform(-3, 3), rng.uniform((2.5, 1.5, 3), (4.5, 2.6, 6))
-    plaster, glass, lit = colour_of(rng.uniform(.03, .14), rng.uniform(.05, .4), rng.uniform(.55, .88)), colour_of(.6, .15, .25), colour_of(.12, .25, .7)
+    plaster = colour_of(rng.uniform(.03, .14), rng.uniform(.05, .4), rng.uniform(.55, .88))
+    glass, lit = colour_of(.6, .15, .25), colour_of(.12, .25, .7)
     wall = b.material(FACADE, plaster, glass, lit, su=2.2, sv=2.8, share=.25)
     roof = b.material(BRICKS, colour_of(.03, .4, .42), colour_of(.04, .4, .32), colour_of(.03, .35, .22), su=.5, sv=.3)
     b.body(BOX, x, 0, z, (w, h, l), wall, roof, yaw)
@@ -203,18 +229,22 @@ def _wanderer(b):
     swing = to_and_fro(rng, across, rng.uniform(3, 6), rng.uniform(.5, 1.6))
     kind, hue = rng.choice(['person', 'person', 'animal', 'ball', 'balloon']), rng.uniform()
     if kind == 'person': _person(b, b.move((x, 0, z), swing=swing, hop=(.04, 6, 0), spin=(across, 0)))
-    elif kind == 'animal': _animal(b, b.move((x, 0, z), swing=swing, hop=(.03, 7, 0), spin=(across, 0)), rng.uniform(.6, 1.3))
+    elif kind == 'animal':
+        _animal(b, b.move((x, 0, z), swing=swing, hop=(.03, 7, 0), spin=(across, 0)), rng.uniform(.6, 1.3))
     elif kind == 'ball': _ball(b, x, z, rng.uniform(.2, .5), swing)
     else:
         r = rng.uniform(1.5, 3.5)
         move = b.move((3*x, -rng.uniform(5, 14), 3*z), swing=to_and_fro(rng, across, 4, .5), spin=(0, .1))
-        b.body(ELLIPSOID, 0, 0, 0, (r, 1.15*r, r), b.material(STRIPES, colour_of(hue, .5, .7), colour_of(hue + .12, .25, .85), su=.8*r), move=move)
+        b.body(ELLIPSOID, 0, 0, 0, (r, 1.15*r, r),
+               b.material(STRIPES, colour_of(hue, .5, .7), colour_of(hue + .12, .25, .85), su=.8*r), move=move)
         b.body(BOX, 0, -.6*r, 0, (.2*r, .18*r, .2*r), b.material(PLAIN, colour_of(.08, .5, .4)), move=move)
 
 def _animal(b, move, size):
     "Something on four legs."
-    coat = b.material(MOTTLED, colour_of(.09, .2, b.rng.uniform(.4, .8)), colour_of(.08, .35, b.rng.uniform(.2, .5)), su=.25)
-    def part(shape, x, bottom, z, *half): b.body(shape, x*size, bottom*size, z*size, tuple(size*h for h in half), coat, move=move)
+    coat = b.material(MOTTLED, colour_of(.09, .2, b.rng.uniform(.4, .8)),
+                      colour_of(.08, .35, b.rng.uniform(.2, .5)), su=.25)
+    def part(shape, x, bottom, z, *half):
+        b.body(shape, x*size, bottom*size, z*size, tuple(size*h for h in half), coat, move=move)
     part(ELLIPSOID, 0, .45, 0, .28, .3, .55); part(ELLIPSOID, 0, .8, .6, .14, .16, .24)
     for x in (-.16, .16):
         for z in (-.35, .35): part(CYLINDER, x, 0, z, .05, .3, .05)
@@ -222,8 +252,10 @@ def _animal(b, move, size):
 def _ball(b, x, z, radius, swing):
     "A bouncing, spinning ball."
     rng, hue = b.rng, b.rng.uniform()
-    move = b.move((x, 0, z), swing=swing, hop=(rng.uniform(.3, 1.2), rng.uniform(2.5, 4.5), rng.uniform(0, 3)), spin=(0, rng.uniform(-2, 2)))
-    b.body(ELLIPSOID, 0, 0, 0, (radius,)*3, b.material(STRIPES, colour_of(hue, .6, .7), colour_of(hue + .4, .1, .85), su=radius), move=move)
+    move = b.move((x, 0, z), swing=swing, hop=(rng.uniform(.3, 1.2), rng.uniform(2.5, 4.5), rng.uniform(0, 3)),
+                  spin=(0, rng.uniform(-2, 2)))
+    b.body(ELLIPSOID, 0, 0, 0, (radius,)*3,
+           b.material(STRIPES, colour_of(hue, .6, .7), colour_of(hue + .4, .1, .85), su=radius), move=move)
 
 # %% ../nbs/25_worlds.ipynb #96aeac1a
 def _street(b, seed):
@@ -232,17 +264,22 @@ def _street(b, seed):
     width, walk, car_free = rng.uniform(3.4, 6.5), rng.uniform(2.2, 4.), rng.uniform() < .22
     hue = rng.choice([rng.uniform(.02, .13), rng.uniform(.5, .65)], p=[.75, .25])
     saturation, value = rng.uniform(.03, .38)*(1 if hue < .2 else .45), rng.uniform(.5, .85)
-    asphalt, paving = colour_of(.6, .03, rng.uniform(.34, .54)), colour_of(rng.uniform(.05, .12), rng.uniform(.03, .13), rng.uniform(.55, .74))
-    if car_free: b.material(rng.choice([TILES, BRICKS]), paving, paving*.82, paving*.55, su=rng.uniform(.6, 1.2), sv=rng.uniform(.4, .8), mottle=.25)
+    asphalt = colour_of(.6, .03, rng.uniform(.34, .54))
+    paving = colour_of(rng.uniform(.05, .12), rng.uniform(.03, .13), rng.uniform(.55, .74))
+    if car_free:
+        b.material(rng.choice([TILES, BRICKS]), paving, paving*.82, paving*.55, su=rng.uniform(.6, 1.2),
+                   sv=rng.uniform(.4, .8), mottle=.25)
     else: b.material(ROAD, asphalt, paving, colour_of(.13, rng.choice([.03, .4]), .85), su=width, mottle=.2)
     roofs = colour_of(hue, saturation*.5, .42)
-    hour, sky = _weather(b, [*(.4*roofs + .05), rng.uniform(.02, .06), rng.uniform(.04, .16), rng.uniform(4, 9), rng.integers(1 << 20), 1])
+    hour, sky = _weather(b, [*(.4*roofs + .05), rng.uniform(.02, .06), rng.uniform(.04, .16), rng.uniform(4, 9),
+                             rng.integers(1 << 20), 1])
     night = hour == 'dusk'
     _houses(b, width + walk, hue, saturation, value, night)
     _avenue(b, width, night)
     x = rng.uniform(-.6, .6) if rng.uniform() < .68 else rng.choice([-1, 1])*(width + .55*walk)
     _traffic(b, width, walk, x, car_free)
-    path = walk_path(rng, (x, rng.uniform(1.4, 1.8), 0), (0, rng.choice([-1, 1])), rng.choice([.05, rng.uniform(.4, 1.3)]), 6., 1)
+    path = walk_path(rng, (x, rng.uniform(1.4, 1.8), 0), (0, rng.choice([-1, 1])),
+                     rng.choice([.05, rng.uniform(.4, 1.3)]), 6., 1)
     return b.world('street', seed, sky, (0, 0, 0), path, rng.normal(0, .2) + rng.choice([0, math.pi]))
 
 def _houses(b, line, hue, saturation, value, night):
@@ -250,12 +287,15 @@ def _houses(b, line, hue, saturation, value, night):
     rng = b.rng
     glass = colour_of(rng.uniform(.55, .62), rng.uniform(.08, .25), rng.uniform(.2, .42))
     lit = colour_of(.11, .35, .95) if night else colour_of(.58, .1, rng.uniform(.5, .78))
-    su, sv, storeys, share, styles = rng.uniform(1.8, 3.2), rng.uniform(2.8, 3.6), rng.integers(2, 8), rng.uniform(.25, .36), []
+    su, sv, storeys, share = rng.uniform(1.8, 3.2), rng.uniform(2.8, 3.6), rng.integers(2, 8), rng.uniform(.25, .36)
+    styles = []
     for _ in range(rng.integers(3, 6)):
         wall = colour_of(hue + rng.normal(0, .02), saturation*rng.uniform(.6, 1.4), value*rng.uniform(.8, 1.1))
         base = colour_of(hue + rng.normal(0, .03), saturation*rng.uniform(.4, 1.2), value*rng.uniform(.55, .95))
-        upper = b.material(FACADE, wall, glass, lit, su=su*rng.uniform(.85, 1.2), sv=sv, mottle=.2, glow=1.6 if night else 0., share=share*rng.uniform(.9, 1.1))
-        shop = b.material(FACADE, base, glass*.8, colour_of(.1, rng.uniform(.1, .4), .85), su=rng.uniform(1.5, 3.2), sv=3.2,
+        upper = b.material(FACADE, wall, glass, lit, su=su*rng.uniform(.85, 1.2), sv=sv, mottle=.2,
+                           glow=1.6 if night else 0., share=share*rng.uniform(.9, 1.1))
+        shop = b.material(FACADE, base, glass*.8, colour_of(.1, rng.uniform(.1, .4), .85),
+                          su=rng.uniform(1.5, 3.2), sv=3.2,
                           mottle=.2, glow=1.6 if night else .15, share=rng.uniform(.36, .43))
         styles.append((upper, shop))
     roof = b.material(MOTTLED, colour_of(hue, saturation*.6, .3), colour_of(hue, saturation*.5, .42))
@@ -278,10 +318,13 @@ def _houses(b, line, hue, saturation, value, night):
 def _avenue(b, width, night):
     "Trees and lamps at even distances on both sides."
     rng = b.rng
-    bark, metal = b.material(PLAIN, colour_of(.07, .3, .28)), b.material(PLAIN, colour_of(.6, .06, rng.uniform(.15, .4)))
+    bark = b.material(PLAIN, colour_of(.07, .3, .28))
+    metal = b.material(PLAIN, colour_of(.6, .06, rng.uniform(.15, .4)))
     lamp = b.material(PLAIN, colour_of(.12, .2, .95), glow=2.5 if night else .3)
-    leaves, habit = _leaves(b, rng.uniform(.15, .29), rng.uniform(.3, .48), rng.uniform(.36, .55)), rng.choice(['round', 'round', 'poplar'])
-    gap, shift, size, trees, lamps = rng.uniform(8, 15), rng.uniform(0, 8), rng.uniform(5.5, 8), rng.uniform() < .65, rng.uniform() < .7
+    leaves = _leaves(b, rng.uniform(.15, .29), rng.uniform(.3, .48), rng.uniform(.36, .55))
+    habit = rng.choice(['round', 'round', 'poplar'])
+    gap, shift, size, trees = rng.uniform(8, 15), rng.uniform(0, 8), rng.uniform(5.5, 8), rng.uniform() < .65
+    lamps = rng.uniform() < .7
     for k in range(-5, 6):
         for side in (-1, 1):
             if trees: _tree(b, habit, side*(width + .4), k*gap + shift, size*rng.uniform(.88, 1.12), bark, leaves)
@@ -296,16 +339,20 @@ def _traffic(b, width, walk, camera_x, car_free):
     rng = b.rng
     for side in (-1, 1) if not car_free else ():
         if width > 5:
-            for z in rng.permutation(np.arange(-30, 31, 7))[:rng.integers(0, 6)]: _car(b, 0, side*(width - 1.), z + rng.uniform(-.8, .8))
+            for z in rng.permutation(np.arange(-30, 31, 7))[:rng.integers(0, 6)]:
+                _car(b, 0, side*(width - 1.), z + rng.uniform(-.8, .8))
         speed, ahead = rng.uniform(2.5, 9), rng.uniform(-5, 0)
         for _ in range(rng.integers(0, 3)):
-            _car(b, b.move((side*2.1, 0, 0), (0, 0, -side*speed), (300/speed, ahead), spin=(math.pi if side > 0 else 0, 0)))
+            _car(b, b.move((side*2.1, 0, 0), (0, 0, -side*speed), (300/speed, ahead),
+                           spin=(math.pi if side > 0 else 0, 0)))
             ahead += rng.uniform(9, 25)/speed
     for _ in range(rng.integers(1, 6)):
-        x, speed = rng.choice([-1, 1])*(rng.uniform(1.8, width) if car_free else width + walk*rng.uniform(.35, .92)), rng.uniform(.6, 1.6)*rng.choice([-1, 1])
+        x = rng.choice([-1, 1])*(rng.uniform(1.8, width) if car_free else width + walk*rng.uniform(.35, .92))
+        speed = rng.uniform(.6, 1.6)*rng.choice([-1, 1])
         if abs(x - camera_x) < .8: x = -x
         forth = 0 if speed > 0 else math.pi
-        _person(b, b.move((x, 0, 0), (0, 0, speed), (80/abs(speed), rng.uniform(-14, 14)), hop=(.04, 6, rng.uniform(0, 3)), spin=(forth, 0)))
+        _person(b, b.move((x, 0, 0), (0, 0, speed), (80/abs(speed), rng.uniform(-14, 14)),
+                          hop=(.04, 6, rng.uniform(0, 3)), spin=(forth, 0)))
 
 # %% ../nbs/25_worlds.ipynb #c6e07a8d
 def _wall_tone(rng):
@@ -313,7 +360,8 @@ def _wall_tone(rng):
     kind = rng.choice(['light', 'tint', 'strong', 'grey'], p=[.42, .3, .16, .12])
     if kind == 'light': return rng.uniform(.07, .16), rng.uniform(.02, .14), rng.uniform(.8, .95)
     if kind == 'tint': return rng.uniform(), rng.uniform(.07, .2), rng.uniform(.68, .9)
-    if kind == 'strong': return rng.choice([rng.uniform(0, .16), rng.uniform(.25, .68)]), rng.uniform(.22, .42), rng.uniform(.4, .72)
+    if kind == 'strong':
+        return rng.choice([rng.uniform(0, .16), rng.uniform(.25, .68)]), rng.uniform(.22, .42), rng.uniform(.4, .72)
     return rng.uniform(), rng.uniform(0, .07), rng.uniform(.4, .7)
 
 def _room(b, seed):
@@ -324,13 +372,16 @@ def _room(b, seed):
     style = dict(hue=hue, height=H, day=rng.uniform() < .75, cloth=_cloth(rng))
     style['trim'] = colour_of(.1, rng.uniform(.02, .3), rng.choice([rng.uniform(.2, .5), rng.uniform(.8, .94)]))
     wall = colour_of(hue, saturation, value)
-    style['wood'] = _surfaces(b, wall, colour_of(hue + rng.uniform(-.03, .03), saturation*1.2, value*rng.uniform(.84, .95)), style)
+    style['wood'] = _surfaces(b, wall,
+                              colour_of(hue + rng.uniform(-.03, .03), saturation*1.2, value*rng.uniform(.84, .95)),
+                              style)
     glazed = rng.integers(4) + np.arange(rng.choice([0, 1, 2, 3], p=[.1, .4, .35, .15]))
     for turn in range(4): _wall(b, turn, *((Z, X) if turn % 2 == 0 else (X, Z)), turn in glazed % 4, style)
     position = rng.uniform(-.25, .25)*X, rng.uniform(1.2, 1.75), rng.uniform(-.25, .25)*Z
     _inside_room(b, X, Z, H, position, style)
     angle = rng.uniform(-math.pi, math.pi)
-    path = walk_path(rng, position, (math.sin(angle), math.cos(angle)), rng.choice([.04, rng.uniform(.15, .5)]), .35, rng.integers(2))
+    path = walk_path(rng, position, (math.sin(angle), math.cos(angle)), rng.choice([.04, rng.uniform(.15, .5)]),
+                     .35, rng.integers(2))
     return b.world('room', seed, _room_light(b, X, H, Z, wall), (X, H, Z), path, rng.uniform(-math.pi, math.pi))
 
 def _surfaces(b, wall, second, style):
@@ -342,15 +393,20 @@ def _surfaces(b, wall, second, style):
     tone = colour_of(rng.uniform(.05, .65), rng.uniform(.02, .15), rng.uniform(.45, .85))
     floor = rng.choice([PLANKS, TILES, MOTTLED], p=[.55, .25, .2])
     if floor == PLANKS: b.material(PLANKS, light, dark, dark*.4, su=rng.uniform(.12, .3), sv=rng.uniform(1., 2.2))
-    elif floor == TILES: b.material(TILES, tone, tone*rng.choice([.92, rng.uniform(.45, .8)]), tone*.55, su=rng.uniform(.35, .8))
+    elif floor == TILES:
+        b.material(TILES, tone, tone*rng.choice([.92, rng.uniform(.45, .8)]), tone*.55, su=rng.uniform(.35, .8))
     else:
-        carpet = colour_of(style['hue'] + .45, rng.uniform(.05, .25), .52), colour_of(style['hue'] + .47, rng.uniform(.05, .25), .42)
+        carpet = colour_of(style['hue'] + .45, rng.uniform(.05, .25), .52), colour_of(style['hue'] + .47,
+                                                                                      rng.uniform(.05, .25), .42)
         b.material(MOTTLED, *carpet, su=rng.uniform(.2, .6))
     ceiling = rng.choice([PLAIN, PLANKS], p=[.75, .25])
-    b.material(ceiling, colour_of(.12, .03, rng.uniform(.82, .95)), colour_of(.1, .06, .82), colour_of(.1, .1, .6), su=.5, sv=3., mottle=.08)
+    b.material(ceiling, colour_of(.12, .03, rng.uniform(.82, .95)), colour_of(.1, .06, .82), colour_of(.1, .1, .6),
+               su=.5, sv=3., mottle=.08)
     kind, trim = rng.choice([PLAIN, STRIPES, BRICKS, MOTTLED], p=[.5, .2, .15, .15]), rng.uniform(.08, .16)
     size = {STRIPES: rng.uniform(.25, .8), BRICKS: rng.uniform(.3, .5), MOTTLED: 1.2}.get(kind, 1.)
-    for _ in range(2): b.material(kind, wall, second, style['trim'], su=size, sv=.5*size if kind == BRICKS else size, mottle=.12, trim=trim)
+    for _ in range(2):
+        b.material(kind, wall, second, style['trim'], su=size, sv=.5*size if kind == BRICKS else size,
+                   mottle=.12, trim=trim)
     return b.material(PLANKS, light, dark, dark*.5, su=.3, sv=1.5)
 
 def _room_light(b, X, H, Z, wall):
@@ -359,12 +415,14 @@ def _room_light(b, X, H, Z, wall):
     warm = colour_of(rng.uniform(.08, .14), rng.uniform(.03, .25), 1.)
     lamp = b.material(PLAIN, warm, mottle=0, glow=rng.uniform(1.5, 3.))
     if rng.uniform() < .5:
-        for k in range(rng.integers(1, 4)): b.body(BOX, 0, H - .03, (0, -.55, .55)[k]*Z, (.3, .02, .6), lamp, casts=False)
+        for k in range(rng.integers(1, 4)):
+            b.body(BOX, 0, H - .03, (0, -.55, .55)[k]*Z, (.3, .02, .6), lamp, casts=False)
     else:
         b.body(ELLIPSOID, 0, H - .75, 0, (.22, .2, .22), lamp, casts=False)
         b.body(CYLINDER, 0, H - .4, 0, (.012, .2, .012), b.material(PLAIN, warm*.1), casts=False)
     side, ambient = rng.uniform(-math.pi, math.pi), (.75*warm + .25*wall/wall.max())*rng.uniform(.55, .8)
-    return sky_of(zenith=ambient, horizon=ambient, sun=(0, -1, 0), glow=(0, 0, 0), light=(0, .45 - H, 0, 1), direct=warm*rng.uniform(.9, 1.4),
+    return sky_of(zenith=ambient, horizon=ambient, sun=(0, -1, 0), glow=(0, 0, 0), light=(0, .45 - H, 0, 1),
+                  direct=warm*rng.uniform(.9, 1.4),
         ambient=ambient, bounce=ambient*.75, fill=(math.sin(side), -.2, math.cos(side), rng.uniform(.3, .9)),
         cloud=[0]*6, ridge=[0]*8, haze=1e9, exposure=rng.uniform(.55, .75), wind=0)
 
@@ -389,7 +447,8 @@ def _tone(rng, style, low, high):
 def _put_window(b, put, along, wide, style):
     "A window, sometimes down to the floor, sometimes with curtains."
     rng, day, H = b.rng, style['day'], style['height']
-    sky, green = (colour_of(.58, rng.uniform(.05, .3), .95), colour_of(rng.uniform(.18, .3), .35, .45)) if day else (colour_of(.63, .5, .22), colour_of(.63, .4, .1))
+    sky, green = (colour_of(.58, rng.uniform(.05, .3), .95), colour_of(rng.uniform(.18, .3), .35,
+        .45)) if day else (colour_of(.63, .5, .22), colour_of(.63, .4, .1))
     pane = b.material(WINDOW, sky, green, style['trim'], mottle=0, glow=1.2 if day else .3)
     low, width = rng.uniform(.6, 1.) if rng.uniform() < .75 else .1, wide*rng.uniform(.55, .75)
     put(BOX, along, low, 0, (width, .5*(H - low - rng.uniform(.3, .5)), .03), pane, casts=False)
@@ -401,14 +460,17 @@ def _put_window(b, put, along, wide, style):
 def _put_picture(b, put, along, wide, style, low=1.1, high=1.4):
     "A picture at eye level."
     rng = b.rng
-    paint = b.material(PICTURE, _tone(rng, style, .2, .7), _tone(rng, style, .5, .95), _tone(rng, style, .05, .7), mottle=0)
-    put(BOX, along, rng.uniform(low, high), 0, (wide*rng.uniform(.35, .65), rng.uniform(.25, .42), .025), paint, casts=False)
+    paint = b.material(PICTURE, _tone(rng, style, .2, .7), _tone(rng, style, .5, .95),
+                       _tone(rng, style, .05, .7), mottle=0)
+    put(BOX, along, rng.uniform(low, high), 0, (wide*rng.uniform(.35, .65), rng.uniform(.25, .42), .025),
+        paint, casts=False)
 
 def _put_shelf(b, put, along, wide, style):
     "A bookshelf."
     rng = b.rng
     spines = _tone(rng, style, .35, .9), _tone(rng, style, .25, .8)
-    books = b.material(BOOKS, *spines, b.materials[style['wood']][A:A + 3], su=rng.uniform(.06, .14), sv=rng.uniform(.3, .42), mottle=0)
+    books = b.material(BOOKS, *spines, b.materials[style['wood']][A:A + 3], su=rng.uniform(.06, .14),
+                       sv=rng.uniform(.3, .42), mottle=0)
     put(BOX, along, 0, 0, (wide*.85, .5*rng.uniform(1., style['height'] - .35), .17), books, style['wood'])
 
 def _put_door(b, put, along, wide, style):
@@ -434,7 +496,8 @@ def _put_plant(b, put, along, wide, style):
     rng = b.rng
     leaves, h = _leaves(b, rng.uniform(.2, .33), rng.uniform(.3, .5), rng.uniform(.32, .55)), rng.uniform(.5, 1.)
     put(CYLINDER, along, 0, .1, (.17, .2, .17), b.material(PLAIN, _tone(rng, style, .3, .8)))
-    put(ELLIPSOID, along, .36, .02, (.3, .5*h, .3), leaves[0]); put(ELLIPSOID, along + .1, .5 + .3*h, .08, (.2, .3*h, .2), leaves[1])
+    put(ELLIPSOID, along, .36, .02, (.3, .5*h, .3), leaves[0])
+    put(ELLIPSOID, along + .1, .5 + .3*h, .08, (.2, .3*h, .2), leaves[1])
 
 FURNITURE = dict(window=_put_window, picture=_put_picture, shelf=_put_shelf, door=_put_door, cabinet=_put_cabinet,
                  sofa=_put_sofa, plant=_put_plant, nothing=lambda *_: None)
@@ -448,7 +511,8 @@ def _inside_room(b, X, Z, H, camera, style):
         return next((p for p in places if math.hypot(p[0] - camera[0], p[1] - camera[2]) > clear), None)
     if rng.uniform() < .5:
         rug = b.material(RUG, cloth, cloth*.6 + .08, colour_of(style['hue'] + .5, .2, .75), su=rng.uniform(.3, .8))
-        b.body(BOX, rng.uniform(-.2, .2)*X, 0, rng.uniform(-.2, .2)*Z, (X*rng.uniform(.35, .6), .01, Z*rng.uniform(.35, .55)), rug, casts=False)
+        b.body(BOX, rng.uniform(-.2, .2)*X, 0, rng.uniform(-.2, .2)*Z,
+               (X*rng.uniform(.35, .6), .01, Z*rng.uniform(.35, .55)), rug, casts=False)
     place = spot(1.6, 1.2)
     if place and rng.uniform() < .75: _table(b, *place, style['wood'])
     for _ in range(rng.integers(1, 4)):
@@ -469,8 +533,11 @@ def _roamer(b, place, camera, X, Z, H):
     rng, (x, z) = b.rng, place
     across = math.atan2(x - camera[0], z - camera[2]) + math.pi/2
     reach, hue = max(0., min(.8, X - abs(x) - .4, Z - abs(z) - .4)), rng.uniform()
-    swing, kind = to_and_fro(rng, across, reach, rng.uniform(.4, 1.)), rng.choice(['person', 'person', 'ball', 'balloon', 'toy'])
-    if kind == 'person': _person(b, b.move((x, 0, z), swing=swing, hop=(.02, 6, 0), spin=(across, 0)), rng.uniform(1.2, min(1.85, H - .4)))
+    swing = to_and_fro(rng, across, reach, rng.uniform(.4, 1.))
+    kind = rng.choice(['person', 'person', 'ball', 'balloon', 'toy'])
+    if kind == 'person':
+        _person(b, b.move((x, 0, z), swing=swing, hop=(.02, 6, 0), spin=(across, 0)),
+                rng.uniform(1.2, min(1.85, H - .4)))
     elif kind == 'ball': _ball(b, x, z, rng.uniform(.12, .28), swing)
     elif kind == 'balloon':
         r = rng.uniform(.14, .22)
@@ -478,7 +545,8 @@ def _roamer(b, place, camera, X, Z, H):
         b.body(ELLIPSOID, 0, 0, 0, (r, 1.2*r, r), b.material(PLAIN, colour_of(hue, .6, .65)), move=move)
     else:
         toy = b.move((x, 0, z), swing=swing, spin=(0, rng.uniform(-1.2, 1.2)))
-        b.body(BOX, 0, 0, 0, (.2, .1, .3), b.material(STRIPES, colour_of(hue, .5, .65), colour_of(hue + .3, .4, .75), su=.2), move=toy)
+        b.body(BOX, 0, 0, 0, (.2, .1, .3),
+               b.material(STRIPES, colour_of(hue, .5, .65), colour_of(hue + .3, .4, .75), su=.2), move=toy)
         b.body(BOX, 0, .2, -.05, (.15, .08, .15), b.material(PLAIN, colour_of(hue + .5, .35, .75)), move=toy)
 
 # %% ../nbs/25_worlds.ipynb #1c12da44

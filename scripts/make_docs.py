@@ -17,7 +17,8 @@ from urllib.parse import unquote, urldefrag
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES, SITE = ROOT/'_proc', ROOT/'_docs'
-ROW = re.compile(r'^\|\s*(?:\*(?P<group>[^*]+)\*)?\s*\|\s*\[(?P<title>[^\]]+)\]\((?P<path>[^)]+\.ipynb)\)', re.MULTILINE)
+ROW = re.compile(r'^\|\s*(?:\*(?P<group>[^*]+)\*)?\s*\|\s*\[(?P<title>[^\]]+)\]\((?P<path>[^)]+\.ipynb)\)',
+                 re.MULTILINE)
 CODE = re.compile(r'(```.*?```|`[^`\n]+`)', re.DOTALL)
 LINK = re.compile(r'(\]\()([^)\s]+)(\))')
 FORMULA = re.compile(r'\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?!\s)(?P<inline>[^$\n]+?)(?<!\s)\$', re.DOTALL)
@@ -39,7 +40,8 @@ def modules(notebooks: list[Path]) -> dict[str, str]:
     "Module -> path of the notebook that exports it."
     found = {}
     for path in notebooks:
-        names = re.findall(r'^#\|\s*default_exp\s+([\w.]+)', '\n'.join(map(text_of, json.loads(path.read_text())['cells'])), re.MULTILINE)
+        names = re.findall(r'^#\|\s*default_exp\s+([\w.]+)',
+                           '\n'.join(map(text_of, json.loads(path.read_text())['cells'])), re.MULTILINE)
         found |= {name: path.relative_to(ROOT/'nbs').as_posix() for name in names}
     return found
 
@@ -47,7 +49,8 @@ def own_notebooks(folder: Path = ROOT/'nbs') -> list[Path]:
     "The notebooks that git knows; without git (an unpacked archive) all that lie there."
     listed = subprocess.run(['git', 'ls-files', '-z', '--', str(folder)], cwd=folder, capture_output=True, text=True)
     known = {Path(name).resolve() for name in (folder/n for n in listed.stdout.split('\0') if n)}
-    there = sorted(p for p in folder.rglob('*.ipynb') if not any(part.startswith('.') for part in p.relative_to(folder).parts))
+    there = sorted(p for p in folder.rglob('*.ipynb')
+                   if not any(part.startswith('.') for part in p.relative_to(folder).parts))
     return [p for p in there if p.resolve() in known] if listed.returncode == 0 else there
 
 def repository() -> str:
@@ -79,10 +82,12 @@ def named(code: str, page: str, symbols: dict[str, str]) -> str:
 
 def page_text(markdown: str, page: str, symbols: dict[str, str]) -> str:
     "A markdown cell with links that lead on, names that lead to their reference, and formulas as MathML."
-    markdown = re.sub(r'^#+ .*$', lambda m: m[0].replace('`', ''), markdown, flags=re.MULTILINE)  # tables of contents stumble over code
+    # tables of contents stumble over code
+    markdown = re.sub(r'^#+ .*$', lambda m: m[0].replace('`', ''), markdown, flags=re.MULTILINE)
     parts = CODE.split(LINK.sub(lambda m: m[1] + page_link(m[2], page) + m[3], markdown))
     inside_link = lambda n: parts[n - 1].endswith('[') and n + 1 < len(parts) and parts[n + 1].startswith('](')
-    return ''.join((part if inside_link(n) else named(part, page, symbols)) if n % 2 else FORMULA.sub(drawn, part) for n, part in enumerate(parts))
+    return ''.join((part if inside_link(n) else named(part, page, symbols)) if n % 2 else FORMULA.sub(drawn, part)
+                   for n, part in enumerate(parts))
 
 def on_page(cell: dict, page: str, symbols: dict[str, str]) -> None:
     "Give a markdown cell, and what a code cell shows as markdown, the links and formulas of its page."
@@ -100,37 +105,45 @@ def processed(path: Path) -> dict:
     nb.process()
     notebook = json.loads(json.dumps(nb2dict(nb.nb)))
     for cell in notebook['cells']: cell['source'] = re.sub(r'^#\|.*\n?', '', text_of(cell), flags=re.MULTILINE)
-    notebook['cells'] = [cell for cell in notebook['cells'] if cell['source'].strip() and cell.get('metadata', {}).get('hidden') is not True]
+    notebook['cells'] = [cell for cell in notebook['cells'] if cell['source'].strip()
+                         and cell.get('metadata', {}).get('hidden') is not True]
     return notebook
 
 # --- Reference ----------------------------------------------------------------------------------------------------
 
 def own_methods(symbol: type) -> list[str]:
     "Names of the public methods that a class defines itself and says something about."
-    return [name for name in vars(symbol) if not name.startswith('_') and inspect.isroutine(getattr(symbol, name)) and getattr(symbol, name).__doc__]
+    return [name for name in vars(symbol) if not name.startswith('_') and inspect.isroutine(getattr(symbol, name))
+            and getattr(symbol, name).__doc__]
 
 def described(symbol, anchor: str, level: int) -> str:
     "Signature with docments and docstring of one symbol, under a heading with an anchor."
     from nbdev.showdoc import BasicMarkdownRenderer, show_doc
-    try: body = show_doc(symbol, renderer=BasicMarkdownRenderer)._repr_markdown_().partition('\n### ')[2].partition('\n')[2]
-    except (OSError, TypeError, ValueError, NameError):  # no source (a named tuple), or an annotation that only a type checker reads
+    try:
+        shown = show_doc(symbol, renderer=BasicMarkdownRenderer)._repr_markdown_()
+        body = shown.partition('\n### ')[2].partition('\n')[2]
+    # no source (a named tuple), or an annotation that only a type checker reads
+    except (OSError, TypeError, ValueError, NameError):
         body = f'```python\n{anchor}{inspect.signature(symbol)}\n```\n\n*{inspect.getdoc(symbol) or ""}*'
-    body = re.sub(r'(?<=```python\n)\n+', '', re.sub(r'\n{2,}(?=```(?:\n|$))', '\n', body.strip()))  # no empty lines around a signature
+    # no empty lines around a signature
+    body = re.sub(r'(?<=```python\n)\n+', '', re.sub(r'\n{2,}(?=```(?:\n|$))', '\n', body.strip()))
     return f'{"#"*level} <a id="{anchor}"></a>{html.escape(anchor)}\n\n{body}'
 
 def reference(module: str, notebook: str, symbols: dict[str, str]) -> str:
     "The reference page of a module, from its docments."
     loaded = importlib.import_module(f'argus_nb.{module}')
-    parts = [f'# argus_nb.{module}', (loaded.__doc__ or '').strip(), f'Explained, shown and tested in [{Path(notebook).stem}](../{notebook.removesuffix(".ipynb")}.html).']
+    parts = [f'# argus_nb.{module}', (loaded.__doc__ or '').strip(),
+             f'Explained, shown and tested in [{Path(notebook).stem}](../{notebook.removesuffix(".ipynb")}.html).']
     for name in loaded.__all__:
         symbol = getattr(loaded, name)
         if getattr(symbol, '__module__', None) != loaded.__name__: continue
         parts.append(described(symbol, name, 2))
-        if isinstance(symbol, type): parts += [described(getattr(symbol, method), f'{name}.{method}', 3) for method in own_methods(symbol)]
+        if isinstance(symbol, type):
+            parts += [described(getattr(symbol, method), f'{name}.{method}', 3) for method in own_methods(symbol)]
     return page_text('\n\n'.join(parts), f'api/{module}.md', symbols) + '\n'
 
 def all_symbols(found: dict[str, str]) -> dict[str, str]:
-    "What can be named in backticks -> where it is explained: exported names of one module only, notebooks by their stem, modules."
+    "What can be named in backticks -> where it is explained: names of one module only, notebooks by stem, modules."
     places = {}
     for module in found:
         loaded = importlib.import_module(f'argus_nb.{module}')
@@ -138,8 +151,11 @@ def all_symbols(found: dict[str, str]) -> dict[str, str]:
             where = f'api/{module}.html#{name}'
             if _has_page(where): places.setdefault(name, []).append(where)  # a name that is handed on is explained where it comes from
         places[f'argus_nb.{module}'] = [f'api/{module}.html']
-    for notebook in found.values(): places[Path(notebook).stem] = [notebook.replace('.ipynb', '.html')]
-    return {name: where[0] for name, where in places.items() if len(where) == 1}
+    for notebook in own_notebooks():
+        if notebook.stem != 'index':
+            places[notebook.stem] = [notebook.relative_to(ROOT/'nbs').with_suffix('.html').as_posix()]
+    return {name: where[0] for name, where in places.items() if len(where) == 1
+            and ('#' not in where[0] or _has_page(where[0]))}
 
 def _has_page(where):
     module, name = where.removeprefix('api/').split('.html#')
@@ -152,13 +168,20 @@ def configuration(groups: list, found: dict[str, str]) -> dict:
     "What mkdocs is told."
     nav = [{'Overview': 'index.ipynb'}] + [{group: [{title: path} for title, path in pages]} for group, pages in groups]
     nav.append({'Reference': [{f'argus_nb.{module}': f'api/{module}.md'} for module in found]})
-    schemes = [dict(scheme=scheme, media=f'(prefers-color-scheme: {media})', toggle=dict(icon=icon, name=f'Switch to {other}'))
-               for scheme, media, icon, other in (('default', 'light', 'material/weather-night', 'dark'), ('slate', 'dark', 'material/weather-sunny', 'light'))]
+    schemes = [dict(scheme=scheme, media=f'(prefers-color-scheme: {media})',
+                    toggle=dict(icon=icon, name=f'Switch to {other}'))
+               for scheme, media, icon, other in (('default', 'light', 'material/weather-night', 'dark'),
+                                                  ('slate', 'dark', 'material/weather-sunny', 'light'))]
     return dict(site_name='argus_nb', docs_dir=str(PAGES), site_dir=str(SITE), use_directory_urls=False, nav=nav,
-                theme=dict(name='material', font=False, palette=schemes, features=['navigation.sections', 'navigation.footer', 'toc.follow']),
-                plugins=['material/search', {'mkdocs-jupyter': dict(execute=False, include_source=False, include_requirejs=False, ignore_h1_titles=True, show_input=True, no_input=False)}],
-                markdown_extensions=['tables', 'fenced_code', 'attr_list', 'md_in_html', {'pymdownx.highlight': dict(use_pygments=True)}],
-                validation=dict(links=dict(not_found='ignore', unrecognized_links='ignore', absolute_links='ignore'), nav=dict(omitted_files='ignore')))
+                theme=dict(name='material', font=False, palette=schemes,
+                           features=['navigation.sections', 'navigation.footer', 'toc.follow']),
+                plugins=['material/search', {'mkdocs-jupyter': dict(execute=False, include_source=False,
+                                                                    include_requirejs=False, ignore_h1_titles=True,
+                                                                    show_input=True, no_input=False)}],
+                markdown_extensions=['tables', 'fenced_code', 'attr_list', 'md_in_html',
+                                     {'pymdownx.highlight': dict(use_pygments=True)}],
+                validation=dict(links=dict(not_found='ignore', unrecognized_links='ignore', absolute_links='ignore'),
+                                nav=dict(omitted_files='ignore')))
 
 def write_pages() -> dict:
     "Fill the folder that mkdocs reads; returns its configuration."
@@ -169,7 +192,9 @@ def write_pages() -> dict:
         page, notebook = path.relative_to(ROOT/'nbs').as_posix(), processed(path)
         for cell in notebook['cells']: on_page(cell, page, symbols)
         module = next((m for m, where in found.items() if where == page), None)
-        if module: notebook['cells'].append(dict(cell_type='markdown', id='reference', metadata={}, source=f'---\nReference: [argus_nb.{module}](api/{module}.html)'))
+        if module:
+            notebook['cells'].append(dict(cell_type='markdown', id='reference', metadata={},
+                                          source=f'---\nReference: [argus_nb.{module}](api/{module}.html)'))
         (PAGES/page).parent.mkdir(parents=True, exist_ok=True); (PAGES/page).write_text(json.dumps(notebook))
     for module, notebook in found.items(): (PAGES/'api'/f'{module}.md').write_text(reference(module, notebook, symbols))
     shutil.copytree(ROOT/'nbs'/'images', PAGES/'images')
@@ -189,7 +214,8 @@ class Links(HTMLParser):
         self.anchors |= {given[key] for key in ('id', 'name') if given.get(key)}
         if tag == 'a' and given.get('href'): self.links.append(given['href'])
         if given.get(FETCHING.get(tag, '')): self.loads.append(given[FETCHING[tag]])
-        if tag == 'link' and given.get('rel') in ('stylesheet', 'icon', 'preload', 'modulepreload') and given.get('href'): self.loads.append(given['href'])
+        is_loaded = tag == 'link' and given.get('rel') in ('stylesheet', 'icon', 'preload', 'modulepreload')
+        if is_loaded and given.get('href'): self.loads.append(given['href'])
 
 def broken_links(site: Path) -> list[str]:
     "Every link to a page, an anchor or a file that is not there, and everything that is loaded from elsewhere."
@@ -205,11 +231,13 @@ def broken_links(site: Path) -> list[str]:
             goal = (path.parent/unquote(name)).resolve() if name else path
             if goal.is_dir(): goal = goal/'index.html'
             if not goal.exists(): wrong.append(f'{path.relative_to(site)}: {target} is not there')
-            elif anchor and goal in pages and not anchor.startswith('__') and unquote(anchor) not in pages[goal].anchors: wrong.append(f'{path.relative_to(site)}: {target} has no such anchor')
+            elif not anchor or goal not in pages or anchor.startswith('__'): continue
+            elif unquote(anchor) not in pages[goal].anchors:
+                wrong.append(f'{path.relative_to(site)}: {target} has no such anchor')
     return wrong
 
 def main() -> int:
-    import argus_nb.runtime  # first: it lets torchvision be imported
+    import argus_nb.runtime  # noqa: F401 (first: it lets torchvision be imported)
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
     settings = write_pages()

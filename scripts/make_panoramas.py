@@ -31,7 +31,8 @@ PLACES = [
     ('pmndrs_sunset', 'Venice', 'train'), ('pmndrs_venice', 'Venice', 'train'),
     ('pmndrs_warehouse', 'empty warehouse', 'test'), ('pmndrs_workshop', 'machine workshop', 'train'),
 ]
-PACKAGING = {'blender': 'Debian package blender-data 3.4.1, studio light', 'pmndrs': 'npm package @pmndrs/assets 1.7.0, hdri'}
+PACKAGING = {'blender': 'Debian package blender-data 3.4.1, studio light',
+             'pmndrs': 'npm package @pmndrs/assets 1.7.0, hdri'}
 LICENCE = """The panoramas in this folder were photographed for Poly Haven (polyhaven.com) and published under
 CC0 1.0 Universal: https://creativecommons.org/publicdomain/zero/1.0/
 
@@ -64,7 +65,8 @@ def repaired(linear):
 
 def halved(linear):
     "Average 2x2 pixels until the picture is 512 wide."
-    while linear.shape[1] > 512: linear = (linear[::2, ::2] + linear[1::2, ::2] + linear[::2, 1::2] + linear[1::2, 1::2])/4
+    while linear.shape[1] > 512:
+        linear = (linear[::2, ::2] + linear[1::2, ::2] + linear[::2, 1::2] + linear[1::2, 1::2])/4
     return linear
 
 def displayed(linear, exposure=1.):
@@ -81,10 +83,12 @@ def main(source, target):
     entries = []
     for name, place, split in PLACES:
         path = target/f'{name}.jpg'
-        picture = displayed(halved(repaired(read_exr(source/f'{name}.exr'))), .4 if 'night' in name else 1.)  # a night is darker than a day
+        # a night is darker than a day
+        picture = displayed(halved(repaired(read_exr(source/f'{name}.exr'))), .4 if 'night' in name else 1.)
         Image.fromarray((picture*255).round().astype(np.uint8)).save(path, quality=94, subsampling=0, optimize=True)
         package, original = name.split('_')
-        entries.append(dict(name=name, file=path.name, source=f'{original}.exr', packaging=PACKAGING[package], place=place, split=split,
+        entries.append(dict(name=name, file=path.name, source=f'{original}.exr', packaging=PACKAGING[package],
+                            place=place, split=split,
                             sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
     manifest = dict(licence='CC0 1.0', origin='Poly Haven', script='scripts/make_panoramas.py', panoramas=entries)
     (target/'manifest.json').write_text(json.dumps(manifest, indent=1) + '\n')
@@ -93,4 +97,5 @@ def main(source, target):
 
 if __name__ == '__main__':
     if len(sys.argv) < 2: sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else Path(__file__).parents[1]/'argus_nb'/'panoramas'))
+    main(Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2
+                                 else Path(__file__).parents[1]/'argus_nb'/'panoramas'))

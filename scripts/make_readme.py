@@ -4,7 +4,8 @@
     python scripts/make_readme.py [--check]
 
 Markdown cells are copied, with their links made relative to the repository's root; code cells become fenced code and
-their text outputs fenced text; pictures are saved in nbs/images and shown from there. Cells marked `#| hide` are left out.
+their text outputs fenced text; pictures are saved in nbs/images and shown from there. Cells marked `#| hide` are left
+out.
 """
 import base64, json, posixpath, re, sys
 from pathlib import Path
@@ -57,7 +58,8 @@ def readme(notebook: dict) -> tuple[str, dict]:
     for cell in notebook['cells']:
         source = lines_joined(cell['source'])
         if cell['cell_type'] == 'markdown': blocks.append(rooted_links(source.strip('\n')))
-        elif cell['cell_type'] == 'code' and (code := code_shown(source)): blocks += [code, *outputs_shown(cell, images)]
+        elif cell['cell_type'] == 'code' and (code := code_shown(source)):
+            blocks += [code, *outputs_shown(cell, images)]
     return '\n\n'.join(block for block in blocks if block) + '\n', images
 
 

@@ -71,6 +71,22 @@ def formulas(docs, path: Path) -> list[str]:
     return [m['block'] or m['inline'] for cell in cells for part in docs.CODE.split(cell)[::2] for m in docs.FORMULA.finditer(part)]
 
 
+def test_no_page_has_two_headings_of_one_name(docs):
+    "Anchors of the second would be called otherwise by those who make the page and those who make its contents."
+    for path in docs.own_notebooks():
+        cells = [''.join(cell['source']) for cell in json.loads(path.read_text())['cells'] if cell['cell_type'] == 'markdown']
+        headings = [line.lstrip('# ').lower() for cell in cells for line in re.sub(r'```.*?```', '', cell, flags=re.DOTALL).splitlines() if line.startswith('#')]
+        twice = {heading for heading in headings if headings.count(heading) > 1}
+        assert not twice, f'{path.name}: {twice}'
+
+
+def test_citations_of_the_method_resolve():
+    sections = re.findall(r'^## (\d+)\.', '\n'.join(''.join(cell['source']) for cell in json.loads((ROOT/'nbs'/'03_method.ipynb').read_text())['cells']), re.MULTILINE)
+    cited = {number for path in (ROOT/'argus_nb').glob('*.py') for number in re.findall(r'`03_method`, section (\d+)', path.read_text())}
+    assert cited and cited <= set(sections)
+    assert not [path.name for path in (ROOT/'argus_nb').glob('*.py') if 'SPEC section' in path.read_text()]
+
+
 def test_no_formula_has_doubled_backslashes(docs):
     "Before a letter two backslashes are a line break and a word, where a command was meant."
     doubled = [f'{path.name}: {tex}' for path in docs.own_notebooks() for tex in formulas(docs, path) if re.search(r'\\\\(?!(?:begin|end)\b)[A-Za-z]', tex)]

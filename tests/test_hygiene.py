@@ -1,5 +1,5 @@
 """The repository as a house: nothing private in it, nothing too big, everything typed, every promised name in place."""
-import ast, importlib, inspect, io, re, subprocess, sys, tokenize
+import ast, importlib, inspect, io, json, re, subprocess, sys, tokenize
 from pathlib import Path
 
 import pytest
@@ -64,6 +64,32 @@ def test_no_star_imports(path):
     assert not stars, f'{name_of(path)} imports * in line {stars}'
 
 
+def test_ruff_finds_nothing():
+    "Names that are not there, bugs by pattern and long lines; what is looked at stands in pyproject.toml."
+    pytest.importorskip('ruff')
+    found = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--quiet', '--output-format', 'concise', '.'], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.slow
+def test_types_fit():
+    pytest.importorskip('mypy')
+    found = subprocess.run([sys.executable, '-m', 'mypy'], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+
+
+def test_what_jupyter_adds_to_a_notebook_is_not_seen_by_git():
+    "The filter of `make hooks` takes away what JupyterLab writes, and leaves clean notebooks as they are."
+    def seen(text): return subprocess.run([sys.executable, 'scripts/make_clean.py'], cwd=ROOT, input=text, capture_output=True, encoding='utf-8', check=True).stdout
+    text = (ROOT/'nbs'/'00_edges.ipynb').read_text(encoding='utf-8')
+    assert seen(text) == text
+    notebook = json.loads(text)
+    notebook['metadata'] = {'kernelspec': {'display_name': 'Python 3 (ipykernel)', 'language': 'python', 'name': 'python3'}, 'language_info': {'name': 'python', 'version': '3.11.7'}}
+    for n, cell in enumerate(cell for cell in notebook['cells'] if cell['cell_type'] == 'code'):
+        cell['execution_count'], cell['metadata'] = n, {'execution': {'iopub.status.busy': 'now'}}
+    assert seen(json.dumps(notebook, indent=1, ensure_ascii=False) + '\n') == text
+
+
 def is_patch(node: ast.FunctionDef) -> bool:
     "Whether a function is a method that fastcore's `@patch` adds to a class of an earlier cell."
     return any('patch' in ast.unparse(decorator) for decorator in node.decorator_list)
@@ -107,6 +133,8 @@ def test_every_public_function_says_what_it_takes_and_gives(path):
 # Names that other code may rely on, with their parameters: those without `=` come first and in this order, those with `=`
 # have a default, and whatever else a function takes has a default too. A name alone promises no more than itself.
 PROMISED = {
+    'edges': ['InputError', 'check(condition, message)', 'write_beside(path)', 'save_json(path, record)'],
+    'request': ['GenerationRequest(input, output, model=, cameras=, static=, fov=, seed=, start=, seconds=)'],
     'runtime': ['InputError', 'check(condition, message)', 'check_shape(name, tensor, pattern)', 'pick_device(name=)',
                 'make_generator(seed, device=)', 'write_beside(path)', 'save_json(path, record)'],
     'sphere': ['rotation_from_euler(yaw, pitch, roll)', 'euler_from_rotation(rotation)', 'panorama_rays(height, width, ...)',
@@ -158,7 +186,25 @@ def test_the_pipeline_has_the_promised_methods():
     for method in ('from_pretrained', '__call__', 'stream'): assert callable(getattr(pipeline, method))
 
 
-@pytest.mark.parametrize('module', ['sphere', 'projection', 'loss'])
-def test_geometry_never_imports_the_network(module):
-    code = f"import sys, argus_nb.{module}; sys.exit(any(m.split('.')[0] in ('diffusers', 'transformers') for m in sys.modules))"
-    assert subprocess.run([sys.executable, '-c', code], cwd=ROOT).returncode == 0
+def test_geometry_never_imports_the_network():
+    "One process for all of it: starting PyTorch is what takes the time."
+    modules = 'sphere', 'projection', 'video', 'cameras', 'motion', 'worlds', 'photographs', 'tracking', 'alignment', 'loss'
+    code = f"""import importlib, sys
+for module in {modules}:
+    importlib.import_module(f'argus_nb.{{module}}')
+    found = {{name.split('.')[0] for name in sys.modules}} & {{'diffusers', 'transformers'}}
+    if found: sys.exit(f'{{module}} imports {{found}}')"""
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_edges_import_nothing_but_python():
+    "What the command line needs before it knows whether there is work."
+    code = "import sys, argus_nb.request, argus_nb.cli; sys.exit(', '.join({'torch', 'numpy', 'av'} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_choices_stand_once():
+    from argus_nb import decoding, edges
+    assert (decoding.SEAMS, decoding.OLD_SEAMS) == (edges.SEAM.names, edges.SEAM.renamed)
