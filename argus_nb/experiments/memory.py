@@ -37,7 +37,8 @@ def decoding(chunks):
     for dtype in ('float32', 'bfloat16'):
         before = of(0, dtype)
         rows[dtype] = {str(chunk): round(of(chunk, dtype) - before) for chunk in chunks}
-        print(f'decoding 20 frames of 256x512 in {dtype}: ' + ', '.join(f'{mib} MiB with chunk={chunk}' for chunk, mib in rows[dtype].items()), flush=True)
+        print(f'decoding 20 frames of 256x512 in {dtype}: '
+              + ', '.join(f'{mib} MiB with chunk={chunk}' for chunk, mib in rows[dtype].items()), flush=True)
     return rows
 
 # %% ../../nbs/experiments/memory.ipynb #me000006
@@ -53,10 +54,12 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         for count in frames:
             film, world = Path(folder)/f'{count}.mp4', random_world(4)
-            views = (world.render_perspective(torch.tensor([n/5]), torch.eye(3, dtype=torch.float64)[None], 1.2, (120, 160))[0] for n in range(count))
+            views = (world.render_perspective(torch.tensor([n/5]), torch.eye(3, dtype=torch.float64)[None], 1.2,
+                                              (120, 160))[0] for n in range(count))
             write_video(film, views, 5, spherical=False)
             argus = Path(sys.executable).with_name('argus')
-            rows[count] = peak([argus, 'generate', film, Path(folder)/f'{count}_360.mp4', '--static', '--steps', '1', '--width', '256'])
+            rows[count] = peak([argus, 'generate', film, Path(folder)/f'{count}_360.mp4', '--static', '--steps', '1',
+                                '--width', '256'])
             print(f'{count:4} generated frames: {rows[count]:7.0f} MiB at the peak', flush=True)
     ratio = rows[max(rows)]/rows[min(rows)]
     print(f'{ratio:.3f} times the memory for {max(rows)/min(rows):.0f} times the length')
