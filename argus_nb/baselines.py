@@ -512,10 +512,10 @@ class ResultFolder:
     )->Tensor:      # Panoramas at the size of the task; (T, 3, H, W)
         "Look a clip up."
         found = [path for path in sorted(self.folder.iterdir()) if path.stem == task.name and path.is_file()]
-        check(len(found) == 1, f'{self.folder}: one video called {task.name!r} is wanted, {len(found)} are there')
+        check(len(found) == 1, f'{self.folder}: one video must be called {task.name!r}, found {len(found)}')
         frames = read_video(found[0]).frames
-        check(len(frames) >= len(task.mask), f'{found[0]}: {len(task.mask)} frames are wanted, it has {len(frames)}')
+        check(len(frames) >= len(task.mask), f'{found[0]}: {len(task.mask)} frames are needed, it has {len(frames)}')
         check(abs(frames.shape[3]/frames.shape[2] - 2) < .03,
-              f'{found[0]}: a panorama twice as wide as high is wanted, got {frames.shape[3]}x{frames.shape[2]}')
+              f'{found[0]}: a panorama must be twice as wide as high, got {frames.shape[3]}x{frames.shape[2]}')
         return interpolate(frames[:len(task.mask)].float()/255, task.mask.shape[2:], mode='bilinear',
                            antialias=True).clamp(0, 1)

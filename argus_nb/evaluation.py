@@ -116,12 +116,12 @@ class FolderClip:
     )->Pair:                  # Truth and input
         "Film it; raises `InputError` for files that do not fit."
         cameras, panoramas = load_cameras(self.motion), read_video(self.video, 0, frames/5, 5.).frames
-        check(len(cameras) >= frames, f'{self.motion}: {frames} frames are wanted, it has {len(cameras)}')
-        check(len(panoramas) >= frames, f'{self.video}: {frames} frames at 5 fps are wanted, it has {len(panoramas)}')
+        check(len(cameras) >= frames, f'{self.motion}: {frames} frames are needed, it has {len(cameras)}')
+        check(len(panoramas) >= frames, f'{self.video}: {frames} frames at 5 fps are needed, it has {len(panoramas)}')
         check(abs(panoramas.shape[3]/panoramas.shape[2] - 2) < .03,
               f'{self.video}: a panorama must be twice as wide as high, '
               f'got {panoramas.shape[3]}x{panoramas.shape[2]}')
-        check(cameras.fov_x is not None and cameras.fov_y is not None, f'{self.motion}: both fields of view are wanted')
+        check(cameras.fov_x is not None and cameras.fov_y is not None, f'{self.motion}: both fields of view are needed')
         big = interpolate(panoramas[:frames].float()/255, (2*size[0], 2*size[1]), mode='bilinear',
                           antialias=True).clamp(0, 1)
         return training_pair(big, cameras[:frames])
@@ -239,7 +239,7 @@ def score_and_keep(
             else method(task_of(pair, clip.seeds(1)[0], clip.name))).float().cpu()
     check(
         made.shape == pair.target.shape, f'{name} gave {tuple(made.shape)} for {clip.name}, '
-                                         f'{tuple(pair.target.shape)} is wanted')
+                                         f'{tuple(pair.target.shape)} is expected')
     place = folder/name; place.mkdir(parents=True, exist_ok=True)
     with write_beside(place/f'{clip.name}.jpg') as temporary:
         Image.fromarray(

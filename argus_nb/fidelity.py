@@ -178,7 +178,7 @@ class _ShiftTolerant(torch.nn.Module):
     def __init__(self):
         super().__init__()
         try: import torchsummary
-        # wanted, not declared, and never called
+        # needed, not declared, and never called
         except ImportError: sys.modules['torchsummary'] = types.SimpleNamespace(summary=None)
         from stlpips_pytorch import stlpips
         self.network = stlpips.LPIPS(net='alex', variant='shift_tolerant', verbose=False).eval().requires_grad_(False)
