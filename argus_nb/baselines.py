@@ -105,7 +105,8 @@ def fill_mirrored(
         outside = ~seen[v.long().clamp(0, size[0] - 1), u.long() % size[1]].numpy()
         if not outside.any(): break
         edge = rays[known][tree.query(place[outside])[1]]
-        place[outside] = 2*(edge*place[outside]).sum(1, keepdims=True)*edge - place[outside]  # half a turn about the edge
+        # half a turn about the edge
+        place[outside] = 2*(edge*place[outside]).sum(1, keepdims=True)*edge - place[outside]
     return _filled_from(image, seen, place)
 
 # %% ../nbs/64_baselines.ipynb #b2100016
@@ -128,11 +129,13 @@ def fill_matched(
     match:str,     # 'mean', 'deviation' (mean and deviation) or 'regression'
 )->Tensor:         # The panorama filled; (3, H, W)
     "The mean panorama with its colours matched to what was seen."
-    check(match in ('mean', 'deviation', 'regression'), f"match must be 'mean', 'deviation' or 'regression', got {match!r}")
+    check(match in ('mean', 'deviation', 'regression'),
+          f"match must be 'mean', 'deviation' or 'regression', got {match!r}")
     there, here = mean[:, seen].double(), image[:, seen].double()
     spread, centre = there.std(1, correction=0).clamp(min=1e-3), there.mean(1)
     covariance = ((there - centre[:, None])*(here - here.mean(1)[:, None])).mean(1)
-    gain = {'mean': torch.ones(3), 'deviation': here.std(1, correction=0)/spread, 'regression': covariance/spread**2}[match]
+    gain = {'mean': torch.ones(3), 'deviation': here.std(1, correction=0)/spread,
+            'regression': covariance/spread**2}[match]
     matched = gain[:, None, None]*(mean - centre[:, None, None]) + here.mean(1)[:, None, None]
     return torch.where(seen, image, matched.clamp(0, 1).float())
 
@@ -168,8 +171,10 @@ def fit_colours(
     for _ in range(rounds):
         share = weight/weight.sum()
         a, b = (there*share).sum(1, keepdim=True), (here*share).sum(1, keepdim=True)
-        gain = (((there - a)*(here - b)*share).sum(1, keepdim=True)/((there - a).square()*share).sum(1, keepdim=True).clamp(min=1e-6)).clamp(.25, 4)
-        error = (gain*(there - a) + b - here).square().mean(0).sqrt()
+        x, y = there - a, here - b
+        gain = (x*y*share).sum(1, keepdim=True)/(x*x*share).sum(1, keepdim=True).clamp(min=1e-6)
+        gain = gain.clamp(.25, 4)
+        error = (gain*x - y).square().mean(0).sqrt()
         weight = (1.5*error.median().clamp(min=1e-3)/error.clamp(min=1e-9)).clamp(max=1)
     return gain, b - gain*a
 
@@ -182,7 +187,8 @@ class NearestPanorama:
         self.names, self.worlds = panorama_names('train'), worlds
         known = torch.from_numpy(np.load(file)) if file and file.exists() else None
         if known is None or len(known) != len(self.names) + worlds:
-            known = torch.stack([(_small(self.candidate(n, (2*GRID[0], 2*GRID[1])))*255).round().byte() for n in range(len(self.names) + worlds)])
+            known = torch.stack([(_small(self.candidate(n, (2*GRID[0], 2*GRID[1])))*255).round().byte()
+                                 for n in range(len(self.names) + worlds)])
             if file:
                 with write_beside(file) as temporary: np.save(temporary, known.numpy())
         small = known.float()/255
@@ -193,7 +199,9 @@ class NearestPanorama:
         size:tuple[int,int],  # Height and width
     )->Tensor:                # A panorama; (3, H, W)
         "One candidate at any size."
-        if number < len(self.names): return interpolate(load_panorama(self.names[number])[None], size, mode='bilinear', antialias=True)[0].clamp(0, 1)
+        if number < len(self.names):
+            return interpolate(load_panorama(self.names[number])[None], size, mode='bilinear',
+                               antialias=True)[0].clamp(0, 1)
         return world_clip(number - len(self.names), 1, size=size)[0]
 
     def find(self,
@@ -204,7 +212,8 @@ class NearestPanorama:
         share = interpolate(seen[None, None].float(), GRID, mode='area')[0]
         small = _small(torch.where(seen, image, 0))/share.clamp(min=1e-6)
         w = share*((torch.arange(GRID[0]) + .5)/GRID[0]*math.pi).sin()[:, None]; w = w/w.sum()
-        turned = lambda spectrum, kernel: torch.fft.irfft((torch.fft.rfft(kernel)*spectrum.conj()).sum(-2), GRID[1])  # (n, 3, turns)
+        # (n, 3, turns)
+        turned = lambda spectrum, kernel: torch.fft.irfft((torch.fft.rfft(kernel)*spectrum.conj()).sum(-2), GRID[1])
         x, xx, xy = turned(self.spectra[0], w), turned(self.spectra[1], w), turned(self.spectra[0], w*small)
         y = (w*small).sum((-2, -1))[:, None]; yy = (w*small.square()).sum((-2, -1))[:, None] - y*y
         left = (yy - (xy - x*y).clamp(min=0).square()/(xx - x*x).clamp(min=1e-4)).sum(1)
@@ -223,8 +232,10 @@ class NearestPanorama:
 nearest_panorama = functools.cache(NearestPanorama)  # made once for all rows and clips
 
 # %% ../nbs/64_baselines.ipynb #b2100017
-FILLS = ('mean colour', 'edge extension', 'mirrored', 'inpainting (Telea)', 'inpainting (Navier-Stokes)', 'mean panorama',
-         'mean panorama, mean matched', 'mean panorama, mean and deviation matched', 'mean panorama, by regression', 'nearest panorama')
+FILLS = ('mean colour', 'edge extension', 'mirrored', 'inpainting (Telea)', 'inpainting (Navier-Stokes)',
+         'mean panorama',
+         'mean panorama, mean matched', 'mean panorama, mean and deviation matched', 'mean panorama, by regression',
+         'nearest panorama')
 
 def fill(
     name:str,       # One of `FILLS`
@@ -237,8 +248,11 @@ def fill(
     check(name in FILLS, f"fill must be one of {', '.join(FILLS)}, got {name!r}")
     check(mean is not None or not name.startswith('mean panorama'), f'{name} needs the mean panorama')
     if name == 'nearest panorama': return (nearest or nearest_panorama())(image, seen)
-    ways = dict(zip(FILLS, (fill_mean_colour, fill_edge, fill_mirrored, fill_inpainted, functools.partial(fill_inpainted, method=cv2.INPAINT_NS),
-                            lambda i, s: torch.where(s, i, mean), *(functools.partial(fill_matched, mean=mean, match=m) for m in ('mean', 'deviation', 'regression')))))
+    ways = dict(zip(FILLS, (fill_mean_colour, fill_edge, fill_mirrored, fill_inpainted,
+                            functools.partial(fill_inpainted, method=cv2.INPAINT_NS),
+                            lambda i, s: torch.where(s, i, mean),
+                            *(functools.partial(fill_matched, mean=mean, match=m)
+                              for m in ('mean', 'deviation', 'regression')))))
     return ways[name](image, seen)
 
 def laid_over(
@@ -253,13 +267,14 @@ def filled(
     nearest:NearestPanorama|None=None,  # Candidates for the nearest panorama; None makes them, once
 )->Method:          # The fill as a method: one panorama for all frames, each frame laid over it
     "A row of the table from a fill."
-    return laid_over(lambda task: fill(name, *everything_seen(task.panorama, task.mask), mean() if name.startswith('mean panorama') else None, nearest))
+    return laid_over(lambda task: fill(name, *everything_seen(task.panorama, task.mask),
+                                       mean() if name.startswith('mean panorama') else None, nearest))
 
 # %% ../nbs/64_baselines.ipynb #b2100022
 def nearest_in_time(
     mask:Tensor,  # Where each frame saw; bool (T, 1, H, W)
-)->Tensor:        # For each frame and place, the frame nearest in time that saw it, the earlier of two; -1 where none did; (T, 1, H, W)
-    "When a place was last or next seen."
+)->Tensor:        # The frame nearest in time that saw a place, -1 where none did; (T, 1, H, W)
+    "When a place was last or next seen; of two frames as near the earlier."
     T = len(mask)
     before, after = torch.full_like(mask, -1, dtype=torch.long), torch.full_like(mask, -1, dtype=torch.long)
     for t in range(T): before[t] = torch.where(mask[t], t, before[t - 1] if t else -1)
@@ -282,7 +297,8 @@ def generated(
 )->Method:                   # The model as a method
     "Argus' own row, and with other options those of its ablations."
     def method(task):
-        return pipeline(task.frames, panorama=task.panorama, mask=task.mask, generator=make_generator(task.seed), **options).clamp(0, 1)
+        return pipeline(task.frames, panorama=task.panorama, mask=task.mask, generator=make_generator(task.seed),
+                        **options).clamp(0, 1)
     return method
 
 class Sampled:
@@ -298,7 +314,8 @@ class Sampled:
     )->Tensor:      # Multiplied by the scaling factor; (T, 4, h, w)
         "Sample, unless this clip was the last one."
         if self.known != (task.name, task.seed):
-            self.found = self.pipeline(task.frames, panorama=task.panorama, mask=task.mask, generator=make_generator(task.seed), output_type='latent', **self.options)[0]
+            self.found = self.pipeline(task.frames, panorama=task.panorama, mask=task.mask,
+                                       generator=make_generator(task.seed), output_type='latent', **self.options)[0]
             self.known, self.made = (task.name, task.seed), {}
         return self.found
 
@@ -310,7 +327,9 @@ class Sampled:
         sampling = replace(own, seam=seam or own.seam)
         def method(task):
             latents = self.latents(task)
-            if sampling.seam not in self.made: self.made[sampling.seam] = torch.cat(list(self.pipeline.stream_decoded(iter([latents]), sampling))).clamp(0, 1)
+            if sampling.seam not in self.made:
+                self.made[sampling.seam] = torch.cat(
+                    list(self.pipeline.stream_decoded(iter([latents]), sampling))).clamp(0, 1)
             return self.made[sampling.seam]
         return method
 
@@ -355,14 +374,17 @@ def hide_a_side(
     mask:Tensor,               # Where each frame saw; bool (T, 1, H, W)
     generator:torch.Generator, # Randomness
 )->Tensor:                     # What is left of it; bool (T, 1, H, W)
-    "Hide the part of what was seen that lies farthest along a random direction of the image plane: a fifth of it to three fifths."
+    """Hide the part of what was seen that lies farthest along a random direction of the image plane: a fifth of it to
+    three fifths."""
     angle, share = (2*math.pi, .4)*torch.rand(2, generator=generator).numpy() + (0, .4)
     along = panorama_rays(*mask.shape[2:]) @ torch.tensor([math.cos(angle), math.sin(angle), 0.]).double()
     return mask & (along < along[mask.any(0)[0]].quantile(share))
 
 def _known_and_made(pipeline, task):
-    "Latents of a clip, scaled: the input's where it was seen, elsewhere what the model makes; (1, T, 4, h, w). And where which is; (T, 1, h, w)."
-    latents = pipeline(task.frames, panorama=task.panorama, mask=task.mask, generator=make_generator(task.seed), output_type='latent')
+    """Latents of a clip, scaled: the input's where it was seen, elsewhere what the model makes; (1, T, 4, h, w). And
+    where which is; (T, 1, h, w)."""
+    latents = pipeline(task.frames, panorama=task.panorama, mask=task.mask, generator=make_generator(task.seed),
+                       output_type='latent')
     known = encode_frames(pipeline.vae, task.panorama)[None]*pipeline.vae.config.scaling_factor
     seen = interpolate(task.mask.float(), latents.shape[-2:], mode='area') > .99
     return torch.where(seen, known, latents), seen
@@ -380,7 +402,8 @@ def adapt(
     optimizer, generator = torch.optim.Adam(added, lr), make_generator(task.seed)
     with torch.no_grad():
         target, seen = _known_and_made(pipeline, task)
-        conditions = [encode_frames(pipeline.vae, task.panorama*hide_a_side(task.mask, generator))[None] for _ in range(4)]
+        conditions = [encode_frames(pipeline.vae, task.panorama*hide_a_side(task.mask, generator))[None]
+                      for _ in range(4)]
         embeddings, ids = embed_frames(pipeline.image_encoder, task.frames)[None], added_time_ids(torch.zeros(1))
     for step in range(steps):
         sigma = sample_sigma(1, generator, 0., 1.2)
@@ -430,7 +453,8 @@ def window_loss(
     target, condition = (part[..., start:start + window].to(unet.device) for part in (whole.target, whole.condition))
     told = (whole.embeddings + place_code(start, window, width, whole.embeddings.shape[-1])).to(unet.device)
     level, noise = sigma.to(unet.device), torch.randn(target.shape, generator=generator).to(unet.device)
-    estimate = denoise(unet, target + append_dims(level, target)*noise, level, condition, told, added_time_ids(whole.noise.to(unet.device)))
+    estimate = denoise(unet, target + append_dims(level, target)*noise, level, condition, told,
+                       added_time_ids(whole.noise.to(unet.device)))
     return edm_loss(estimate, target, level, 'none'), dict(sigma=sigma.mean().item())
 
 class WindowByWindow(torch.nn.Module):
@@ -465,15 +489,19 @@ def window_by_window(
     def method(task):
         generator = make_generator(task.seed)
         condition = condition_latents(pipeline.vae, task.panorama, task.mask, s.noise_aug_strength, generator)
-        noise, embeddings = torch.randn(condition.shape, generator=generator), embed_frames(pipeline.image_encoder, task.frames)[None]
-        latents = sample_panorama(WindowByWindow(pipeline.unet, window, window//2), pipeline.scheduler, noise.to(device), condition.to(device), embeddings.to(device),
-                                  added_time_ids(torch.tensor([s.noise_aug_strength], device=device), s.fps), s.num_inference_steps, s.guidance_scale, False, s.solver, s.guided)
+        noise, embeddings = (torch.randn(condition.shape, generator=generator),
+                             embed_frames(pipeline.image_encoder, task.frames)[None])
+        latents = sample_panorama(WindowByWindow(pipeline.unet, window, window//2), pipeline.scheduler,
+                                  noise.to(device), condition.to(device), embeddings.to(device),
+                                  added_time_ids(torch.tensor([s.noise_aug_strength], device=device), s.fps),
+                                  s.num_inference_steps, s.guidance_scale, False, s.solver, s.guided)
         with torch.no_grad(): return decode(pipeline.vae, latents[0], 'none', s.chunk).clamp(0, 1)
     return method
 
 # %% ../nbs/64_baselines.ipynb #b2100034
 class ResultFolder:
-    "The results of another system as a method; raises `InputError` for a clip that is missing, too short or no panorama."
+    """The results of another system as a method; raises `InputError` for a clip that is missing, too short or no
+    panorama."""
     def __init__(self,
         folder:str|Path,  # Holds one panoramic video for each clip, called like it
     ):
@@ -485,8 +513,10 @@ class ResultFolder:
     )->Tensor:      # Panoramas at the size of the task; (T, 3, H, W)
         "Look a clip up."
         found = [path for path in sorted(self.folder.iterdir()) if path.stem == task.name and path.is_file()]
-        check(len(found) == 1, f'{self.folder}: one video called {task.name!r} is wanted, {len(found)} are there')
+        check(len(found) == 1, f'{self.folder}: one video must be called {task.name!r}, found {len(found)}')
         frames = read_video(found[0]).frames
-        check(len(frames) >= len(task.mask), f'{found[0]}: {len(task.mask)} frames are wanted, it has {len(frames)}')
-        check(abs(frames.shape[3]/frames.shape[2] - 2) < .03, f'{found[0]}: a panorama twice as wide as high is wanted, got {frames.shape[3]}x{frames.shape[2]}')
-        return interpolate(frames[:len(task.mask)].float()/255, task.mask.shape[2:], mode='bilinear', antialias=True).clamp(0, 1)
+        check(len(frames) >= len(task.mask), f'{found[0]}: {len(task.mask)} frames are needed, it has {len(frames)}')
+        check(abs(frames.shape[3]/frames.shape[2] - 2) < .03,
+              f'{found[0]}: a panorama must be twice as wide as high, got {frames.shape[3]}x{frames.shape[2]}')
+        return interpolate(frames[:len(task.mask)].float()/255, task.mask.shape[2:], mode='bilinear',
+                           antialias=True).clamp(0, 1)

@@ -21,7 +21,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
-from .baselines import FILLS, Method, NearestPanorama, Sampled, adapted, filled, frame_by_frame, generated, laid_over, mean_panorama, swept, task_of
+from .baselines import (FILLS, Method, NearestPanorama, Sampled, adapted, filled, frame_by_frame, generated,
+                                laid_over, mean_panorama, swept, task_of)
 from .cameras import CameraTrack, load_cameras
 from .data import VIDEO_ENDINGS, Pair, example_clip, filmed, panorama_clip, training_pair, world_clip
 from .decoding import decode
@@ -29,7 +30,8 @@ from .fidelity import PSNR, SSIM, STLPIPS, clip_regions, distance_regions
 from .models import PACKAGED, encode_frames, weights_of
 from .pipeline import ArgusPipeline
 from .sampling import sampling_for
-from .quality import FlowSmoothness, LineConsistency, NaturalQuality, PoleQuality, SeamDiscontinuity, reestimated_rotation_error
+from .quality import (FlowSmoothness, LineConsistency, NaturalQuality, PoleQuality, SeamDiscontinuity,
+                              reestimated_rotation_error)
 from .runtime import InputError, check, make_generator, save_json, write_beside
 from .sets import FrechetDistance, bootstrap, fit_basis, image_features, paired
 from .sphere import rotation_from_euler
@@ -68,7 +70,8 @@ class HeldOut:
         return filmed(_headed_alike(clip, self.index), self.index, held_out=True, fov=self.fov)
 
 def _headed_alike(clip, index):
-    "`filmed` turns a clip by a random number of columns; turn a larger one so that it ends where one of 512 columns does."
+    """`filmed` turns a clip by a random number of columns; turn a larger one so that it ends where one of 512 columns
+    does."""
     wide = clip.shape[-1]
     if wide <= 512 or wide % 512: return clip
     drawn = lambda columns: int(torch.randint(columns, (), generator=make_generator(7919*index + 1_000_003)))
@@ -84,9 +87,11 @@ def held_out_clips(
     for index in count():
         if min(map(len, found.values()))*len(KINDS) >= worlds: break
         found[random_world(2*index + 1).kind].append(index)
-    chosen = [(f'{kind}_{2*found[kind][n]+1}', kind, found[kind][n]) for n in range(-(-worlds//len(KINDS))) for kind in KINDS][:worlds]
+    chosen = [(f'{kind}_{2*found[kind][n]+1}', kind, found[kind][n]) for n in range(-(-worlds//len(KINDS)))
+              for kind in KINDS][:worlds]
     assert not set(tests) & set(panorama_names('train')), 'a panorama is in both splits'
-    # Held-out photographs are numbered from 75 on, beyond the worlds of the tables, so that each has a camera and seeds of its own.
+    # Held-out photographs are numbered from 75 on, beyond the worlds of the tables, so that each has a camera and seeds
+    # of its own.
     chosen += [(tests[index % len(tests)], 'panorama', index) for index in range(75, 75 + min(panoramas, len(tests)))]
     return [HeldOut(*clip, fov) for clip in chosen]
 
@@ -112,11 +117,14 @@ class FolderClip:
     )->Pair:                  # Truth and input
         "Film it; raises `InputError` for files that do not fit."
         cameras, panoramas = load_cameras(self.motion), read_video(self.video, 0, frames/5, 5.).frames
-        check(len(cameras) >= frames, f'{self.motion}: {frames} frames are wanted, it has {len(cameras)}')
-        check(len(panoramas) >= frames, f'{self.video}: {frames} frames at 5 fps are wanted, it has {len(panoramas)}')
-        check(abs(panoramas.shape[3]/panoramas.shape[2] - 2) < .03, f'{self.video}: a panorama twice as wide as high is wanted, got {panoramas.shape[3]}x{panoramas.shape[2]}')
-        check(cameras.fov_x is not None and cameras.fov_y is not None, f'{self.motion}: both fields of view are wanted')
-        big = interpolate(panoramas[:frames].float()/255, (2*size[0], 2*size[1]), mode='bilinear', antialias=True).clamp(0, 1)
+        check(len(cameras) >= frames, f'{self.motion}: {frames} frames are needed, it has {len(cameras)}')
+        check(len(panoramas) >= frames, f'{self.video}: {frames} frames at 5 fps are needed, it has {len(panoramas)}')
+        check(abs(panoramas.shape[3]/panoramas.shape[2] - 2) < .03,
+              f'{self.video}: a panorama must be twice as wide as high, '
+              f'got {panoramas.shape[3]}x{panoramas.shape[2]}')
+        check(cameras.fov_x is not None and cameras.fov_y is not None, f'{self.motion}: both fields of view are needed')
+        big = interpolate(panoramas[:frames].float()/255, (2*size[0], 2*size[1]), mode='bilinear',
+                          antialias=True).clamp(0, 1)
         return training_pair(big, cameras[:frames])
 
 def folder_clips(
@@ -126,9 +134,11 @@ def folder_clips(
     folder = Path(folder)
     tracks = sorted((folder/'motion').glob('*.txt'))
     check(len(tracks) > 0, f'{folder}: no trajectory (motion/<clip>.txt) is there')
-    videos = {path.stem: path for place in (folder, folder/'videos') if place.is_dir() for path in sorted(place.iterdir()) if path.suffix.lower() in VIDEO_ENDINGS}
+    videos = {path.stem: path for place in (folder, folder/'videos') if place.is_dir()
+              for path in sorted(place.iterdir()) if path.suffix.lower() in VIDEO_ENDINGS}
     missing = [path.stem for path in tracks if path.stem not in videos]
-    check(not missing, f"{folder}: no video for {len(missing)} of {len(tracks)} trajectories ({', '.join(missing[:3])})")
+    check(
+        not missing, f"{folder}: no video for {len(missing)} of {len(tracks)} trajectories ({', '.join(missing[:3])})")
     return [FolderClip(path.stem, videos[path.stem], path, n) for n, path in enumerate(tracks)]
 
 # %% ../nbs/66_evaluation.ipynb #c2200013
@@ -136,7 +146,8 @@ def folder_clips(
 def measures()->tuple[dict,dict]:  # By name: those with a truth and a mask, those without
     "What a row is scored with; every value is a `torchmetrics.Metric`."
     against = {'PSNR': PSNR(), 'WS-PSNR': PSNR(spherical=True), 'SSIM': SSIM(), 'ST-LPIPS': STLPIPS()}
-    alone = {'seam': SeamDiscontinuity(), 'poles': PoleQuality(), 'motion': FlowSmoothness(), 'lines': LineConsistency(), 'natural': NaturalQuality()}
+    alone = {'seam': SeamDiscontinuity(), 'poles': PoleQuality(), 'motion': FlowSmoothness(),
+             'lines': LineConsistency(), 'natural': NaturalQuality()}
     return against, alone
 
 def of_one_clip(
@@ -165,9 +176,11 @@ def score(
     found = {}
     for name, metric in against.items():
         values = metric.map(made, pair.target)
-        found |= {f'{name}, {region}': metric.within(values, mask) for region, mask in (regions | (bands if name in ('PSNR', 'ST-LPIPS') else {})).items()}
+        found |= {f'{name}, {region}': metric.within(values, mask)
+                  for region, mask in (regions | (bands if name in ('PSNR', 'ST-LPIPS') else {})).items()}
     found |= {name: of_one_clip(metric, made) for name, metric in alone.items() if name != 'motion' or len(made) > 2}
-    return found | ({'rotation': reestimated_rotation_error(made, looking_behind(pair.cameras))} if len(made) >= 8 else {})
+    return found | ({'rotation': reestimated_rotation_error(made, looking_behind(pair.cameras))} if len(made) >= 8
+                    else {})
 
 # %% ../nbs/66_evaluation.ipynb #c2200019
 class Truth:
@@ -190,10 +203,12 @@ class Bound:
     )->Tensor:      # The truth reconstructed; (T, 3, H, W)
         "Encode and decode."
         vae, s = self.pipeline.vae, self.sampling
-        with torch.no_grad(): return decode(vae, encode_frames(vae, pair.target, circular=s.circular)*vae.config.scaling_factor, s.seam, s.chunk, s.ratio, s.poles)
+        with torch.no_grad():
+            return decode(vae, encode_frames(vae, pair.target, circular=s.circular)*vae.config.scaling_factor, s.seam,
+                          s.chunk, s.ratio, s.poles)
 
 def rows_by_name(
-    names:Sequence[str],            # 'argus', 'pasted', 'truth', 'bound', 'no blending', 'blended', 'no roll', 'frame by frame', 'adapted', 'swept', and `FILLS`
+    names:Sequence[str],            # Of `FILLS`, and 'argus', 'pasted', 'truth', 'bound', 'swept' and so on, see below
     pipeline:ArgusPipeline|None=None, # For the rows that need a model
     mean:Callable[[],Tensor]|None=None, # Gives the mean panorama, for the fills that need it
     nearest:NearestPanorama|None=None, # Candidates for the nearest panorama; None makes them when the row is asked for
@@ -201,8 +216,11 @@ def rows_by_name(
 )->dict[str,Method]:                # The methods
     "Methods for the names that a table is asked for by."
     sampled = Sampled(pipeline, **options)
-    ways = {'argus': sampled.decoded, 'pasted': lambda: laid_over(sampled.decoded()), 'bound': lambda: Bound(pipeline), 'truth': Truth, 'no blending': lambda: sampled.decoded('none'), 'blended': lambda: sampled.decoded('blended'),
-            'no roll': lambda: generated(pipeline, **options | dict(roll=False)), 'frame by frame': lambda: frame_by_frame(pipeline, **options),
+    ways = {'argus': sampled.decoded, 'pasted': lambda: laid_over(sampled.decoded()), 'bound': lambda: Bound(pipeline),
+            'truth': Truth, 'no blending': lambda: sampled.decoded('none'),
+            'blended': lambda: sampled.decoded('blended'),
+            'no roll': lambda: generated(pipeline, **options | dict(roll=False)),
+            'frame by frame': lambda: frame_by_frame(pipeline, **options),
             'adapted': lambda: adapted(pipeline, **options), 'swept': lambda: swept}
     ways |= {name: functools.partial(filled, name, mean, nearest) for name in FILLS}
     unknown = [name for name in names if name not in ways]
@@ -218,13 +236,18 @@ def score_and_keep(
     folder:Path,          # Of the run
 )->dict[str,float]:       # Scores, see `score`
     "One row on one clip: made, scored, kept."
-    made = (method(pair) if isinstance(method, (Truth, Bound)) else method(task_of(pair, clip.seeds(1)[0], clip.name))).float().cpu()
-    check(made.shape == pair.target.shape, f'{name} gave {tuple(made.shape)} for {clip.name}, {tuple(pair.target.shape)} is wanted')
+    made = (method(pair) if isinstance(method, (Truth, Bound))
+            else method(task_of(pair, clip.seeds(1)[0], clip.name))).float().cpu()
+    check(
+        made.shape == pair.target.shape, f'{name} gave {tuple(made.shape)} for {clip.name}, '
+                                         f'{tuple(pair.target.shape)} is expected')
     place = folder/name; place.mkdir(parents=True, exist_ok=True)
     with write_beside(place/f'{clip.name}.jpg') as temporary:
-        Image.fromarray((made[len(made)//2].clamp(0, 1)*255).round().byte().movedim(0, -1).numpy()).save(temporary, quality=85)
+        Image.fromarray(
+            (made[len(made)//2].clamp(0, 1)*255).round().byte().movedim(0, -1).numpy()).save(temporary, quality=85)
     with write_beside(place/f'{clip.name}.npz') as temporary:
-        np.savez_compressed(temporary, frames=(made.clamp(0, 1)*255).round().byte(), made=image_features(made), real=image_features(pair.target))
+        np.savez_compressed(temporary, frames=(made.clamp(0, 1)*255).round().byte(), made=image_features(made),
+                            real=image_features(pair.target))
     found = {measure: round(value, 4) for measure, value in score(made, pair).items()}
     save_json(place/f'{clip.name}.json', found)
     return found
@@ -239,7 +262,8 @@ def run(
     keep:Callable=score_and_keep, # Scores one row on one clip and leaves folder/row/clip.json
     progress:bool=True,         # Show a bar
 )->dict[str,dict]:              # Method -> clip -> measure -> value
-    "Every method on every clip; goes on where it was stopped, raises `InputError` for a folder made with other settings."
+    """Every method on every clip; goes on where it was stopped, raises `InputError` for a folder made with other
+    settings."""
     wrong = [name for name in methods if not name or name != Path(name).name]
     check(not wrong, f"rows must have names that folders can have, got {', '.join(map(repr, wrong))}")
     folder, settings = Path(folder), json.loads(json.dumps(dict(frames=frames, size=list(size), told=told or {})))
@@ -281,7 +305,8 @@ def distances_of_features(
     basis = mean, axes/((training.double() - mean)@axes.T).var(0).sum().sqrt()
     def distance(made, real):
         metric = FrechetDistance(basis); metric.update(made, real=False); metric.update(real, real=True)
-        return dict(frechet=round(float(metric.compute()), 4), kernel=round(float(metric.kernel_distance()), 6), clips=len(made), axes=len(basis[1]))
+        return dict(frechet=round(float(metric.compute()), 4), kernel=round(float(metric.kernel_distance()), 6),
+                    clips=len(made), axes=len(basis[1]))
     return {name: distance(found, real) for name, found in made.items()} | {'truth': distance(real[::2], real[1::2])}
 
 def set_distances(
@@ -291,7 +316,8 @@ def set_distances(
     features:Tensor,              # Of training material; (n, D)
 )->dict[str,dict]:                # Method -> 'frechet', 'kernel'; the floor under 'truth'
     "Fréchet and kernel distances of whole rows from the truth, in units of the spread of the training material."
-    read = lambda name, side: torch.cat([torch.from_numpy(np.load(Path(folder)/name/f'{clip}.npz')[side]) for clip in clips])
+    read = lambda name, side: torch.cat([torch.from_numpy(np.load(Path(folder)/name/f'{clip}.npz')[side])
+                                         for clip in clips])
     return distances_of_features({name: read(name, 'made') for name in methods}, read(methods[0], 'real'), features)
 
 # %% ../nbs/66_evaluation.ipynb #c2200026
@@ -301,12 +327,15 @@ def summary(
     reference:str,         # The row that the others are compared with
 )->dict[str,dict]:         # Group -> 'means' and 'differences': method -> measure -> `bootstrap`
     "Means over clips, and paired differences from a reference, for every group and for all."
-    parts = {group: [clip for clip, g in groups.items() if g == group] for group in dict.fromkeys(groups.values())} | {'all': list(groups)}
+    parts = {group: [clip for clip, g in groups.items() if g == group]
+             for group in dict.fromkeys(groups.values())} | {'all': list(groups)}
     found = {}
     for group, names in parts.items():
         part = {method: {clip: scores[clip] for clip in names if clip in scores} for method, scores in rows.items()}
-        means = {method: {m: bootstrap([s[m] for s in scores.values()]) for m in next(iter(scores.values()))} for method, scores in part.items() if scores}
-        differences = {method: {m: paired(part, method, reference, m) for m in means[method]} for method in means if method != reference}
+        means = {method: {m: bootstrap([s[m] for s in scores.values()]) for m in next(iter(scores.values()))}
+                 for method, scores in part.items() if scores}
+        differences = {method: {m: paired(part, method, reference, m) for m in means[method]} for method in means
+                       if method != reference}
         found[group] = dict(means=means, differences=differences)
     return found
 
@@ -337,7 +366,8 @@ def set_table(
 )->str:                  # Markdown
     "Fréchet and kernel distance of each row, and of two halves of the truth."
     halves = lambda name: name == 'truth' and len(far) > 1 and far[name]['clips'] < next(iter(far.values()))['clips']
-    rows = [['*two halves of the truth*' if halves(name) else name, f"{v['frechet']:.3f}", f"{v['kernel']:.5f}"] for name, v in far.items()]
+    rows = [['*two halves of the truth*' if halves(name) else name, f"{v['frechet']:.3f}", f"{v['kernel']:.5f}"]
+            for name, v in far.items()]
     return text_table([f"row ({far['truth']['axes']} axes)", 'Fréchet', 'kernel'], rows)
 
 def markdown_table(
@@ -360,8 +390,13 @@ def provenance(
     of, s = Counter(record['groups'].values()), record['settings']
     command = record['command'].split(' --rows')[0] + ' …'*(' --rows' in record['command'])
     later = s['model'] in PACKAGED and weights_of(s['model']) != s['weights']
-    return (f"{len(record['groups'])} held-out clips ({' and '.join(f'{n} {group}' for group, n in of.items())}) of {record['frames']} frames, {record['size'][0]}×{record['size'][1]}; model {s['model']} in {s['precision']}, one sample a clip. "
-            f"`{command}`, {record['device']}, {record['date']}, UNet {s['weights']['unet'][:12]}…" + later*f". **These weights have been trained further since: {s['model']} as it ships now is not what was judged here**" + '.')
+    return (
+        f"{len(record['groups'])} held-out clips ({' and '.join(f'{n} {group}' for group, n in of.items())}) of "
+        f"{record['frames']} frames, {record['size'][0]}×{record['size'][1]}; model {s['model']} in {s['precision']}, "
+        f"one sample a clip. "
+            f"`{command}`, {record['device']}, {record['date']}, UNet {s['weights']['unet'][:12]}…"
+            + later*f". **These weights have been trained further since: {s['model']} as it ships now is not what was "
+                    f"judged here**" + '.')
 
 # %% ../nbs/66_evaluation.ipynb #c2200044
 def picture_table(

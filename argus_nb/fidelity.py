@@ -37,7 +37,8 @@ def distance_regions(
     seen, rays = (mask > 0).any(0)[0].cpu(), panorama_rays(*mask.shape[2:])
     chords = cKDTree(rays[seen].numpy()).query(rays.numpy())[0] if seen.any() else np.full(seen.shape, 2.)
     angle = torch.from_numpy(np.degrees(2*np.arcsin(np.minimum(chords/2, 1)))).to(mask.device)
-    bands = {f'{low} to {high} degrees': (angle >= low) & (angle < high) for low, high in zip(edges, edges[1:])} | {f'beyond {edges[-1]} degrees': angle >= edges[-1]}
+    bands = {f'{low} to {high} degrees': (angle >= low) & (angle < high)
+             for low, high in zip(edges, edges[1:])} | {f'beyond {edges[-1]} degrees': angle >= edges[-1]}
     return {name: (band & ~seen.to(mask.device)).expand_as(mask) for name, band in bands.items()}
 
 def _pixel_weights(like, mask, spherical):
@@ -46,13 +47,16 @@ def _pixel_weights(like, mask, spherical):
     weights = torch.ones(frames, 1, height, width, dtype=torch.float64, device=like.device)
     if spherical: weights = weights*((torch.arange(height, device=like.device) + .5)/height*math.pi).sin()[:, None]
     if mask is not None:
-        check(tuple(mask.shape) == tuple(weights.shape), f'mask must have shape {tuple(weights.shape)}, got {tuple(mask.shape)}')
+        check(tuple(mask.shape) == tuple(weights.shape),
+              f'mask must have shape {tuple(weights.shape)}, got {tuple(mask.shape)}')
         weights = weights*(mask > 0)
     return weights
 
 def _check_pair(made, truth):
     check_shape('made', made, 'T 3 H W')
-    check(made.shape == truth.shape, f'made and truth must have one shape, got {tuple(made.shape)} and {tuple(truth.shape)}')
+    check(
+        made.shape == truth.shape, f'made and truth must have one shape, got {tuple(made.shape)} and '
+                                   f'{tuple(truth.shape)}')
 
 # %% ../nbs/60_fidelity.ipynb #092db251
 class ClipMean(Metric):
@@ -71,7 +75,8 @@ class ClipMean(Metric):
         return self.total/self.clips
 
 class RegionMean(ClipMean):
-    "The mean of a map over a region, clip by clip; subclasses make the `map`. `spherical` weights pixels by their solid angle, `released` takes the union over frames for all of them, as the authors do."
+    """The mean of a map over a region, clip by clip; subclasses make the `map`. `spherical` weights pixels by their
+    solid angle, `released` takes the union over frames for all of them, as the authors do."""
     def __init__(self, spherical:bool=False, released:bool=False):
         super().__init__()
         self.spherical, self.released = spherical, released
@@ -93,7 +98,8 @@ class RegionMean(ClipMean):
 
 # %% ../nbs/60_fidelity.ipynb #25aea255
 class PSNR(RegionMean):
-    "Peak signal-to-noise ratio in dB, [0, inf), higher is better; `spherical` makes it WS-PSNR, `released` the authors' protocol."
+    """Peak signal-to-noise ratio in dB, [0, inf), higher is better; `spherical` makes it WS-PSNR, `released` the
+    authors' protocol."""
     higher_is_better = True
     def map(self, made:Tensor, truth:Tensor) -> Tensor:
         "Squared error, averaged over colours; (T, 1, H, W)."
@@ -102,7 +108,8 @@ class PSNR(RegionMean):
     def within(self, found:Tensor, mask:Tensor|None=None) -> float:
         "From one mean squared error over all that counts."
         error = super().within(found, mask)
-        return -10*math.log10(error) if error > 0 else math.nan if math.isnan(error) else 100. if self.released else math.inf
+        return (-10*math.log10(error) if error > 0 else math.nan if math.isnan(error) else 100.
+                if self.released else math.inf)
 
 # %% ../nbs/60_fidelity.ipynb #bf18c21d
 def _blurred(x):
@@ -141,12 +148,15 @@ def lpips_network(
     "LPIPS with its shipped linear layers; raises `InputError` where the trunk's weights are not there."
     import lpips
     path = Path(trunk or Path(torch.hub.get_dir())/'checkpoints'/VGG_FILE)
-    check(path.is_file(), f'LPIPS needs the file {VGG_FILE} from {VGG_ADDRESS}; give its path as trunk, or put it into the checkpoints of torch.hub')
+    check(
+        path.is_file(), f'LPIPS needs the file {VGG_FILE} from {VGG_ADDRESS}; give its path as trunk, or put it into '
+                        f'the checkpoints of torch.hub')
     network = lpips.LPIPS(net='vgg', spatial=True, pnet_rand=True, verbose=False)
     weights = torch.load(path, weights_only=True, map_location='cpu')
     for part in (f'slice{n}' for n in range(1, 6)):
         for name, layer in getattr(network.net, part).named_children():
-            if hasattr(layer, 'weight'): layer.load_state_dict({key: weights[f'features.{name}.{key}'] for key in ('weight', 'bias')})
+            if hasattr(layer, 'weight'):
+                layer.load_state_dict({key: weights[f'features.{name}.{key}'] for key in ('weight', 'bias')})
     return network.eval().requires_grad_(False)
 
 class LPIPS(RegionMean):
@@ -168,13 +178,15 @@ class _ShiftTolerant(torch.nn.Module):
     def __init__(self):
         super().__init__()
         try: import torchsummary
-        except ImportError: sys.modules['torchsummary'] = types.SimpleNamespace(summary=None)  # wanted, not declared, and never called
+        # needed, not declared, and never called
+        except ImportError: sys.modules['torchsummary'] = types.SimpleNamespace(summary=None)
         from stlpips_pytorch import stlpips
         self.network = stlpips.LPIPS(net='alex', variant='shift_tolerant', verbose=False).eval().requires_grad_(False)
 
     def forward(self, a, b):
         from stlpips_pytorch.utils import normalize_tensor
-        layers = zip(self.network.lins, *[map(normalize_tensor, self.network.net(self.network.scaling_layer(x))) for x in (a, b)])
+        layers = zip(self.network.lins, *[map(normalize_tensor, self.network.net(self.network.scaling_layer(x)))
+                                          for x in (a, b)])
         return sum(F.interpolate(linear((x - y).square()), a.shape[-2:], mode='bilinear') for linear, x, y in layers)
 
 class STLPIPS(LPIPS):
@@ -194,7 +206,8 @@ def detail(
     panorama:Tensor,         # Panoramas in [0, 1]; (T, 3, H, W)
     where:Tensor|None=None,  # What counts; (T, 1, H, W)
 )->float:                    # Variance, nan where nothing counts
-    "The variance that a 5×5 mean takes away, by solid angle, on a grid of 128×256; what is partly outside the region does not count."
+    """The variance that a 5×5 mean takes away, by solid angle, on a grid of 128×256; what is partly outside the region
+    does not count."""
     x = on_grid(panorama)
     mean = F.avg_pool2d(F.pad(F.pad(x, (2, 2, 0, 0), mode='circular'), (0, 0, 2, 2), mode='replicate'), 5, 1)
     weights = _pixel_weights(x, None if where is None else on_grid((where > 0).expand(len(x), -1, -1, -1)) > .999, True)
@@ -216,4 +229,5 @@ class Detail(Metric):
 
     def compute(self) -> Tensor:
         "The median so far; nan before the first clip."
-        return torch.cat(self.shares if isinstance(self.shares, list) else [self.shares]).quantile(.5) if len(self.shares) else torch.tensor(math.nan)
+        return torch.cat(self.shares if isinstance(self.shares, list)
+                         else [self.shares]).quantile(.5) if len(self.shares) else torch.tensor(math.nan)

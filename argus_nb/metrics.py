@@ -19,18 +19,25 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from .runtime import InputError, check, check_shape  # first: it lets torchvision be imported, which torchmetrics does
+# first: it lets torchvision be imported, which torchmetrics does
+from .runtime import InputError, check, check_shape
 from torchmetrics import Metric
 from torchmetrics.wrappers.abstract import WrapperMetric
-from .fidelity import LPIPS, PSNR, SSIM, STLPIPS, ClipMean, Detail, RegionMean, clip_regions, detail, distance_regions, lpips_network, on_grid, ssim_map
+from .fidelity import (LPIPS, PSNR, SSIM, STLPIPS, ClipMean, Detail, RegionMean, clip_regions, detail,
+                               distance_regions, lpips_network, on_grid, ssim_map)
 from .projection import panorama_to_cubemap
-from .quality import (FlowSmoothness, LineConsistency, NaturalQuality, PoleQuality, RotationError, SeamDiscontinuity, fit_asymmetric, line_parts, line_segments,
-                              lines_over_seam, middle_frame, natural_features, natural_statistics, reestimated_rotation_error, steady_lines, straight_lines)
+from .quality import (FlowSmoothness, LineConsistency, NaturalQuality, PoleQuality, RotationError,
+                              SeamDiscontinuity, fit_asymmetric, line_parts, line_segments,
+                              lines_over_seam, middle_frame, natural_features, natural_statistics,
+                              reestimated_rotation_error, steady_lines, straight_lines)
 from .sets import FrechetDistance, bootstrap, fit_basis, image_features, paired
 
-_all_ = ['LPIPS', 'PSNR', 'SSIM', 'STLPIPS', 'ClipMean', 'Detail', 'RegionMean', 'clip_regions', 'detail', 'distance_regions', 'lpips_network', 'on_grid', 'ssim_map',
-         'FlowSmoothness', 'LineConsistency', 'NaturalQuality', 'PoleQuality', 'RotationError', 'SeamDiscontinuity', 'fit_asymmetric', 'line_parts', 'line_segments',
-         'lines_over_seam', 'middle_frame', 'natural_features', 'natural_statistics', 'reestimated_rotation_error', 'steady_lines', 'straight_lines',
+_all_ = ['LPIPS', 'PSNR', 'SSIM', 'STLPIPS', 'ClipMean', 'Detail', 'RegionMean', 'clip_regions', 'detail',
+         'distance_regions', 'lpips_network', 'on_grid', 'ssim_map',
+         'FlowSmoothness', 'LineConsistency', 'NaturalQuality', 'PoleQuality', 'RotationError', 'SeamDiscontinuity',
+         'fit_asymmetric', 'line_parts', 'line_segments',
+         'lines_over_seam', 'middle_frame', 'natural_features', 'natural_statistics', 'reestimated_rotation_error',
+         'steady_lines', 'straight_lines',
          'FrechetDistance', 'bootstrap', 'fit_basis', 'image_features', 'paired']
 
 # %% ../nbs/63_metrics.ipynb #c2000102
@@ -41,7 +48,9 @@ def weights_file(
     address:str,        # Where it is published
 )->Path:                # The file or folder, which is there
     "A local file of weights; raises `InputError` with its name and address where there is none."
-    check(path is not None and Path(path).exists(), f'{purpose} needs {name} from {address}; give the path of the local copy, got {path}')
+    check(
+        path is not None and Path(path).exists(), f'{purpose} needs {name} from {address}; give the path of the local '
+                                                  f'copy, got {path}')
     return Path(path)
 
 def load_script(
@@ -66,11 +75,14 @@ def i3d_clip(
     return (2*x[..., top:top + 224, left:left + 224] - 1).movedim(1, 0)[None]
 
 class FrechetVideoDistance(FrechetDistance):
-    "FVD on I3D features, [0, inf), lower is better; `network` is the file `i3d_torchscript.pt` or a function called as it is."
+    """FVD on I3D features, [0, inf), lower is better; `network` is the file `i3d_torchscript.pt` or a function called
+    as it is."""
     def __init__(self, network:str|Path|Callable|None=None, basis:tuple[Tensor,Tensor]|None=None, views:str='middle'):
         check(views in ('middle', 'rolled', 'cube'), f"views must be 'middle', 'rolled' or 'cube', got {views!r}")
-        super().__init__(basis or (torch.zeros(400, dtype=torch.float64), torch.eye(400, dtype=torch.float64)), has_kernel=basis is not None)
-        self.network = network if callable(network) else load_script(weights_file(network, 'FVD', f'the file {I3D_FILE}', I3D_ADDRESS))
+        super().__init__(basis or (torch.zeros(400, dtype=torch.float64), torch.eye(400, dtype=torch.float64)),
+                         has_kernel=basis is not None)
+        self.network = network if callable(network) else load_script(weights_file(network, 'FVD',
+            f'the file {I3D_FILE}', I3D_ADDRESS))
         self.views = views
 
     @torch.no_grad()
@@ -79,21 +91,25 @@ class FrechetVideoDistance(FrechetDistance):
         check(len(frames) > 9, f'I3D needs at least 10 frames, got {len(frames)}')
         turned = frames.roll(frames.shape[-1]//2, -1) if self.views == 'rolled' else frames
         clips = panorama_to_cubemap(frames, 224).unbind(1) if self.views == 'cube' else [turned]
-        return torch.cat([self.network(i3d_clip(clip), rescale=False, resize=False, return_features=True) for clip in clips])
+        return torch.cat([self.network(i3d_clip(clip), rescale=False, resize=False, return_features=True)
+                          for clip in clips])
 
     def update(self, frames:Tensor, real:bool):
         "Add a clip, (T, 3, H, W) in [0, 1], to one of the sets."
         super().update(self.features(frames), real)
 
 # %% ../nbs/63_metrics.ipynb #c2000112
-AMT_FILE, AMT_ADDRESS = 'a TorchScript export of AMT-S with the weights amt-s.pth', 'https://huggingface.co/lalala125/AMT/resolve/main/amt-s.pth'
+AMT_FILE, AMT_ADDRESS = ('a TorchScript export of AMT-S with the weights amt-s.pth',
+                         'https://huggingface.co/lalala125/AMT/resolve/main/amt-s.pth')
 
 class MotionSmoothness(ClipMean):
-    "VBench's motion smoothness, [0, 1], higher is better; `network` maps frames before and after, (1, 3, h, w) in [0, 1], to the one between."
+    """VBench's motion smoothness, [0, 1], higher is better; `network` maps frames before and after, (1, 3, h, w) in [0,
+    1], to the one between."""
     higher_is_better = True
     def __init__(self, network:str|Path|Callable|None=None):
         super().__init__()
-        self.network = network if callable(network) else load_script(weights_file(network, 'motion smoothness', AMT_FILE, AMT_ADDRESS))
+        self.network = network if callable(network) else load_script(weights_file(network, 'motion smoothness',
+            AMT_FILE, AMT_ADDRESS))
 
     @torch.no_grad()
     def update(self, made:Tensor):
@@ -102,7 +118,8 @@ class MotionSmoothness(ClipMean):
         check(len(made) > 2, f'smoothness needs at least 3 frames, got {len(made)}')
         height, width = made.shape[-2:]
         padded = F.pad(made.float(), (0, -width % 16, 0, -height % 16), mode='replicate')
-        between = [self.network(padded[t - 1:t], padded[t + 1:t + 2])[..., :height, :width] for t in range(1, len(made) - 1, 2)]
+        between = [self.network(padded[t - 1:t], padded[t + 1:t + 2])[..., :height, :width]
+                   for t in range(1, len(made) - 1, 2)]
         wanted = made[1:len(made) - 1:2].float()
         self.add(1 - ((torch.cat(between).clamp(0, 1)*255).round() - (wanted*255).round()).abs().double().mean()/255)
 
@@ -114,11 +131,13 @@ HEAD_FILE = 'sa_0_4_vit_l_14_linear.pth'
 HEAD_ADDRESS = f'https://raw.githubusercontent.com/LAION-AI/aesthetic-predictor/main/{HEAD_FILE}'
 
 class ImagingQuality(ClipMean):
-    "VBench's imaging quality, [0, 1], higher is better; `network` maps pictures, (1, 3, h, w) in [0, 1], to MUSIQ's score out of 100."
+    """VBench's imaging quality, [0, 1], higher is better; `network` maps pictures, (1, 3, h, w) in [0, 1], to MUSIQ's
+    score out of 100."""
     higher_is_better = True
     def __init__(self, network:str|Path|Callable|None=None):
         super().__init__()
-        self.network = network if callable(network) else load_script(weights_file(network, 'imaging quality', MUSIQ_FILE, MUSIQ_ADDRESS))
+        self.network = network if callable(network) else load_script(weights_file(network, 'imaging quality',
+            MUSIQ_FILE, MUSIQ_ADDRESS))
 
     @torch.no_grad()
     def update(self, made:Tensor):
@@ -138,11 +157,14 @@ def _clip_vision(folder):
     half = getattr(config, 'vision_config', config)
     half.projection_dim = config.projection_dim
     level = logging.get_verbosity(); logging.set_verbosity_error()  # it would list each weight of the text half
-    try: vision, found = CLIPVisionModelWithProjection.from_pretrained(folder, config=half, local_files_only=True, use_safetensors=True, output_loading_info=True)
+    try:
+        vision, found = CLIPVisionModelWithProjection.from_pretrained(folder, config=half, local_files_only=True,
+            use_safetensors=True, output_loading_info=True)
     except RuntimeError: raise InputError(f'{folder}: the weights do not fit its config.json') from None
     finally: logging.set_verbosity(level)
     lacking = sorted(found['missing_keys'])
-    check(not lacking, f"{folder}: {len(lacking)} weights are missing ({', '.join(lacking[:2])})")  # they would be random
+    # they would be random
+    check(not lacking, f"{folder}: {len(lacking)} weights are missing ({', '.join(lacking[:2])})")
     return vision.eval().requires_grad_(False)
 
 def aesthetic_network(
@@ -151,11 +173,14 @@ def aesthetic_network(
 )->tuple[torch.nn.Module,torch.nn.Linear]: # CLIP's vision half and the head
     "CLIP and LAION's linear head; raises `InputError` where one is missing or does not fit."
     from safetensors.torch import load_file
-    folder = weights_file(clip, 'aesthetic quality', 'the folder clip-vit-large-patch14 (config.json, model.safetensors)', CLIP_ADDRESS)
+    folder = weights_file(
+        clip, 'aesthetic quality', 'the folder clip-vit-large-patch14 (config.json, model.safetensors)', CLIP_ADDRESS)
     path = weights_file(head, 'aesthetic quality', f'the file {HEAD_FILE}', HEAD_ADDRESS)
-    for name in ('config.json', 'model.safetensors'): check((folder/name).is_file(), f'{folder}: no {name}, which is at {CLIP_ADDRESS}')
+    for name in ('config.json', 'model.safetensors'):
+        check((folder/name).is_file(), f'{folder}: no {name}, which is at {CLIP_ADDRESS}')
     vision = _clip_vision(folder)
-    weights = load_file(path) if path.suffix == '.safetensors' else torch.load(path, weights_only=True, map_location='cpu')
+    weights = load_file(path) if path.suffix == '.safetensors' else torch.load(path, weights_only=True,
+        map_location='cpu')
     wanted = dict(weight=(1, vision.config.projection_dim), bias=(1,))
     found = {key: tuple(getattr(value, 'shape', ())) for key, value in weights.items()}
     check(found == wanted, f'{path}: a linear head has {wanted}, this file has {found}')
@@ -172,13 +197,16 @@ class AestheticQuality(ClipMean):
 
     @torch.no_grad()
     def update(self, made:Tensor):
-        "Add a clip, one frame at a time: short side to CLIP's size, bicubic without antialiasing, as VBench does, then the middle."
+        """Add a clip, one frame at a time: short side to CLIP's size, bicubic without antialiasing, as VBench does,
+        then the middle."""
         check_shape('made', made, 'T 3 H W')
         side, (height, width) = self.vision.config.image_size, made.shape[-2:]
         size = [int(side*length/min(height, width)) for length in (height, width)]
         top, left = [round((length - side)/2) for length in size]
-        fed = F.interpolate(made.float(), size, mode='bicubic', align_corners=False)[..., top:top + side, left:left + side]
-        mean, deviation = [fed.new_tensor(v)[:, None, None] for v in ((.48145466, .4578275, .40821073), (.26862954, .26130258, .27577711))]
+        fed = F.interpolate(made.float(), size, mode='bicubic', align_corners=False)[..., top:top + side,
+            left:left + side]
+        mean, deviation = [fed.new_tensor(v)[:, None, None]
+                           for v in ((.48145466, .4578275, .40821073), (.26862954, .26130258, .27577711))]
         embedded = torch.cat([self.vision(frame[None]).image_embeds for frame in (fed - mean)/deviation])
         self.add(self.head(F.normalize(embedded, dim=-1)).mean()/10)
 
@@ -200,7 +228,8 @@ class _ViewAverage(WrapperMetric):
     def _views(self, clip):
         check_shape('a clip', clip, 'T C H W')
         is_mask = clip.shape[1] == 1
-        return panorama_to_cubemap(clip.float(), self.face_size or clip.shape[-1]//4, mode='nearest' if is_mask else 'bilinear', antialias=not is_mask)
+        return panorama_to_cubemap(clip.float(), self.face_size or clip.shape[-1]//4,
+                                   mode='nearest' if is_mask else 'bilinear', antialias=not is_mask)
 
     def compute(self): return self.metric.compute()
 

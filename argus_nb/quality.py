@@ -30,10 +30,14 @@ def middle_frame(
 )->Tensor:          # What should lie between; (3, H, W)
     "Interpolate half way along the optical flow; the panorama's ends are joined."
     width, margin = before.shape[-1], before.shape[-1]//4
-    a, b = [np.ascontiguousarray((torch.cat([x[..., -margin:], x, x[..., :margin]], -1).clamp(0, 1)*255).byte().movedim(0, -1).numpy()) for x in (before, after)]
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*[cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (a, b)], None)
+    a, b = [np.ascontiguousarray((torch.cat([x[..., -margin:], x, x[..., :margin]],
+                                            -1).clamp(0, 1)*255).byte().movedim(0, -1).numpy())
+                                            for x in (before, after)]
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*[cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)
+        for x in (a, b)], None)
     y, x = np.mgrid[:a.shape[0], :a.shape[1]].astype(np.float32)
-    half = [cv2.remap(image, x + s*flow[..., 0]/2, y + s*flow[..., 1]/2, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32) for image, s in ((a, -1), (b, 1))]
+    half = [cv2.remap(image, x + s*flow[..., 0]/2, y + s*flow[..., 1]/2, cv2.INTER_LINEAR,
+                      borderMode=cv2.BORDER_REPLICATE).astype(np.float32) for image, s in ((a, -1), (b, 1))]
     return torch.from_numpy((half[0] + half[1])/510)[:, margin:margin + width].movedim(-1, 0)
 
 class FlowSmoothness(ClipMean):
@@ -44,7 +48,8 @@ class FlowSmoothness(ClipMean):
         check_shape('made', made, 'T 3 H W')
         check(len(made) > 2, f'smoothness needs at least 3 frames, got {len(made)}')
         made = made.cpu().float()
-        self.add(1 - sum((middle_frame(made[t - 1], made[t + 1]) - made[t]).abs().mean() for t in range(1, len(made) - 1, 2))/((len(made) - 1)//2))
+        self.add(1 - sum((middle_frame(made[t - 1], made[t + 1]) - made[t]).abs().mean()
+                         for t in range(1, len(made) - 1, 2))/((len(made) - 1)//2))
 
 # %% ../nbs/61_quality.ipynb #66758d07
 class SeamDiscontinuity(ClipMean):
@@ -71,11 +76,14 @@ def _pixel_segments(view, first=0, last=None):
     ends = torch.zeros(0, 2, 2) if lines is None else torch.from_numpy(lines).reshape(-1, 2, 2)
     return ends.double() + torch.tensor([float(first), 0.], dtype=torch.float64)
 
-def _arc_lengths(ends): return torch.atan2(torch.linalg.cross(ends[:, 0], ends[:, 1]).norm(dim=-1), (ends[:, 0]*ends[:, 1]).sum(-1))
+def _arc_lengths(ends): return torch.atan2(torch.linalg.cross(ends[:, 0], ends[:, 1]).norm(dim=-1),
+                                           (ends[:, 0]*ends[:, 1]).sum(-1))
 
-def _view_towards(yaw, pitch): return rotation_from_euler(*[torch.tensor(angle, dtype=torch.float64) for angle in (yaw, pitch, 0.)])
+def _view_towards(yaw, pitch): return rotation_from_euler(*[torch.tensor(angle, dtype=torch.float64)
+    for angle in (yaw, pitch, 0.)])
 
-VIEWS = ((0., 0.), (.5, 0.), (1., 0.), (-.5, 0.), (0., .5), (0., -.5))  # yaw and pitch of six 90° views that cover the sphere, times pi
+# yaw and pitch of six 90° views that cover the sphere, times pi
+VIEWS = ((0., 0.), (.5, 0.), (1., 0.), (-.5, 0.), (0., .5), (0., -.5))
 
 def line_segments(
     panorama:Tensor,      # Panorama in [0, 1]; (3, H, W)
@@ -86,7 +94,8 @@ def line_segments(
     check_shape('panorama', panorama, '3 H W')
     rotations = torch.stack([_view_towards(math.pi*yaw, math.pi*pitch) for yaw, pitch in VIEWS])
     found = []
-    for view, rotation in zip(panorama_to_perspective(panorama.float(), rotations, math.pi/2, (face_size, face_size)), rotations):
+    for view, rotation in zip(panorama_to_perspective(panorama.float(), rotations, math.pi/2, (face_size, face_size)),
+                              rotations):
         xy = (_pixel_segments(view) + .5)*2/face_size - 1
         found.append(F.normalize(torch.cat([xy, torch.ones_like(xy[..., :1])], -1), dim=-1)@rotation.T)
     ends = torch.cat(found)
@@ -104,17 +113,21 @@ def _agreement(angle): return torch.exp(-(angle/math.radians(1)).square())
 def straight_lines(
     ends:Tensor,  # Segments of one frame; (S, 2, 3)
 )->Tensor:        # Agreement with what goes on at their ends, times length, summed; and the summed length; (2,)
-    "How straight lines go on from segment to segment. Another goes on where it begins within 5 degrees of an end and turns by less than 30."
+    """How straight lines go on from segment to segment. Another goes on where it begins within 5 degrees of an end and
+    turns by less than 30."""
     lengths, misfits, kept = _arc_lengths(ends), _misfits(ends, ends), 0.
     normals = F.normalize(torch.linalg.cross(ends[:, 0], ends[:, 1]), dim=-1)
-    turns = torch.asin(torch.linalg.cross(*torch.broadcast_tensors(normals[:, None], normals)).norm(dim=-1).clamp(max=1))
+    turns = torch.asin(
+        torch.linalg.cross(*torch.broadcast_tensors(normals[:, None], normals)).norm(dim=-1).clamp(max=1))
     for end, sign in ((ends[:, 1], 1), (ends[:, 0], -1)):
         across = torch.einsum('ax,bex->abe', end, ends)
         along = torch.atan2(torch.einsum('ax,bex->abe', sign*torch.linalg.cross(normals, end), ends), across)
         (near, which), far = along.min(-1), along.amax(-1)
         apart = across.clamp(-1, 1).arccos().gather(-1, which[..., None])[..., 0]
-        goes_on = (near > math.radians(-1.5)) & (far > math.radians(3)) & (apart < math.radians(5)) & (turns < math.radians(30))
-        kept = kept + torch.where(goes_on.any(1), _agreement(misfits.where(goes_on, math.inf).amin(1)), 1.)/2 if len(ends) else lengths
+        goes_on = (near > math.radians(-1.5)) & (far > math.radians(3))
+        goes_on &= (apart < math.radians(5)) & (turns < math.radians(30))
+        kept = kept + torch.where(goes_on.any(1), _agreement(misfits.where(goes_on, math.inf).amin(1)),
+                                  1.)/2 if len(ends) else lengths
     return torch.stack([(kept*lengths).sum(), lengths.sum()])
 
 # %% ../nbs/61_quality.ipynb #c2000208
@@ -123,7 +136,8 @@ def _profiles(grey, start, along, sign):
     side = torch.stack([-along[:, 1], along[:, 0]], -1)
     steps, offsets = sign*(torch.arange(8, dtype=torch.float64) + 1.5), torch.arange(-6, 7, dtype=torch.float64)
     points = start[:, None, None] + along[:, None, None]*steps[:, None, None] + side[:, None, None]*offsets[:, None]
-    found = F.grid_sample(grey.expand(len(start), 1, -1, -1), (points + .5)*2/grey.shape[-1] - 1, padding_mode='border', align_corners=False)
+    found = F.grid_sample(grey.expand(len(start), 1, -1, -1), (points + .5)*2/grey.shape[-1] - 1,
+                          padding_mode='border', align_corners=False)
     found = found[:, 0].mean(1)
     return found - found.mean(1, keepdim=True)
 
@@ -134,11 +148,13 @@ def lines_over_seam(
     "How lines of at least 4 degrees go on across the seam, in three 90° views whose middle column it is."
     sums, middle = torch.zeros(2, dtype=torch.float64), face_size//2
     for pitch in (-math.pi/4, 0., math.pi/4):
-        view = panorama_to_perspective(panorama.float(), _view_towards(math.pi, pitch), math.pi/2, (face_size, face_size))[0]
+        view = panorama_to_perspective(panorama.float(), _view_towards(math.pi, pitch), math.pi/2,
+                                       (face_size, face_size))[0]
         for first, last in ((0, middle), (middle, face_size)):
             ends = _pixel_segments(view, first, last)
             gaps = (ends[..., 0] - middle + .5).abs()
-            ends = torch.where((gaps[:, 0] <= gaps[:, 1])[:, None, None], ends, ends.flip(1))  # the end at the seam first
+            # the end at the seam first
+            ends = torch.where((gaps[:, 0] <= gaps[:, 1])[:, None, None], ends, ends.flip(1))
             along, lengths = F.normalize(ends[:, 0] - ends[:, 1], dim=-1), (ends[:, 0] - ends[:, 1]).norm(dim=-1)
             meets = (gaps.amin(1) < face_size/40) & (along[:, 0].abs() > .5) & (lengths > face_size*4/90)
             ends, along, lengths = ends[meets], along[meets], lengths[meets]
@@ -157,7 +173,8 @@ def steady_lines(
     lengths, others = _arc_lengths(ends), _arc_lengths(later)
     middles = [F.normalize(x.sum(1), dim=-1) for x in (ends, later)]
     overlap = (middles[0]@middles[1].T).clamp(-1, 1).arccos() < (lengths[:, None] + others)/2
-    found = torch.where(overlap, _agreement(_misfits(ends, later)), 0.).amax(1) if len(later) else torch.zeros_like(lengths)
+    found = torch.where(overlap, _agreement(_misfits(ends, later)),
+                        0.).amax(1) if len(later) else torch.zeros_like(lengths)
     return torch.stack([(found*lengths).sum(), lengths.sum()])
 
 def line_parts(
@@ -171,12 +188,14 @@ def line_parts(
         check_shape('world_from_camera', world_from_camera, f'{len(made)} 3 3')
         frames = [ends@rotation.T for ends, rotation in zip(frames, world_from_camera.double())]
     pairs = [*zip(frames, frames[1:]), *zip(frames[1:], frames)]
-    parts = dict(straight=map(straight_lines, frames), seam=map(lines_over_seam, made), steady=(steady_lines(*pair) for pair in pairs))
+    parts = dict(straight=map(straight_lines, frames), seam=map(lines_over_seam, made),
+                 steady=(steady_lines(*pair) for pair in pairs))
     sums = {name: sum(values, torch.zeros(2, dtype=torch.float64)) for name, values in parts.items()}
     return {name: float(total/length) for name, (total, length) in sums.items()}
 
 class LineConsistency(ClipMean):
-    "How well straight lines stay straight, whole across the seam and in place, [0, 1], higher is better; our definition, not the paper's."
+    """How well straight lines stay straight, whole across the seam and in place, [0, 1], higher is better; our
+    definition, not the paper's."""
     higher_is_better = True
     def update(self, made:Tensor, world_from_camera:Tensor|None=None):
         "Add a clip."
@@ -191,7 +210,8 @@ def fit_asymmetric(
     x = x.double()
     shapes = torch.arange(.2, 10.001, .001, dtype=torch.float64, device=x.device)
     ratios = (2*torch.lgamma(2/shapes) - torch.lgamma(1/shapes) - torch.lgamma(3/shapes)).exp()  # grows with the shape
-    left, right = [((x.square()*side).sum(-1)/side.sum(-1).clamp(min=1)).sqrt().clamp(min=1e-9) for side in (x < 0, x > 0)]
+    left, right = [((x.square()*side).sum(-1)/side.sum(-1).clamp(min=1)).sqrt().clamp(min=1e-9)
+                   for side in (x < 0, x > 0)]
     skew = left/right
     ratio = x.abs().mean(-1).square()/x.square().mean(-1).clamp(min=1e-18)*(skew**3 + 1)*(skew + 1)/(skew**2 + 1)**2
     shape = shapes[torch.searchsorted(ratios, ratio.contiguous()).clamp(max=len(shapes) - 1)]
@@ -224,7 +244,8 @@ def natural_features(
 )->tuple[Tensor,Tensor]: # Parameters of 24 patches at two scales (24, 36), and the contrast of each (24,)
     "What natural quality looks at: patches of 64 pixels in six 90° views of 128."
     check_shape('panorama', panorama, '3 H W')
-    grey = 255*(panorama.double().clamp(0, 1)*torch.tensor([.299, .587, .114], dtype=torch.float64, device=panorama.device)[:, None, None]).sum(0, keepdim=True)
+    grey = 255*(panorama.double().clamp(0, 1)*torch.tensor([.299, .587, .114], dtype=torch.float64,
+                                                           device=panorama.device)[:, None, None]).sum(0, keepdim=True)
     views = panorama_to_cubemap(grey, 128)
     fine, contrast = _patch_statistics(views, 64)
     coarse, _ = _patch_statistics(F.interpolate(views, scale_factor=.5, mode='bilinear', antialias=True), 32)
@@ -233,19 +254,22 @@ def natural_features(
 @functools.cache
 def natural_statistics()->tuple[Tensor,Tensor]: # Mean (36,) and covariance (36, 36)
     "What good pictures look like: patches of the training panoramas with a contrast above 3 of 255."
-    features, contrasts = map(torch.cat, zip(*[natural_features(load_panorama(name)) for name in panorama_names('train')]))
+    features, contrasts = map(torch.cat, zip(*[natural_features(load_panorama(name))
+                                               for name in panorama_names('train')]))
     good = features[contrasts > 3]
     return good.mean(0), good.T.cov()
 
 # %% ../nbs/61_quality.ipynb #c2000306
 class NaturalQuality(ClipMean):
-    "Distance of each panorama from the statistics of good pictures, [0, inf), lower is better; NIQE's formula, our pictures."
+    """Distance of each panorama from the statistics of good pictures, [0, inf), lower is better; NIQE's formula, our
+    pictures."""
     higher_is_better = False
     def update(self, made:Tensor):
         "Add a clip: the mean over its frames."
         check_shape('made', made, 'T 3 H W')
         mean, covariance = natural_statistics()
-        self.add(sum(self._distance(natural_features(panorama.cpu())[0], mean, covariance) for panorama in made)/len(made))
+        self.add(sum(self._distance(natural_features(panorama.cpu())[0], mean, covariance)
+                     for panorama in made)/len(made))
 
     @staticmethod
     def _distance(features, mean, covariance):
@@ -259,7 +283,8 @@ class RotationError(ClipMean):
     def update(self, made:Tensor, truth:Tensor):
         "Add the rotations of a clip, (T, 3, 3) each, world from camera."
         check_shape('made', made, 'T 3 3')
-        check(made.shape == truth.shape and len(made) > 1, f'tracks must have one length of at least 2, got {tuple(made.shape)} and {tuple(truth.shape)}')
+        check(made.shape == truth.shape and len(made) > 1,
+              f'tracks must have one length of at least 2, got {tuple(made.shape)} and {tuple(truth.shape)}')
         a, b = [r.double()[0].T@r.double()[1:] for r in (made, truth)]
         self.add(rotation_angle(a.mT@b).mean()*180/math.pi)
 
@@ -271,7 +296,9 @@ def reestimated_rotation_error(
 )->float:                           # Mean error in degrees
     "Rotation error of cameras that are estimated again from views of a panorama; needs at least two frames."
     check_shape('panorama', panorama, 'T 3 H W')
-    check(len(panorama) == len(cameras), f'panorama and cameras must be of one length, got {len(panorama)} and {len(cameras)}')
+    check(
+        len(panorama) == len(cameras), f'panorama and cameras must be of one length, got {len(panorama)} and '
+                                       f'{len(cameras)}')
     fov_x = torch.as_tensor(cameras.fov_x).double().flatten()
     check(bool((fov_x == fov_x[0]).all()), 'cameras must have one field of view')
     views = panorama_to_perspective(panorama, cameras.world_from_camera, float(fov_x[0]), size)

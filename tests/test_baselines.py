@@ -42,13 +42,15 @@ def test_every_fill_keeps_what_was_seen_and_fills_the_rest():
 def test_a_plain_colour_is_continued_as_it_is():
     image, seen = torch.full((3, 32, 64), .4), front()
     made = fills(image, seen, smooth())
-    for name in baselines.FILLS[:5]: assert_close(made[name], image, atol=.02 if 'Telea' in name else .003, rtol=0, msg=name)
+    for name in baselines.FILLS[:5]:
+        assert_close(made[name], image, atol=.02 if 'Telea' in name else .003, rtol=0, msg=name)
 
 
 def test_edge_and_mirror_on_half_a_sphere():
     rays, image, seen = panorama_rays(32, 64), smooth(), front()
     mirrored = baselines.fill_mirrored(image, seen)
-    assert_close(mirrored, (rays*torch.tensor([1, 1, -1.]).sign().where(~seen[..., None], torch.ones(3))/2 + .5).movedim(-1, 0).float(), atol=.11, rtol=0)
+    assert_close(mirrored, (rays*torch.tensor([1, 1, -1.]).sign().where(~seen[..., None], torch.ones(3))/2
+                            + .5).movedim(-1, 0).float(), atol=.11, rtol=0)
     edge = baselines.fill_edge(image, seen)
     away = (~seen) & (rays[..., 2] > -.9)  # nearest on the great circle between front and back, where z = 0
     expected = torch.nn.functional.normalize(rays*torch.tensor([1, 1, 0.]), dim=-1)/2 + .5
@@ -103,14 +105,18 @@ class Remembers(torch.nn.Module):
     "A network that hands on its latents, and what it was told."
     dtype = torch.float32
     def __init__(self): super().__init__(); self.told = []
-    def forward(self, x, level, embeddings, added_time_ids): self.told.append(embeddings); return SimpleNamespace(sample=x[:, :, :4])
+    def forward(
+        self, x, level, embeddings, added_time_ids): self.told.append(embeddings); return SimpleNamespace(sample=x[:, :, :4])
 
-@pytest.mark.parametrize('width, window, stride, starts', [(16, 8, 4, [0, 4, 8]), (10, 4, 4, [0, 4, 6]), (8, 8, 4, [0])])
+@pytest.mark.parametrize('width, window, stride, starts',
+                         [(16, 8, 4, [0, 4, 8]), (10, 4, 4, [0, 4, 6]), (8, 8, 4, [0])])
 def test_windows_cover_the_map_and_agree_where_they_overlap(width, window, stride, starts):
     network, x = Remembers(), torch.randn(1, 2, 8, 4, width)
-    made = baselines.WindowByWindow(network, window, stride)(x, torch.zeros(1), torch.zeros(1, 2, 16), torch.zeros(1, 3)).sample
+    made = baselines.WindowByWindow(network, window, stride)(x, torch.zeros(1), torch.zeros(1, 2, 16),
+        torch.zeros(1, 3)).sample
     assert_close(made, x[:, :, :4])
-    assert_close(torch.stack([told[0, 0] for told in network.told]), torch.stack([baselines.place_code(start, window, width, 16) for start in starts]))
+    assert_close(torch.stack([told[0, 0] for told in network.told]),
+                 torch.stack([baselines.place_code(start, window, width, 16) for start in starts]))
 
 def test_a_window_is_told_how_far_it_is_from_the_middle():
     left, middle, right = (baselines.place_code(start, 4, 12, 8) for start in (0, 4, 8))
@@ -124,7 +130,8 @@ def test_a_window_is_told_how_far_it_is_from_the_middle():
 def test_a_training_panorama_turned_and_in_other_light_is_found_again():
     seen = torch.zeros(64, 128, dtype=torch.bool); seen[14:50, 30:86] = True
     for number, turn in ((0, 3), (11, 40), (len(FEW.names) + 4, 63)):
-        image = (torch.tensor([.6, .9, .8])[:, None, None]*FEW.candidate(number, (64, 128)).roll(2*turn, -1) + .05).clamp(0, 1)
+        image = (torch.tensor([.6, .9, .8])[:, None, None]*FEW.candidate(number, (64, 128)).roll(2*turn, -1)
+                 + .05).clamp(0, 1)
         assert FEW.find(torch.where(seen, image, 0), seen) == (number, turn)
         made = FEW(torch.where(seen, image, 0), seen)
         assert (made - image).abs().mean() < .015 and torch.equal(made[:, seen], image[:, seen])

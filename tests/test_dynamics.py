@@ -1,4 +1,5 @@
-"The ball that leaves the view: it is where it is said to be, it is found there, and the guesses are what they are called."
+"""The ball that leaves the view: it is where it is said to be, it is found there, and the guesses are what they are
+called."""
 import pytest, torch
 from argus_nb.experiments import dynamics
 
@@ -16,13 +17,15 @@ def test_the_ball_is_found_where_it_is_and_not_where_it_is_not(clip):
 
 def test_it_was_in_view_and_is_not_when_it_is_looked_for(clip):
     assert clip.pair.mask[clip.last, 0][clip._pixel(clip.last)]
-    assert not any(clip.pair.mask[clip.last + round(later*dynamics.FPS), 0][clip._pixel(clip.last + round(later*dynamics.FPS))] for later in dynamics.LATER)
+    assert not any(clip.pair.mask[clip.last + round(later*dynamics.FPS),
+                                  0][clip._pixel(clip.last + round(later*dynamics.FPS))] for later in dynamics.LATER)
 
 
 def test_a_picture_turned_by_ten_degrees_is_ten_degrees_wrong(clip):
     t = clip.last + 5
     columns = round(10/360*dynamics.SIZE[1])
-    assert clip.look(clip.pair.target.roll(columns, -1), t)['error'] == pytest.approx(columns*360/dynamics.SIZE[1], abs=4)
+    assert clip.look(clip.pair.target.roll(columns, -1), t)['error'] == pytest.approx(columns*360/dynamics.SIZE[1],
+        abs=4)
 
 
 def test_guesses_of_something_that_turns_steadily():

@@ -12,12 +12,14 @@ from argus_nb.video import write_video
 
 
 def test_the_command_writes_a_table_goes_on_and_refuses_to_mix(tiny, tmp_path, capsys):
-    command = ['evaluate', str(tmp_path/'run'), '--model', str(tiny), '--worlds', '3', '--panoramas', '1', '--steps', '1', '--examples', '4', '--rows', 'argus; edge extension; bound']
+    command = ['evaluate', str(tmp_path/'run'), '--model', str(tiny), '--worlds', '3', '--panoramas', '1', '--steps',
+               '1', '--examples', '4', '--rows', 'argus; edge extension; bound']
     assert main(command) == 0
     out = capsys.readouterr().out
     assert out.startswith('| row | PSNR, seen') and '| edge extension |' in out
     record = json.loads((tmp_path/'run'/'results.json').read_text())
-    assert set(record['clips']) == {'argus', 'edge extension', 'bound'} and all(len(rows) == 4 for rows in record['clips'].values())
+    assert set(record['clips']) == {'argus', 'edge extension',
+                                    'bound'} and all(len(rows) == 4 for rows in record['clips'].values())
     assert record['summary']['worlds']['differences']['bound']['PSNR, whole']['clips'] == 3
     assert {'command', 'date', 'device', 'versions', 'settings', 'set_distances'} <= set(record)
     [clip] = [name for name in record['groups'] if name.startswith('room')]
@@ -31,7 +33,9 @@ def test_the_command_writes_a_table_goes_on_and_refuses_to_mix(tiny, tmp_path, c
 
 
 def test_parts_of_a_run_add_up_to_the_whole(tiny, tmp_path, capsys):
-    def command(name, *more): return ['evaluate', str(tmp_path/name), '--model', str(tiny), '--worlds', '3', '--panoramas', '1', '--steps', '1', '--examples', '4', '--rows', 'swept; truth', *more]
+    def command(name, *more): return ['evaluate', str(tmp_path/name), '--model', str(tiny), '--worlds', '3',
+                                      '--panoramas', '1', '--steps', '1', '--examples', '4', '--rows', 'swept; truth',
+                                      *more]
     assert main(command('parts', '--part', '1/2')) == 0 and not (tmp_path/'parts'/'results.json').exists()
     assert len([*(tmp_path/'parts'/'swept').glob('*.json')]) == 2
     assert main(command('parts', '--part', '2/2')) == main(command('parts')) == main(command('whole')) == 0
@@ -47,7 +51,8 @@ def test_a_field_of_view_that_is_asked_for_is_what_is_filmed_and_noted(tiny, tmp
     [clip] = ev.held_out_clips(1, 0, fov=math.radians(60))
     cameras = clip.pair(2, (32, 64)).cameras
     for angle in (cameras.fov_x, cameras.fov_y): assert (angle.rad2deg() - 60).abs().max() < 1e-9
-    command = ['evaluate', str(tmp_path/'run'), '--model', str(tiny), '--worlds', '3', '--panoramas', '1', '--examples', '4', '--rows', 'swept', '--fov']
+    command = ['evaluate', str(tmp_path/'run'), '--model', str(tiny), '--worlds', '3', '--panoramas', '1',
+               '--examples', '4', '--rows', 'swept', '--fov']
     assert main([*command, '60']) == 0
     assert json.loads((tmp_path/'run'/'results.json').read_text())['settings']['fov'] == 60
     assert main([*command, '70']) == 2 and 'other settings' in capsys.readouterr().err
@@ -77,12 +82,14 @@ def test_results_of_another_system_are_a_row(tmp_path):
 
 
 def test_a_row_cannot_be_called_like_another_place(tmp_path):
-    with pytest.raises(InputError, match="names that folders can have, got '../elsewhere'"): ev.run({'../elsewhere': None}, [], tmp_path, 4, (32, 64), progress=False)
+    with pytest.raises(InputError, match="names that folders can have, got '../elsewhere'"):
+        ev.run({'../elsewhere': None}, [], tmp_path, 4, (32, 64), progress=False)
 
 
 def test_a_method_that_answers_in_another_shape_is_named(tmp_path):
     with pytest.raises(InputError, match=r'short gave \(3, 3, 32, 64\) for'):
-        ev.run({'short': lambda task: task.panorama[:3]}, ev.held_out_clips(1, 0), tmp_path, 4, (32, 64), progress=False)
+        ev.run({'short': lambda task: task.panorama[:3]}, ev.held_out_clips(1, 0), tmp_path, 4, (32, 64),
+               progress=False)
     assert not [*tmp_path.glob('short/*.json')]
 
 

@@ -1,4 +1,5 @@
-"The experiment that judges a model alone: its regions and distances on cases known by hand, one run from end to end, and the record."
+"""The experiment that judges a model alone: its regions and distances on cases known by hand, one run from end to end,
+and the record."""
 import json
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def test_colours_are_told_apart():
     truth = (smooth().numpy()*200).astype(np.uint8)
     assert nano.colour_agreement(truth//2, truth) == pytest.approx(dict.fromkeys(nano.COLOURS, 1), abs=.01)
     swapped = nano.colour_agreement(truth[[1, 0, 2]], truth)
-    assert swapped['red against green'] == pytest.approx(-1) and swapped['blue against yellow'] == pytest.approx(1) == pytest.approx(swapped['brightness'])
+    assert (swapped['red against green'] == pytest.approx(-1)
+            and swapped['blue against yellow'] == pytest.approx(1) == pytest.approx(swapped['brightness']))
 
 
 # --- The whole -----------------------------------------------------------------------------------------------------
@@ -69,16 +71,22 @@ def test_the_image_encoder_can_be_silenced(tiny):
 
 
 def test_from_end_to_end_and_again(tiny, tmp_path, monkeypatch):
-    def run(**more): return nano.run(tmp_path/'work', tiny, **dict(worlds=3, panoramas=1, samples=2, steps=1, judged=1, examples=4, nearest=6) | more)
+    def run(**more): return nano.run(tmp_path/'work', tiny,
+                                     **dict(worlds=3, panoramas=1, samples=2, steps=1, judged=1, examples=4,
+                                            nearest=6) | more)
     record = run()
     rows = record['clips']
-    assert [row['group'] for row in rows] == ['worlds']*3 + ['panoramas'] and set(record['summary']) == {'worlds', 'panoramas', 'all'}
+    assert ([row['group'] for row in rows] == ['worlds']*3
+            + ['panoramas'] and set(record['summary']) == {'worlds', 'panoramas', 'all'})
     assert record['summary'] == nano.summaries(rows)
-    assert record['summary']['all']['psnr']['one sample']['union']['mean'] == pytest.approx(np.mean([r['psnr']['one sample']['union'] for r in rows]), abs=1e-4)
+    assert record['summary']['all']['psnr']['one sample']['union']['mean'] == pytest.approx(
+        np.mean([r['psnr']['one sample']['union'] for r in rows]), abs=1e-4)
     assert record['weights'] == weights_of(str(tiny)) and record['sampling']['num_inference_steps'] == 1
-    assert {'first sample', 'pasted', 'autoencoder', 'edge extension', 'nearest panorama', 'truth'} <= set(record['set_distances'])
+    assert {'first sample', 'pasted', 'autoencoder', 'edge extension', 'nearest panorama',
+            'truth'} <= set(record['set_distances'])
     assert record['set_distances']['truth']['clips'] == 2 and record['set_distances']['first sample']['axes'] == 1
-    assert record['summary']['all']['detail']['first sample'] > 0 and record['summary']['all']['restlessness']['truth']['mean'] > 0
+    assert (record['summary']['all']['detail']['first sample'] > 0
+            and record['summary']['all']['restlessness']['truth']['mean'] > 0)
     assert {'nano_panorama.jpg', 'nano_room.jpg', 'nano_worst.jpg'} <= {p.name for p in (tmp_path/'work').glob('*.jpg')}
     json.dumps(record)
     monkeypatch.setattr(nano, 'judge', lambda *args: pytest.fail('judged again'))
@@ -91,7 +99,8 @@ def test_without_controls_a_clip_does_not_depend_on_the_next(tiny, tmp_path, mon
     one = nano.run(tmp_path, tiny, worlds=1, panoramas=0, **few)
     assert 'other input' not in one['clips'][0]['psnr'] and 'set_distances' not in one
     monkeypatch.setattr(nano, 'outputs', lambda *args: pytest.fail('made again'))
-    with pytest.raises(pytest.fail.Exception): nano.run(tmp_path, tiny, worlds=2, panoramas=0, **few)  # the first is read, the second made
+    # the first is read, the second made
+    with pytest.raises(pytest.fail.Exception): nano.run(tmp_path, tiny, worlds=2, panoramas=0, **few)
 
 
 def test_a_model_without_weights_is_named(tmp_path):
@@ -113,4 +122,5 @@ def test_results_belong_to_the_weights_in_the_package(recorded):
 
 def test_results_say_what_their_clips_say(recorded):
     assert nano.summaries(recorded['clips']) == recorded['summary']
-    assert all(seed % 2 for seed in recorded['held_out']['worlds']) and set(recorded['held_out']['panoramas']) <= set(panorama_names('test'))
+    assert all(seed % 2 for seed in recorded['held_out']['worlds']) and set(
+        recorded['held_out']['panoramas']) <= set(panorama_names('test'))

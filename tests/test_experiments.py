@@ -11,7 +11,9 @@ from argus_nb.experiments.reproduce import ALIASES, EXPERIMENTS, find_experiment
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT/'nbs'/'experiments').glob('*.ipynb'))
 NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
-def cells(path: Path, kind: str) -> list[str]: return [''.join(c['source']) for c in json.loads(path.read_text())['cells'] if c['cell_type'] == kind]
+def cells(path: Path, kind: str) -> list[str]: return [''.join(c['source'])
+                                                       for c in json.loads(path.read_text())['cells']
+                                                       if c['cell_type'] == kind]
 def name_of(thing) -> str: return thing.stem if isinstance(thing, Path) else thing.name
 
 
@@ -51,11 +53,14 @@ def test_an_experiment_is_recorded_or_says_that_it_is_not(experiment, tmp_path):
 @pytest.mark.parametrize('path', [p for p in PAGES if p.stem != 'reproduce'], ids=name_of)
 def test_a_page_asks_measures_shows_and_says_what_it_cannot_tell(path):
     text = '\n'.join(cells(path, 'markdown'))
-    for part in ('**Question.**', '**How it is measured.**', 'What came out', 'hat follows', 'hat it cannot tell'): assert part in text, f'{path.name} has no {part}'
+    for part in ('**Question.**', '**How it is measured.**', 'What came out', 'hat follows', 'hat it cannot tell'):
+        assert part in text, f'{path.name} has no {part}'
     assert re.search(r"\*\*The paper|\*\*The release", text)
-    assert f'argus reproduce {path.stem}' in text or any(f'argus reproduce {alias}' in text for alias, name in ALIASES.items() if name == path.stem)
+    assert f'argus reproduce {path.stem}' in text or any(f'argus reproduce {alias}' in text
+                                                         for alias, name in ALIASES.items() if name == path.stem)
     code = cells(path, 'code')
-    assert any('#| eval: false' in cell and 'run(' in cell for cell in code) and any('read_record' in cell for cell in code)
+    assert any('#| eval: false' in cell and 'run(' in cell for cell in code) and any('read_record' in cell
+        for cell in code)
 
 
 def test_a_name_that_is_not_known_is_refused(capsys):
@@ -79,11 +84,13 @@ def test_a_rehearsal_runs_from_the_command_line_and_leaves_results_alone(name, t
     before = {path: path.stat().st_mtime_ns for path in (ROOT/'results').glob('*.json')}
     assert main(['reproduce', name, '--quick', '--work', str(tmp_path/'run')]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(what_it_takes(find_experiment(name), True)) and f"record     {tmp_path/'run'/name}.json" in said
+    assert said.startswith(
+        what_it_takes(find_experiment(name), True)) and f"record     {tmp_path/'run'/name}.json" in said
     record = json.loads((tmp_path/'run'/f'{name}.json').read_text())
     assert record['rows'] and {'command', 'date', 'device', 'versions'} <= set(record)
     assert before == {path: path.stat().st_mtime_ns for path in (ROOT/'results').glob('*.json')}
-    assert main(['reproduce', name, '--quick', '--write', '--work', str(tmp_path/'run')]) == 2 and 'a rehearsal' in capsys.readouterr().err
+    assert main(['reproduce', name, '--quick', '--write', '--work',
+                 str(tmp_path/'run')]) == 2 and 'a rehearsal' in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -103,7 +110,8 @@ def test_an_interrupted_record_is_never_half_written(tmp_path, monkeypatch):
 
 def shown_commands() -> list[tuple[str, str]]:
     "Every line that begins with argus in a fenced block of a notebook or the README, without its comment."
-    texts = [(path.name, text) for path in NOTEBOOKS for text in cells(path, 'markdown')] + [('README.md', (ROOT/'README.md').read_text())]
+    texts = [(path.name, text) for path in NOTEBOOKS for text in cells(path, 'markdown')] + [('README.md',
+        (ROOT/'README.md').read_text())]
     found = []
     for name, text in texts:
         for block in re.findall(r'```(?:sh|bash|console|text)?\n(.*?)```', text, re.DOTALL):

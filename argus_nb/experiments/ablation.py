@@ -24,13 +24,15 @@ from argus_nb.training import fit
 from safetensors.torch import save_file
 
 SEED = 5
-TRAINED = {'full': {}, 'no alignment': {}, 'no latitude weights': dict(kind='none'), 'no shift': dict(shift=False), 'window by window': {}}
+TRAINED = {'full': {}, 'no alignment': {}, 'no latitude weights': dict(kind='none'), 'no shift': dict(shift=False),
+           'window by window': {}}
 
 # %% ../../nbs/experiments/ablation.ipynb #ab000007
 def naive(pair: Pair) -> Pair:
     "The same example with input and target of each frame in its own camera's frame."
     condition, mask = align_naive(pair.frames, pair.cameras, tuple(pair.target.shape[-2:]))
-    return Pair(to_camera_maps(pair.target, pair.cameras).clamp(0, 1), condition.clamp(0, 1), mask, pair.frames, pair.cameras)
+    return Pair(to_camera_maps(pair.target, pair.cameras).clamp(0, 1), condition.clamp(0, 1), mask, pair.frames,
+                pair.cameras)
 
 def without_time(models: Models) -> Models:
     "The same models with new layers along time."
@@ -52,10 +54,12 @@ def caches(work: Path, models: Models, clips: int, cameras: int, size: tuple, fr
             for camera in range(cameras):
                 pair = filmed(clip, index, camera)
                 for kind, p in dict(aligned=pair, naive=naive(pair)).items():
-                    rows[kind].append(cache_example(p, models.vae, models.image_encoder, make_generator(index*17 + camera), bfloat16=True))
+                    rows[kind].append(cache_example(p, models.vae, models.image_encoder,
+                                                    make_generator(index*17 + camera), bfloat16=True))
         for kind, path in paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with write_beside(path) as temporary: save_file({name: torch.stack([r[name] for r in rows[kind]]) for name in rows[kind][0]}, temporary)
+            with write_beside(path) as temporary:
+                save_file({name: torch.stack([r[name] for r in rows[kind]]) for name in rows[kind][0]}, temporary)
         print(f'latents of {min(start + 10, clips)} clips', flush=True)
 
 # %% ../../nbs/experiments/ablation.ipynb #ab000008
@@ -63,16 +67,22 @@ def train(row: str, work: Path, steps: int, batch: int) -> None:
     "Train one row, or go on with it, unless it is finished."
     if (work/row/'model').is_dir(): return
     models = without_time(load_models('nano'))
-    cache, width = read_cache(work/('cache_naive' if row == 'no alignment' else 'cache_aligned')), models.settings['size'][1]//8
+    cache, width = (read_cache(work/('cache_naive' if row == 'no alignment' else 'cache_aligned')),
+                    models.settings['size'][1]//8)
     models.unet.requires_grad_(True)
     common = dict(lr=4e-4, decay=.7, seed=SEED, progress=False)
     if row == 'window by window':
         models.unet.train()
-        loss = lambda step, generator: window_loss(models.unet, cache, models.vae.config.scaling_factor, generator, batch, width//2, mean=1.6, std=1.8)
+        loss = lambda step, generator: window_loss(models.unet, cache, models.vae.config.scaling_factor, generator,
+                                                   batch, width//2, mean=1.6, std=1.8)
         log = fit(models.unet, loss, steps, work/row, **common)
-        save_json(work/row/'log.json', run_record(seed=SEED, steps=steps, batch=batch, lr=4e-4, clips=len(cache['noise']), log=log))
-    else: train_denoiser(models.unet, cache, models.vae.config.scaling_factor, work/row, steps, batch=batch, mean=1.6, std=1.8, **common, **TRAINED[row])
-    save_models(Models(models.vae, models.unet, models.image_encoder, build_scheduler()), work/row/'model', dtype=torch.float32)
+        save_json(work/row/'log.json', run_record(seed=SEED, steps=steps, batch=batch, lr=4e-4,
+                                                  clips=len(cache['noise']), log=log))
+    else:
+        train_denoiser(models.unet, cache, models.vae.config.scaling_factor, work/row, steps, batch=batch, mean=1.6,
+                       std=1.8, **common, **TRAINED[row])
+    save_models(Models(models.vae, models.unet, models.image_encoder, build_scheduler()), work/row/'model',
+                dtype=torch.float32)
     print(f'{row}: trained', flush=True)
 
 class Naive(Sampled):
@@ -93,26 +103,36 @@ def turned(method):
 def methods_of(work: Path, options: dict, asked: Sequence[str]) -> dict:
     "The rows that were asked for, from the models that were trained."
     def loaded(row):
-        pipeline = ArgusPipeline.from_pretrained(str(work/row/'model'), dtype=pick_dtype(pick_device())); pipeline.set_progress_bar_config(disable=True)
+        pipeline = ArgusPipeline.from_pretrained(str(work/row/'model'), dtype=pick_dtype(pick_device()))
+        pipeline.set_progress_bar_config(disable=True)
         return pipeline
-    sampled = {row: (Naive if row == 'no alignment' else Sampled)(loaded(row), **options) for row in TRAINED if row in ('full', *asked) and row != 'window by window'}
+    sampled = {row: (Naive if row == 'no alignment' else Sampled)(loaded(row), **options) for row in TRAINED
+               if row in ('full', *asked) and row != 'window by window'}
     full = sampled['full'].pipeline
     window = full.settings['size'][1]//16
-    ways = {row: (lambda row=row: sampled[row].decoded()) for row in sampled} | {'full, turned': lambda: turned(sampled['full'].decoded()),
-            'no blending': lambda: sampled['full'].decoded('none'), 'blended': lambda: sampled['full'].decoded('blended'),
-            'window by window': lambda: window_by_window(loaded('window by window'), window, **options), 'no roll': lambda: Sampled(full, roll=False, **options).decoded(),
-            'frame by frame': lambda: frame_by_frame(full, **options), 'adapted': lambda: adapted(full, **options), 'swept': lambda: swept,
-            'edge extension': lambda: filled('edge extension'), 'nearest panorama': lambda: filled('nearest panorama'), 'bound': lambda: Bound(full)}
+    ways = {row: (lambda row=row: sampled[row].decoded())
+            for row in sampled} | {'full, turned': lambda: turned(sampled['full'].decoded()),
+            'no blending': lambda: sampled['full'].decoded('none'),
+            'blended': lambda: sampled['full'].decoded('blended'),
+            'window by window': lambda: window_by_window(loaded('window by window'), window, **options),
+            'no roll': lambda: Sampled(full, roll=False, **options).decoded(),
+            'frame by frame': lambda: frame_by_frame(full, **options), 'adapted': lambda: adapted(full, **options),
+            'swept': lambda: swept,
+            'edge extension': lambda: filled('edge extension'), 'nearest panorama': lambda: filled('nearest panorama'),
+            'bound': lambda: Bound(full)}
     unknown = [name for name in asked if name not in ways]
     check(not unknown, f"no row {', '.join(unknown)}: {', '.join(ways)}")
     return {name: ways[name]() for name in asked}
 
 def sheet(judged: Path, rows: list, clips: list, frames: int, size: tuple, path: Path) -> None:
     "The middle frame of some clips, one row for each method, the truth on top."
-    truths = [Image.fromarray((clip.pair(frames, size).target[frames//2]*255).round().byte().movedim(0, -1).numpy()) for clip in clips]
-    picture_table(dict(truth=truths) | {name: [judged/name/f'{clip.name}.jpg' for clip in clips] for name in rows}, [clip.name for clip in clips]).save(path, quality=80)
+    truths = [Image.fromarray((clip.pair(frames, size).target[frames//2]*255).round().byte().movedim(0, -1).numpy())
+              for clip in clips]
+    picture_table(dict(truth=truths) | {name: [judged/name/f'{clip.name}.jpg' for clip in clips] for name in rows},
+                  [clip.name for clip in clips]).save(path, quality=80)
 
-def train_and_judge(work: Path, table: str, rows: Sequence[str], fov: float|None, quick: bool, steps: int, worlds: int, panoramas: int) -> dict:
+def train_and_judge(work: Path, table: str, rows: Sequence[str], fov: float|None, quick: bool, steps: int, worlds: int,
+                    panoramas: int) -> dict:
     "Cache, train what the rows need, judge them; the record of one table."
     clips, cameras, judged_steps, examples = (2, 1, 1, 4) if quick else (40, 2, 8, 60)
     models = load_models('nano')
@@ -126,11 +146,14 @@ def train_and_judge(work: Path, table: str, rows: Sequence[str], fov: float|None
     told = dict(options, steps=steps, fov=fov, precision=str(pick_dtype(pick_device())).removeprefix('torch.'))
     scores = run_rows(methods, held, folder, frames, size, told)
     sheet(folder, list(rows), [*held[:3], held[-1]], frames, size, work/f'{table}.jpg')
-    far = set_distances(folder, list(rows), list(groups), training_features(examples, size, work/f'features_{examples}.npy'))
+    far = set_distances(folder, list(rows), list(groups),
+                        training_features(examples, size, work/f'features_{examples}.npy'))
     logs = {row: json.loads((work/row/'log.json').read_text()) for row in TRAINED if row in rows}
-    training = {row: dict(steps=log['steps'], clips=log['clips'], batch=log['batch'], lr=log['lr'], loss=[entry['loss'] for entry in log['log']]) for row, log in logs.items()}
+    training = {row: dict(steps=log['steps'], clips=log['clips'], batch=log['batch'], lr=log['lr'],
+                          loss=[entry['loss'] for entry in log['log']]) for row, log in logs.items()}
     weights = {row: weights_of(work/row/'model')['unet'] for row in logs}
-    return run_record(size=list(size), frames=frames, seed=SEED, fov=fov, sampling=options, training=training, weights=weights,
+    return run_record(size=list(size), frames=frames, seed=SEED, fov=fov, sampling=options, training=training,
+                      weights=weights,
                       rows=scores, groups=groups, summary=summary(scores, groups, 'full'), distances=far)
 
 # %% ../../nbs/experiments/ablation.ipynb #ab000010
@@ -142,6 +165,7 @@ def run(
     quick:bool=False,    # Two rows, two steps, four clips: a rehearsal
 )->dict:                 # The record
     "Train nano's denoiser anew with one part of the method left out, and judge the rows; goes on where it was stopped."
-    rows = ('full', 'no alignment') if quick else ('full', 'no alignment', 'full, turned', 'no latitude weights', 'no shift')
+    rows = ('full', 'no alignment') if quick else ('full', 'no alignment', 'full, turned', 'no latitude weights',
+                                                   'no shift')
     if quick: steps, worlds, panoramas = 2, 3, 1
     return train_and_judge(Path(work), 'ablation', rows, None, quick, steps, worlds, panoramas)

@@ -22,7 +22,8 @@ from argus_nb.ray_tracing import FAR, STILL
 from argus_nb.worlds import random_world
 
 SIZE, FPS, FRAMES, WIDTH = (270, 480), 12, 36, 1024
-CLIPS = [('room', 301, 70, 0), ('street', 302, 60, 0), ('landscape', 303, 80, 0), ('room', 304, 75, 1), ('street', 305, 70, 1), ('landscape', 306, 65, 1)]
+CLIPS = [('room', 301, 70, 0), ('street', 302, 60, 0), ('landscape', 303, 80, 0), ('room', 304, 75, 1),
+         ('street', 305, 70, 1), ('landscape', 306, 65, 1)]
 
 def film(world, times, hand, size=SIZE):
     "8-bit frames, a few at a time: floats of all of them would be large."
@@ -30,9 +31,12 @@ def film(world, times, hand, size=SIZE):
     return torch.cat([(shoot(n)*255).round().byte() for n in range(len(times))])
 
 def still_points(world, times, hand, grid=(18, 32)):
-    "Directions (T, N, 3) to points of the middle frame's surfaces from every frame's place, and where they are seen there (T, N)."
+    """Directions (T, N, 3) to points of the middle frame's surfaces from every frame's place, and where they are seen
+    there (T, N)."""
     middle, places = len(times)//2, world.camera_position(times)
-    R, trace = hand.world_from_camera, lambda rays, t, eye=torch.eye(3).double(): world._render(np.array(t), eye, rays, .01, tuple(rays.shape[1:3]), 1, True)[1][:, 0].double()
+    R, trace = (hand.world_from_camera,
+                lambda rays, t, eye=torch.eye(3).double(): world._render(np.array(t), eye, rays, .01,
+                    tuple(rays.shape[1:3]), 1, True)[1][:, 0].double())
     ahead = perspective_rays(*grid, hand.fov_x[middle]) @ R[middle].T
     far = trace(ahead[None], [float(times[middle])])[0]
     offset = (places[middle] + ahead*far[..., None])[None] - places[:, None, None]
@@ -47,7 +51,8 @@ def spread_on_map(rays, seen, map_from_world):
     "Root mean square and 95th percentile of the angle between a point's places on the map and their mean, in degrees."
     places, weight = torch.einsum('tij,tnj->tni', map_from_world, rays), seen[..., None].double()
     mean = normalize((weight*places).sum(0), dim=-1)
-    angle = torch.atan2(torch.linalg.cross(places, mean.expand_as(places)).norm(dim=-1), (places*mean).sum(-1)).rad2deg()
+    angle = torch.atan2(torch.linalg.cross(places, mean.expand_as(places)).norm(dim=-1),
+                        (places*mean).sum(-1)).rad2deg()
     angle = angle[seen & (seen.sum(0) >= 5)]
     return angle.square().mean().sqrt().item(), angle.quantile(.95).item()
 
@@ -64,17 +69,20 @@ def wandering(clips=CLIPS):
             turn = (torch.eye(3).double() if cameras is None else cameras.world_from_camera) @ hand.world_from_camera.mT
             rms, high = spread_on_map(rays, seen, turn)
             by_rotation = wander(hand, (WIDTH//2, WIDTH), cameras, SIZE)
-            rows.append(dict(clip=f'{kind}, {"walking" if moves else "standing"}', travel_m=round(travel, 2), cameras=name, degrees=round(rms, 3), pixels=round(rms*WIDTH/360, 2),
+            rows.append(dict(clip=f'{kind}, {"walking" if moves else "standing"}', travel_m=round(travel, 2),
+                             cameras=name, degrees=round(rms, 3), pixels=round(rms*WIDTH/360, 2),
                              pixels_95=round(high*WIDTH/360, 2), rotation_alone_pixels=round(by_rotation, 2)))
             print(rows[-1], flush=True)
     return rows
 
 def levelling(clips=600, seconds=10, fps=5):
-    "Tilt of the panorama in the first camera's frame and after levelling, in degrees: median and 90th percentile, by how far the hand turned."
+    """Tilt of the panorama in the first camera's frame and after levelling, in degrees: median and 90th percentile, by
+    how far the hand turned."""
     pairs = []
     for seed in range(clips):
         hand = simulate_motion(seconds*fps, fps, make_generator(seed), fov_x=1.2)
-        up = hand.world_from_camera[0].T @ torch.tensor([0., -1, 0]).double()          # the true up in the first camera's frame
+        # the true up in the first camera's frame
+        up = hand.world_from_camera[0].T @ torch.tensor([0., -1, 0]).double()
         left = level_rotation(hand.relative_to_first()) @ up
         tilt = lambda v: math.degrees(math.acos(min(1, -v[1].item())))
         yaw = hand.euler()[0].numpy()
@@ -82,22 +90,30 @@ def levelling(clips=600, seconds=10, fps=5):
     rows = []
     for low, high in ((0, 15), (15, 45), (45, 360)):
         part = np.array([p for p in pairs if low <= p[0] < high])
-        if len(part): rows.append(dict(turned=f'{low} to {high} degrees', clips=len(part), before=round(np.median(part[:, 1]), 1), after=round(np.median(part[:, 2]), 1),
-                                       before_90=round(np.quantile(part[:, 1], .9), 1), after_90=round(np.quantile(part[:, 2], .9), 1)))
+        if len(part):
+            rows.append(dict(turned=f'{low} to {high} degrees', clips=len(part),
+                             before=round(np.median(part[:, 1]), 1), after=round(np.median(part[:, 2]), 1),
+                                       before_90=round(np.quantile(part[:, 1], .9), 1),
+                                       after_90=round(np.quantile(part[:, 2], .9), 1)))
     return rows
 
 def stitching(seed=305, size=(256, 512)):
     "A street with traffic from one place: PSNR against what stands there most of the time."
     world, times = random_world(seed, 'street'), torch.arange(FRAMES).double()/FPS
-    world = replace(world, path=world.path._replace(swing=np.array([(STILL,)*3], float)))  # stands still; the traffic does not
+    # stands still; the traffic does not
+    world = replace(world, path=world.path._replace(swing=np.array([(STILL,)*3], float)))
     hand = simulate_motion(FRAMES, FPS, make_generator(seed), fov_x=math.radians(70), min_drift=12, level=True)
-    frames, background = film(world, times, hand), world.render_panorama(np.linspace(-20, 24, 25), size).median(0).values
+    frames, background = (film(world, times, hand),
+                          world.render_panorama(np.linspace(-20, 24, 25), size).median(0).values)
     tracked = estimate_cameras(frames, FPS).rotated(hand.world_from_camera[0])
     rows = []
-    for name, cameras, passes in (('true cameras, one pass', hand, 1), ('true cameras, three passes', hand, 3), ('tracked cameras, one pass', tracked, 1), ('tracked cameras, three passes', tracked, 3)):
+    for name, cameras, passes in (('true cameras, one pass', hand, 1), ('true cameras, three passes', hand, 3),
+                                  ('tracked cameras, one pass', tracked, 1),
+                                  ('tracked cameras, three passes', tracked, 3)):
         panorama, seen = stitch_frames(frames, cameras, size, passes=passes)
         error = (panorama - background)[seen.expand_as(panorama)]
-        rows.append(dict(what=name, psnr=round(-10*math.log10(error.square().mean().item()), 2), covered=round(seen.float().mean().item(), 3)))
+        rows.append(dict(what=name, psnr=round(-10*math.log10(error.square().mean().item()), 2),
+                         covered=round(seen.float().mean().item(), 3)))
         print(rows[-1], flush=True)
     return rows
 
@@ -110,5 +126,7 @@ def run(
     quick:bool=False,                  # One clip and fifty hands: a rehearsal
 )->dict:                               # A record for each part
     "What alignment, levelling and stitching do."
-    if quick: return dict(wander=run_record(map_width=WIDTH, rows=wandering(CLIPS[:1])), levelling=run_record(map_width=WIDTH, rows=levelling(clips=50)))
+    if quick:
+        return dict(wander=run_record(map_width=WIDTH, rows=wandering(CLIPS[:1])),
+                    levelling=run_record(map_width=WIDTH, rows=levelling(clips=50)))
     return {name: run_record(map_width=WIDTH, rows=PARTS[name]()) for name in parts}

@@ -21,7 +21,8 @@ def seconds(*command):
 
 def generate(folder, name, *options):
     source = Path(folder)/f'{name}.mp4'
-    subprocess.run([sys.executable, 'scripts/make_demo_input.py', str(source), *options], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    subprocess.run([sys.executable, 'scripts/make_demo_input.py', str(source), *options], check=True,
+                   stdout=subprocess.DEVNULL, cwd=ROOT)
     return seconds(ARGUS, 'generate', str(source), str(Path(folder)/f'{name}_360.mp4'))
 
 # %% ../../nbs/experiments/commands.ipynb #co000006
@@ -30,11 +31,13 @@ def run(
     quick:bool=False,   # The help alone: a rehearsal
 )->dict:                # The record
     "Seconds of each command, beside what was promised."
-    check((ROOT/'scripts'/'make_demo_input.py').is_file(), 'scripts/make_demo_input.py is not there: this experiment needs a checkout of the repository')
+    check((ROOT/'scripts'/'make_demo_input.py').is_file(),
+          'scripts/make_demo_input.py is not there: this experiment needs a checkout of the repository')
     rows = {'argus --help': dict(seconds=statistics.median(seconds(ARGUS, '--help') for _ in range(5)), wanted=1)}
     with tempfile.TemporaryDirectory() as folder:
         if not quick:
             rows['argus generate, 4 s of 640x360 (make demo)'] = dict(seconds=generate(folder, 'demo'), wanted=120)
-            rows['argus generate, 10 s of 640x480'] = dict(seconds=generate(folder, 'ten', '--seconds', '10', '--size', '640x480'), wanted=360)
+            rows['argus generate, 10 s of 640x480'] = dict(seconds=generate(folder, 'ten', '--seconds', '10', '--size',
+                '640x480'), wanted=360)
     for name, row in rows.items(): print(f"{name:45} {row['seconds']:7.2f} s  (promised: under {row['wanted']} s)")
     return run_record(rows={n: r | dict(seconds=round(r['seconds'], 2)) for n, r in rows.items()})

@@ -29,20 +29,26 @@ LATER = (1, 2, 3)  # seconds after the last sight
 
 # %% ../../nbs/experiments/dynamics.ipynb #dy000007
 def with_ball(world, start, velocity, colour):
-    "The world with a ball that runs along a line; start (metres at time 0) and velocity in the panorama's axes, relative to where the camera is at time 0."
+    """The world with a ball that runs along a line; start (metres at time 0) and velocity in the panorama's axes,
+    relative to where the camera is at time 0."""
     c, s = math.cos(world.heading), math.sin(world.heading)
     scene = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
     origin = world.camera_position([0.])[0].numpy()
     still = np.array([[0, 1, 0]]*3, float)
-    row = dict(start=scene@(origin + start), velocity=scene@velocity, period=(1e9, 0), swing=still, hop=(0, 1, 0), spin=(0, 0))
-    movement = world.movement._replace(**{name: np.concatenate([getattr(world.movement, name), np.asarray(value, float)[None]]) for name, value in row.items()})
+    row = dict(start=scene@(origin + start), velocity=scene@velocity, period=(1e9, 0), swing=still, hop=(0, 1, 0),
+               spin=(0, 0))
+    movement = world.movement._replace(**{name: np.concatenate([getattr(world.movement, name),
+        np.asarray(value, float)[None]]) for name, value in row.items()})
     material = [PLAIN, *colour, *colour, *colour, 1, 1, 0, 0, .25, 0, 0]
     body = [0, 0, 0, 1, 0, RADIUS, RADIUS, RADIUS, RADIUS, ELLIPSOID, len(world.materials), len(world.materials)]
-    return dataclasses.replace(world, bodies=np.vstack([world.bodies, body]), materials=np.vstack([world.materials, material]), movement=movement,
-                               movement_of=np.append(world.movement_of, len(movement.start) - 1), opaque=np.append(world.opaque, len(world.bodies)))
+    return dataclasses.replace(world, bodies=np.vstack([world.bodies, body]),
+                               materials=np.vstack([world.materials, material]), movement=movement,
+                               movement_of=np.append(world.movement_of, len(movement.start) - 1),
+                               opaque=np.append(world.opaque, len(world.bodies)))
 
 def scene(number):
-    "A held-out outdoor world, its ball's line (start, velocity), colour, and the camera's yaws; everything from the number."
+    """A held-out outdoor world, its ball's line (start, velocity), colour, and the camera's yaws; everything from the
+    number."""
     g = np.random.default_rng([number, 12])
     side, edge, turns = g.choice([-1, 1]), FOV/2, number % 2 == 1
     distance, height = g.uniform(3.6, 5), g.uniform(-.3, .4)
@@ -51,7 +57,8 @@ def scene(number):
     direction = math.radians(12) + rate*at_edge if turns else edge           # of the ball when it leaves the view
     closest = direction + math.radians(g.uniform(-15, 35))
     when = at_edge + math.tan(closest - direction)/rate
-    towards, along = np.array([math.sin(closest), 0, math.cos(closest)]), np.array([math.cos(closest), 0, -math.sin(closest)])
+    towards, along = (np.array([math.sin(closest), 0, math.cos(closest)]),
+                      np.array([math.cos(closest), 0, -math.sin(closest)]))
     velocity = distance*rate*along
     start = distance*towards - when*velocity + np.array([0, height, 0])
     mirror = np.array([side, 1, 1])
@@ -59,7 +66,8 @@ def scene(number):
     hue = g.uniform()
     colour = np.array([max(0., min(1., abs((hue*6 + k) % 6 - 3) - 1)) for k in (0, 4, 2)])*.75 + .02
     seed = 2*(900 + number) + 1
-    return random_world(seed, 'street' if number % 4 < 2 else 'landscape'), start*mirror, velocity*mirror, colour, torch.from_numpy(yaw)
+    return (random_world(seed, 'street' if number % 4 < 2 else 'landscape'), start*mirror, velocity*mirror, colour,
+            torch.from_numpy(yaw))
 
 def directions(world, start, velocity):
     "Unit vectors from the camera to the ball; (T, 3)."
@@ -96,7 +104,9 @@ class Clip:
         self.truth = directions(world, start, velocity)
         inside = [bool(self.pair.mask[t, 0][self._pixel(t)]) for t in range(FRAMES)]
         self.last = max(t for t in range(6) if inside[t])
-        distance = (torch.from_numpy(world.camera_position(times.tolist()).numpy()[0] + start + times.numpy()[:, None]*velocity) - world.camera_position(times.tolist())).norm(dim=-1)
+        distance = (torch.from_numpy(world.camera_position(times.tolist()).numpy()[0] + start
+                                     + times.numpy()[:, None]*velocity)
+                                     - world.camera_position(times.tolist())).norm(dim=-1)
         self.radius = (RADIUS/distance).asin()/math.pi*SIZE[0]  # pixels; (T,)
         near = panorama_rays(*SIZE) @ self.truth[self.last] > math.cos(.7*float(self.radius[self.last])/SIZE[0]*math.pi)
         self.colour = self.pair.condition[self.last][:, near & (self.pair.mask[self.last, 0] > 0)].mean(1)
@@ -115,22 +125,26 @@ class Clip:
     def guesses(self, t):
         "Errors of the two guesses, in degrees."
         before, last = self.truth[self.last - 1], self.truth[self.last]
-        axis, turn = F.normalize(torch.linalg.cross(before, last), dim=0), math.radians(angle(before, last))*(t - self.last)
+        axis, turn = (F.normalize(torch.linalg.cross(before, last), dim=0),
+                      math.radians(angle(before, last))*(t - self.last))
         ahead = last*math.cos(turn) + torch.linalg.cross(axis, last)*math.sin(turn)
         return dict(frozen=round(angle(last, self.truth[t]), 3), steady=round(angle(ahead, self.truth[t]), 3))
 
 # %% ../../nbs/experiments/dynamics.ipynb #dy000011
 def threshold(with_it, without):
-    "The likeness that tells the two sets best, the geometric mean of its neighbours, and how often it misses and how often it cries wolf."
+    """The likeness that tells the two sets best, the geometric mean of its neighbours, and how often it misses and how
+    often it cries wolf."""
     values = sorted([*with_it, *without])
     told = [sum(w > v for w in with_it)/len(with_it) + sum(w <= v for w in without)/len(without) for v in values]
     low = max(range(len(values) - 1), key=told.__getitem__)
     best = math.sqrt(max(values[low], 1e-6)*max(values[low + 1], 1e-6))
-    return dict(likeness=round(best, 4), missed=round(sum(w < best for w in with_it)/len(with_it), 4), imagined=round(sum(w >= best for w in without)/len(without), 4))
+    return dict(likeness=round(best, 4), missed=round(sum(w < best for w in with_it)/len(with_it), 4),
+                imagined=round(sum(w >= best for w in without)/len(without), 4))
 
 def summarise(rows, names):
     "Share lost and mean error of what was found, for each row and delay; the guesses beside them."
-    limit, found = threshold([m['likeness'] for r in rows for m in r['truth'].values()], [m['likeness'] for r in rows for m in r['without'].values()]), {}
+    limit, found = threshold([m['likeness'] for r in rows for m in r['truth'].values()],
+                             [m['likeness'] for r in rows for m in r['without'].values()]), {}
     for kind in ('leaves', 'turned away', 'all'):
         part = [r for r in rows if kind in (r['kind'], 'all')]
         for later in map(str, LATER):
@@ -138,8 +152,12 @@ def summarise(rows, names):
             for name in names:
                 seen = [r[name][later] for r in part]
                 kept = [m['error'] for m in seen if m['likeness'] >= limit['likeness']]
-                of[name] = dict(lost=round(1 - len(kept)/len(seen), 4), error=bootstrap(kept), within_15=round(sum(e < 15 for e in kept)/len(seen), 4), clips=len(seen))
-            for guess in ('frozen', 'steady'): of[guess] = dict(lost=0., error=bootstrap([r['guesses'][later][guess] for r in part]), within_15=round(sum(r['guesses'][later][guess] < 15 for r in part)/len(part), 4), clips=len(part))
+                of[name] = dict(lost=round(1 - len(kept)/len(seen), 4), error=bootstrap(kept),
+                                within_15=round(sum(e < 15 for e in kept)/len(seen), 4), clips=len(seen))
+            for guess in ('frozen', 'steady'):
+                of[guess] = dict(lost=0., error=bootstrap([r['guesses'][later][guess] for r in part]),
+                                 within_15=round(sum(r['guesses'][later][guess] < 15 for r in part)/len(part), 4),
+                                 clips=len(part))
     return dict(threshold=limit, summary=found)
 
 # %% ../../nbs/experiments/dynamics.ipynb #dy000012
@@ -151,7 +169,8 @@ def run(
 )->dict:                     # The record
     "Film balls that leave the view, generate, look for them."
     clips, options = (2, dict(num_inference_steps=1)) if quick else (clips, {})
-    pipeline = ArgusPipeline.from_pretrained(str(model), dtype=pick_dtype(pick_device())); pipeline.set_progress_bar_config(disable=True)
+    pipeline = ArgusPipeline.from_pretrained(str(model), dtype=pick_dtype(pick_device()))
+    pipeline.set_progress_bar_config(disable=True)
     methods, rows, work = {'argus': generated(pipeline, **options), 'swept': swept}, [], Path(work)
     work.mkdir(parents=True, exist_ok=True)
     for number in range(clips):
@@ -160,11 +179,17 @@ def run(
         made |= {'bound': Bound(pipeline)(clip.pair).float(), 'truth': clip.pair.target, 'without': clip.without}
         when = {str(later): clip.last + round(later*FPS) for later in LATER}
         guesses = {later: clip.guesses(t) for later, t in when.items()}
-        rows.append(dict(clip=clip.name, number=number, kind='turned away' if number % 2 else 'leaves', last=clip.last, guesses=guesses,
-                         **{name: {later: clip.look(panoramas, t) for later, t in when.items()} for name, panoramas in made.items()}))
+        rows.append(dict(clip=clip.name, number=number, kind='turned away' if number % 2 else 'leaves', last=clip.last,
+                         guesses=guesses,
+                         **{name: {later: clip.look(panoramas, t) for later, t in when.items()}
+                            for name, panoramas in made.items()}))
         shown = [clip.last, *when.values()]
-        page = torch.cat([torch.cat([p[t] for t in shown], -1) for p in (clip.pair.condition, made['truth'], made['argus'])], -2)
-        with write_beside(work/f'{number:02d}.png') as temporary: Image.fromarray((page.clamp(0, 1)*255).byte().movedim(0, -1).numpy()).save(temporary)
-        print(clip.name, {name: {later: of['error'] for later, of in rows[-1][name].items()} for name in ('argus', 'truth')}, flush=True)
+        page = torch.cat([torch.cat([p[t] for t in shown], -1)
+                          for p in (clip.pair.condition, made['truth'], made['argus'])], -2)
+        with write_beside(work/f'{number:02d}.png') as temporary:
+            Image.fromarray((page.clamp(0, 1)*255).byte().movedim(0, -1).numpy()).save(temporary)
+        print(clip.name, {name: {later: of['error'] for later, of in rows[-1][name].items()}
+                          for name in ('argus', 'truth')}, flush=True)
     found = summarise(rows, [*methods, 'bound', 'truth'])
-    return run_record(model=str(model), weights=weights_of(model)['unet'], frames=FRAMES, size=list(SIZE), fps=FPS, rows=rows, **found)
+    return run_record(model=str(model), weights=weights_of(model)['unet'], frames=FRAMES, size=list(SIZE), fps=FPS,
+                      rows=rows, **found)

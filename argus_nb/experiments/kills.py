@@ -33,7 +33,8 @@ torch.save(unet.state_dict(), sys.argv[1] + '/final.pt')
 '''
 
 def train(folder, pause=0., kill_after=None, steps=12, precision='fp32'):
-    process = subprocess.Popen([sys.executable, '-c', RUN, str(folder), str(pause), str(steps), precision], stdout=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
+    process = subprocess.Popen([sys.executable, '-c', RUN, str(folder), str(pause), str(steps), precision],
+                               stdout=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
     if kill_after is None: return process.wait(), process.stdout.read()
     for line in process.stdout:
         if int(line) >= kill_after: break
@@ -42,18 +43,21 @@ def train(folder, pause=0., kill_after=None, steps=12, precision='fp32'):
     return process.returncode, ''
 
 def ends_as_undisturbed(folder, kills, seed=None, precision='fp32'):
-    "Kill one run (kill -9) and resume it, again and again; whether result and log are those of a run that nobody disturbed. Random moments with a seed."
+    """Kill one run (kill -9) and resume it, again and again; whether result and log are those of a run that nobody
+    disturbed. Random moments with a seed."""
     chance, steps, at = random.Random(seed), 12*max(1, kills//6), []
     whole, broken = folder/'whole', folder/'broken'
     assert train(whole, steps=steps, precision=precision)[0] == 0
     for n in range(kills):
-        moment, pause = (2, 5, 9)[n % 3] if seed is None else steps*n//kills + chance.randrange(2), .05 if seed is None else chance.uniform(.01, .08)
+        moment, pause = ((2, 5, 9)[n % 3] if seed is None else steps*n//kills + chance.randrange(2),
+                         .05 if seed is None else chance.uniform(.01, .08))
         assert train(broken, pause, moment, steps, precision)[0] == -signal.SIGKILL; at.append(moment)
     code, printed = train(broken, steps=steps, precision=precision)
     assert code == 0 and int(printed.split()[0]) >= at[-1] - 1, 'the last run started over instead of resuming'
     one, two = (torch.load(f/'final.pt', weights_only=True) for f in (whole, broken))
     logs = [json.loads((f/'log.json').read_text())['log'] for f in (whole, broken)]
-    return dict(kills=kills, steps=steps, moments=at, same_weights=all(torch.equal(one[name], two[name]) for name in one), same_log=logs[0] == logs[1])
+    return dict(kills=kills, steps=steps, moments=at, same_weights=all(torch.equal(one[name], two[name])
+        for name in one), same_log=logs[0] == logs[1])
 
 # %% ../../nbs/experiments/kills.ipynb #ki000006
 def run(

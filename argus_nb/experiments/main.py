@@ -15,7 +15,8 @@ from argus_nb.models import weights_of
 from argus_nb.pipeline import ArgusPipeline, local_model
 from argus_nb.runtime import pick_device, pick_dtype, run_record, write_beside
 
-ROWS = ('argus', 'pasted', 'truth', 'bound', 'no blending', 'no roll', 'frame by frame', 'swept', 'edge extension', 'mean panorama, by regression', 'nearest panorama')
+ROWS = ('argus', 'pasted', 'truth', 'bound', 'no blending', 'no roll', 'frame by frame', 'swept', 'edge extension',
+        'mean panorama, by regression', 'nearest panorama')
 
 # %% ../../nbs/experiments/main.ipynb #ma000006
 def run(
@@ -34,12 +35,15 @@ def run(
     pipeline.set_progress_bar_config(disable=True)
     own = pipeline.settings
     size, frames = tuple(own['size']), 4 if quick else own['frames']
-    settings = dict(model=str(model), weights=weights_of(folder), precision=str(pipeline.unet.dtype).removeprefix('torch.'), **told, examples=examples)
+    settings = dict(model=str(model), weights=weights_of(folder),
+                    precision=str(pipeline.unet.dtype).removeprefix('torch.'), **told, examples=examples)
     work.mkdir(parents=True, exist_ok=True)
     mean = lambda: mean_panorama(examples, size, file=work/f'mean_of_{examples}.npy')
     nearest = NearestPanorama(file=work/'candidates.npy') if 'nearest panorama' in rows else None
     clips, methods = held_out_clips(worlds, panoramas), rows_by_name(rows, pipeline, mean, nearest, **told)
     scores, groups = run_rows(methods, clips, work, frames, size, settings), {clip.name: clip.group for clip in clips}
-    far = set_distances(work, list(rows), list(groups), training_features(examples, size, work/f'training_{examples}.npy'))
+    far = set_distances(work, list(rows), list(groups),
+                        training_features(examples, size, work/f'training_{examples}.npy'))
     with write_beside(work/'main.jpg') as temporary: kept_pictures(work, list(rows), groups).save(temporary, quality=85)
-    return run_record(settings=settings, frames=frames, size=size, groups=groups, summary=summary(scores, groups, rows[0]), set_distances=far, clips=scores)
+    return run_record(settings=settings, frames=frames, size=size, groups=groups,
+                      summary=summary(scores, groups, rows[0]), set_distances=far, clips=scores)

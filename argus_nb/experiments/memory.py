@@ -30,14 +30,15 @@ latents = torch.randn(20, 4, 32, 64)
 if int(sys.argv[1]): decode(vae, latents, 'circular_padding', chunk=int(sys.argv[1]))
 """
 
-def decoding(chunks):
+def decoding(chunks, precisions=('float32', 'bfloat16')):
     "Peaks in MiB above what is there before anything is decoded, for each precision and chunk."
     of = lambda chunk, dtype: peak([sys.executable, '-c', DECODING, str(chunk), dtype])
     rows = {}
-    for dtype in ('float32', 'bfloat16'):
+    for dtype in precisions:
         before = of(0, dtype)
         rows[dtype] = {str(chunk): round(of(chunk, dtype) - before) for chunk in chunks}
-        print(f'decoding 20 frames of 256x512 in {dtype}: ' + ', '.join(f'{mib} MiB with chunk={chunk}' for chunk, mib in rows[dtype].items()), flush=True)
+        print(f'decoding 20 frames of 256x512 in {dtype}: '
+              + ', '.join(f'{mib} MiB with chunk={chunk}' for chunk, mib in rows[dtype].items()), flush=True)
     return rows
 
 # %% ../../nbs/experiments/memory.ipynb #me000006
@@ -45,18 +46,20 @@ def run(
     work:str|Path,                     # Nothing is kept; there for the sake of all experiments
     frames:Sequence[int]=(50, 250),    # Generated frames of each film
     chunks:Sequence[int]=(1, 4, 10),   # Frames decoded together
-    quick:bool=False,                  # Films of 16 and 32 frames, one chunk: a rehearsal
+    quick:bool=False,                  # Films of 4 and 8 frames, one chunk: a rehearsal
 )->dict:                               # The record
     "Largest resident sets, in MiB."
-    if quick: frames, chunks = (16, 32), (1,)
-    rows, decoded = {}, decoding(chunks)
+    if quick: frames, chunks = (4, 8), (1,)
+    rows, decoded = {}, decoding(chunks, ('bfloat16',)) if quick else decoding(chunks)
     with tempfile.TemporaryDirectory() as folder:
         for count in frames:
             film, world = Path(folder)/f'{count}.mp4', random_world(4)
-            views = (world.render_perspective(torch.tensor([n/5]), torch.eye(3, dtype=torch.float64)[None], 1.2, (120, 160))[0] for n in range(count))
+            views = (world.render_perspective(torch.tensor([n/5]), torch.eye(3, dtype=torch.float64)[None], 1.2,
+                                              (120, 160))[0] for n in range(count))
             write_video(film, views, 5, spherical=False)
             argus = Path(sys.executable).with_name('argus')
-            rows[count] = peak([argus, 'generate', film, Path(folder)/f'{count}_360.mp4', '--static', '--steps', '1', '--width', '256'])
+            rows[count] = peak([argus, 'generate', film, Path(folder)/f'{count}_360.mp4', '--static', '--steps', '1',
+                                '--width', '256'])
             print(f'{count:4} generated frames: {rows[count]:7.0f} MiB at the peak', flush=True)
     ratio = rows[max(rows)]/rows[min(rows)]
     print(f'{ratio:.3f} times the memory for {max(rows)/min(rows):.0f} times the length')

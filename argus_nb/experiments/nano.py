@@ -52,7 +52,8 @@ class Settings:
 def regions(mask: Tensor) -> dict[str, Tensor]:
     "The parts of a clip that are scored on the grid, from what each frame saw at the panorama's size; (T, 1, h, w)."
     seen, any_frame = on_grid(mask), on_grid(mask.any(0, keepdim=True)).expand(len(mask), -1, -1, -1)
-    return {'whole': torch.ones_like(seen) > 0, 'frames': seen > .999, 'union': any_frame > .999, 'never': any_frame < .001}
+    return {'whole': torch.ones_like(seen) > 0, 'frames': seen > .999, 'union': any_frame > .999,
+            'never': any_frame < .001}
 
 # %% ../../nbs/experiments/nano.ipynb #na000011
 @contextlib.contextmanager
@@ -72,33 +73,39 @@ def decoded(pipeline: ArgusPipeline, latents: Tensor, settings: Settings) -> Ten
 def generated(pipeline: ArgusPipeline, pair: Pair, seed: int, settings: Settings) -> Tensor:
     "What a user gets for these frames, aligned as in training; (T, 3, H, W)."
     generator = make_generator(seed)
-    latents = pipeline(pair.frames, panorama=pair.condition, mask=pair.mask, generator=generator, output_type='latent', **settings.told)
+    latents = pipeline(pair.frames, panorama=pair.condition, mask=pair.mask, generator=generator, output_type='latent',
+                       **settings.told)
     return decoded(pipeline, latents[0], settings)
 
 def reconstruction(pipeline: ArgusPipeline, pair: Pair, settings: Settings) -> Tensor:
     "The target through the autoencoder and back, encoded as in training: the bound; (T, 3, H, W)."
     vae, s = pipeline.vae, sampling_for(pipeline.settings, **settings.told)
-    with torch.no_grad(): latents = encode_frames(vae, pair.target.to(vae.device), circular=s.circular)*vae.config.scaling_factor
+    with torch.no_grad():
+        latents = encode_frames(vae, pair.target.to(vae.device), circular=s.circular)*vae.config.scaling_factor
     return decoded(pipeline, latents, settings)
 
-def outputs(pipeline: ArgusPipeline, pair: Pair, other: Pair, seeds: list[int], settings: Settings) -> dict[str, Tensor]:
+def outputs(pipeline: ArgusPipeline, pair: Pair, other: Pair, seeds: list[int],
+            settings: Settings) -> dict[str, Tensor]:
     "All that the model makes of a clip, on the grid; (T, 3, h, w) each, samples (S, T, 3, h, w)."
     found = {'autoencoder': on_grid(reconstruction(pipeline, pair, settings))}
     found['samples'] = torch.stack([on_grid(generated(pipeline, pair, seed, settings)) for seed in seeds])
     if settings.controls:
         found['other input'] = on_grid(generated(pipeline, other, seeds[0], settings))
-        with without_embeddings(pipeline): found['no embeddings'] = on_grid(generated(pipeline, pair, seeds[0], settings))
+        with without_embeddings(pipeline):
+            found['no embeddings'] = on_grid(generated(pipeline, pair, seeds[0], settings))
     return found
 
 # %% ../../nbs/experiments/nano.ipynb #na000013
 COLOURS = {'brightness': (1/3, 1/3, 1/3), 'red against green': (1, -1, 0), 'blue against yellow': (-.5, -.5, 1)}
 
 def colour_agreement(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    "Correlation of two pictures (3, H, W) along brightness and two directions of colour: what a PSNR does not tell apart."
+    """Correlation of two pictures (3, H, W) along brightness and two directions of colour: what a PSNR does not tell
+    apart."""
     def along(axis, picture): return np.tensordot(axis, picture.astype(float), 1).ravel()
     return {name: float(np.corrcoef(along(axis, image), along(axis, truth))[0, 1]) for name, axis in COLOURS.items()}
 
-def psnr_rows(made: dict[str, Tensor], simple: dict[str, Tensor], truth: Tensor, where: dict[str, Tensor]) -> dict[str, dict]:
+def psnr_rows(made: dict[str, Tensor], simple: dict[str, Tensor], truth: Tensor,
+              where: dict[str, Tensor]) -> dict[str, dict]:
     "PSNR of everything in every region; of the fills where they fill."
     metric = PSNR()
     def score(image, names=where):
@@ -106,21 +113,26 @@ def psnr_rows(made: dict[str, Tensor], simple: dict[str, Tensor], truth: Tensor,
         return {region: metric.within(error, where[region]) for region in names}
     each = [score(sample) for sample in made['samples']]
     rows = {'autoencoder': score(made['autoencoder']), 'mean of samples': score(made['samples'].mean(0))}
-    rows |= {'one sample': {region: float(np.mean([row[region] for row in each])) for region in where}, 'first sample': each[0]}
+    rows |= {'one sample': {region: float(np.mean([row[region] for row in each])) for region in where},
+             'first sample': each[0]}
     rows |= {name: score(made[name]) for name in ('other input', 'no embeddings') if name in made}
     return rows | {name: score(image.expand_as(truth), ['never']) for name, image in simple.items()}
 
-def shown_videos(made: dict[str, Tensor], simple: dict[str, Tensor], condition: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def shown_videos(made: dict[str, Tensor], simple: dict[str, Tensor], condition: Tensor,
+                 mask: Tensor) -> dict[str, Tensor]:
     "Everything that is judged as a video; fills, and the sample called pasted, have the input laid over them."
     first = made['samples'][0]
     found = {'autoencoder': made['autoencoder'], 'first sample': first, 'mean of samples': made['samples'].mean(0)}
-    return found | {'pasted': torch.where(mask, condition, first)} | {name: torch.where(mask, condition, image) for name, image in simple.items()}
+    return found | {'pasted': torch.where(mask, condition, first)} | {name: torch.where(mask, condition, image)
+        for name, image in simple.items()}
 
-def perceptual_rows(videos: dict[str, Tensor], truth: Tensor, where: dict[str, Tensor], judged: int, distance: STLPIPS) -> dict[str, dict]:
+def perceptual_rows(videos: dict[str, Tensor], truth: Tensor, where: dict[str, Tensor], judged: int,
+                    distance: STLPIPS) -> dict[str, dict]:
     "ST-LPIPS on a few frames: over all of them ('plain'), and where nothing was seen ('never')."
     pick = torch.linspace(0, len(truth) - 1, judged).round().long()
     maps = {name: distance.map(video[pick], truth[pick]) for name, video in videos.items()}
-    return {name: {region: distance.within(found, where[of][pick]) for region, of in (('never', 'never'), ('plain', 'whole'))} for name, found in maps.items()}
+    return {name: {region: distance.within(found, where[of][pick])
+                   for region, of in (('never', 'never'), ('plain', 'whole'))} for name, found in maps.items()}
 
 def restlessness(video: Tensor, never: Tensor) -> float:
     "Mean absolute step from one frame to the next where nothing was seen."
@@ -130,7 +142,8 @@ def restlessness(video: Tensor, never: Tensor) -> float:
 def moment(videos: dict[str, Tensor], truth: Tensor, condition: Tensor, frames: Tensor) -> dict[str, np.ndarray]:
     "The middle frame of everything that may be shown, as bytes (3, h, w)."
     t = len(truth)//2
-    shown = dict(input=frames[t], condition=condition[t], truth=truth[t]) | {name: video[t] for name, video in videos.items()}
+    shown = dict(input=frames[t], condition=condition[t],
+                 truth=truth[t]) | {name: video[t] for name, video in videos.items()}
     return {name: (image.clamp(0, 1)*255).round().byte().numpy() for name, image in shown.items()}
 
 def rounded(value, digits: int = 4):
@@ -145,38 +158,51 @@ def film(held: HeldOut, frames: int, size: tuple) -> Pair:
     "Target, condition, mask and frames of a held-out clip."
     return held.pair(frames, size)
 
-def judge(held: HeldOut, other: HeldOut, settings: Settings, pipeline: ArgusPipeline, mean: Tensor, nearest: NearestPanorama, distance: STLPIPS) -> tuple[dict, dict]:
+def judge(held: HeldOut, other: HeldOut, settings: Settings, pipeline: ArgusPipeline, mean: Tensor,
+          nearest: NearestPanorama, distance: STLPIPS) -> tuple[dict, dict]:
     "All numbers of one clip; and its pictures and features."
     pair, seeds = film(held, settings.frames, settings.size), held.seeds(settings.samples)
-    made, where = outputs(pipeline, pair, film(other, settings.frames, settings.size) if settings.controls else pair, seeds, settings), regions(pair.mask > 0)
+    made, where = outputs(pipeline, pair, film(other, settings.frames, settings.size) if settings.controls else pair,
+                          seeds, settings), regions(pair.mask > 0)
     image, seen = everything_seen(pair.condition, pair.mask > 0)
     simple = {name: on_grid(fill(name, image, seen, mean, nearest)[None])[0] for name in FILLS}
     truth, condition, never = on_grid(pair.target), on_grid(pair.condition), where['never']
     videos = shown_videos(made, simple, condition, where['frames'])
     pictures, own = moment(videos, truth, condition, pair.frames), detail(truth, never)
     fov = [round(math.degrees(float(f[0])), 1) for f in (pair.cameras.fov_x, pair.cameras.fov_y)]
-    row = dict(name=held.name, kind=held.kind, group=held.group, index=held.index, fov_x=fov[0], fov_y=fov[1], seeds=seeds, other=other.name,
+    row = dict(name=held.name, kind=held.kind, group=held.group, index=held.index, fov_x=fov[0], fov_y=fov[1],
+               seeds=seeds, other=other.name,
                seen=round(1 - never[:1].double().mean().item(), 4), psnr=psnr_rows(made, simple, truth, where),
                stlpips=perceptual_rows(videos, truth, where, settings.judged, distance),
-               detail={name: detail(video, never)/own for name, video in videos.items() if name != 'pasted'} if own > 0 else {},
-               restlessness={name: restlessness(video, never) for name, video in dict(truth=truth, **{n: videos[n] for n in ('autoencoder', 'first sample')}).items()},
-               colour={name: colour_agreement(pictures[name], pictures['truth']) for name in ('autoencoder', 'first sample')})
-    features = {f'feature {name}': image_features(video).numpy() for name, video in (videos | dict(truth=truth)).items()}
+               detail={name: detail(video, never)/own for name, video in videos.items() if name != 'pasted'} if own
+               > 0 else {},
+               restlessness={name: restlessness(video, never)
+                             for name, video in dict(truth=truth,
+                                                     **{n: videos[n]
+                                                        for n in ('autoencoder', 'first sample')}).items()},
+               colour={name: colour_agreement(pictures[name], pictures['truth'])
+                       for name in ('autoencoder', 'first sample')})
+    features = {f'feature {name}': image_features(video).numpy()
+                for name, video in (videos | dict(truth=truth)).items()}
     return rounded(row), pictures | features
 
 def finished(path: Path, other: HeldOut, settings: Settings) -> dict|None:
     "The row of a clip that was judged before under the same settings."
     if not path.exists(): return None
     record = json.loads(path.read_text())
-    same = record['settings'] == json.loads(json.dumps(asdict(settings))) and (record['row']['other'] == other.name or not settings.controls)
+    same = record['settings'] == json.loads(json.dumps(asdict(settings))) and (record['row']['other'] == other.name
+        or not settings.controls)
     return record['row'] if same else None
 
 @functools.cache
-def tools(model: str, device: str, work: Path, settings: Settings) -> tuple[ArgusPipeline, Tensor, NearestPanorama, STLPIPS]:
-    "What every clip needs: the model, the mean panorama and the candidates for the nearest (kept beside the clips), the perceptual distance."
+def tools(model: str, device: str, work: Path, settings: Settings) -> tuple[ArgusPipeline, Tensor, NearestPanorama,
+    STLPIPS]:
+    """What every clip needs: the model, the mean panorama and the candidates for the nearest (kept beside the clips),
+    the perceptual distance."""
     pipeline = ArgusPipeline.from_pretrained(model, device=device)
     pipeline.set_progress_bar_config(disable=True)
-    mean = mean_panorama(settings.examples, settings.size, file=work/f'mean_of_{settings.examples}_{settings.size[0]}x{settings.size[1]}.npy')
+    mean = mean_panorama(settings.examples, settings.size,
+                         file=work/f'mean_of_{settings.examples}_{settings.size[0]}x{settings.size[1]}.npy')
     return pipeline, mean, NearestPanorama(settings.nearest, work/f'candidates_{settings.nearest}.npy'), STLPIPS()
 
 def judge_and_keep(held: HeldOut, other: HeldOut, model: str, device: str, work: Path, settings: Settings) -> dict:
@@ -188,12 +214,14 @@ def judge_and_keep(held: HeldOut, other: HeldOut, model: str, device: str, work:
         save_json(path, dict(settings=asdict(settings), row=row))
     return row
 
-def judge_all(clips: list[HeldOut], model: str, device: str, work: Path, settings: Settings, workers: int) -> list[dict]:
+def judge_all(clips: list[HeldOut], model: str, device: str, work: Path, settings: Settings,
+              workers: int) -> list[dict]:
     "Judge all clips, some at a time, saying each; the control gets the input of the clip that comes next."
     work.mkdir(parents=True, exist_ok=True)
     jobs = [(held, clips[(n + 1) % len(clips)], model, device, work, settings) for n, held in enumerate(clips)]
     if workers > 1: tools(model, device, work, settings)  # so that workers find the mean panorama and the candidates
-    with ProcessPoolExecutor(workers, get_context('spawn'), torch.set_num_threads, (1,)) if workers > 1 else contextlib.nullcontext() as pool:
+    with ProcessPoolExecutor(workers, get_context('spawn'), torch.set_num_threads,
+                             (1,)) if workers > 1 else contextlib.nullcontext() as pool:
         waiting = [pool.submit(judge_and_keep, *job) for job in jobs] if pool else None
         rows = (w.result() for w in waiting) if waiting else (judge_and_keep(*job) for job in jobs)
         found = []
@@ -210,9 +238,13 @@ def line(row: dict) -> str:
     "One clip in a line."
     p, s = row['psnr'], row['stlpips']
     best, nearest = max(p[name]['never'] for name in fills_of(row)), min(s[name]['never'] for name in fills_of(row))
-    return (f"{row['name']:18} seen {row['seen']:4.0%}: PSNR seen {p['one sample']['union']:5.2f} (bound {p['autoencoder']['union']:5.2f}), "
-            f"never seen: mean {p['mean of samples']['never']:5.2f}, one {p['one sample']['never']:5.2f}, best fill {best:5.2f}; "
-            f"ST-LPIPS {s['first sample']['never']:.4f}, best fill {nearest:.4f}; detail {row.get('detail', {}).get('first sample', math.nan):.2f}")
+    return (
+        f"{row['name']:18} seen {row['seen']:4.0%}: PSNR seen {p['one sample']['union']:5.2f} (bound "
+        f"{p['autoencoder']['union']:5.2f}), "
+            f"never seen: mean {p['mean of samples']['never']:5.2f}, one {p['one sample']['never']:5.2f}, best fill "
+            f"{best:5.2f}; "
+            f"ST-LPIPS {s['first sample']['never']:.4f}, best fill {nearest:.4f}; detail "
+            f"{row.get('detail', {}).get('first sample', math.nan):.2f}")
 
 # %% ../../nbs/experiments/nano.ipynb #na000018
 def best_fill(rows: list[dict], measure: str) -> str:
@@ -222,12 +254,18 @@ def best_fill(rows: list[dict], measure: str) -> str:
 
 def differences(rows: list[dict], psnr_fill: str, stlpips_fill: str) -> dict[str, dict]:
     "Paired differences over clips, each between two things on the same clip."
-    def paired(measure, a, b, region): return bootstrap([row[measure][a][region] - row[measure][b][region] for row in rows])
-    found = {f'autoencoder - one sample, {region}': paired('psnr', 'autoencoder', 'one sample', region) for region in ('frames', 'union')}
-    found |= {f'mean of samples - {kind}, never': paired('psnr', 'mean of samples', name, 'never') for kind, name in (('best fill', psnr_fill), ('one sample', 'one sample'))}
-    found |= {f'first sample - best fill, ST-LPIPS {region}': paired('stlpips', 'first sample', stlpips_fill, region) for region in ('never', 'plain')}
+    def paired(measure, a, b, region): return bootstrap([row[measure][a][region] - row[measure][b][region]
+                                                         for row in rows])
+    found = {f'autoencoder - one sample, {region}': paired('psnr', 'autoencoder', 'one sample', region)
+             for region in ('frames', 'union')}
+    found |= {f'mean of samples - {kind}, never': paired('psnr', 'mean of samples', name, 'never')
+              for kind, name in (('best fill', psnr_fill), ('one sample', 'one sample'))}
+    found |= {f'first sample - best fill, ST-LPIPS {region}': paired('stlpips', 'first sample', stlpips_fill, region)
+              for region in ('never', 'plain')}
     for control in ('other input', 'no embeddings'):
-        if control in rows[0]['psnr']: found |= {f'first sample - {control}, {region}': paired('psnr', 'first sample', control, region) for region in ('frames', 'union', 'never')}
+        if control in rows[0]['psnr']:
+            found |= {f'first sample - {control}, {region}': paired('psnr', 'first sample', control, region)
+                      for region in ('frames', 'union', 'never')}
     return found
 
 def summary(rows: list[dict]) -> dict:
@@ -236,19 +274,26 @@ def summary(rows: list[dict]) -> dict:
                        for name, regions_of in rows[0][measure].items()} for measure in ('psnr', 'stlpips', 'colour')}
     best = {measure: best_fill(rows, measure) for measure in ('psnr', 'stlpips')}
     more, with_detail = {}, [row['detail'] for row in rows if row.get('detail')]
-    if with_detail: more['detail'] = {name: round(float(np.median([row[name] for row in with_detail])), 4) for name in with_detail[0]}
-    if 'restlessness' in rows[0]: more['restlessness'] = {name: bootstrap([row['restlessness'][name] for row in rows]) for name in rows[0]['restlessness']}
-    return dict(clips=len(rows), seen=bootstrap([row['seen'] for row in rows]), best_fill=best, **means, differences=differences(rows, best['psnr'], best['stlpips'])) | more
+    if with_detail:
+        more['detail'] = {name: round(float(np.median([row[name] for row in with_detail])), 4)
+                          for name in with_detail[0]}
+    if 'restlessness' in rows[0]:
+        more['restlessness'] = {name: bootstrap([row['restlessness'][name] for row in rows])
+                                for name in rows[0]['restlessness']}
+    return dict(clips=len(rows), seen=bootstrap([row['seen'] for row in rows]), best_fill=best, **means,
+                differences=differences(rows, best['psnr'], best['stlpips'])) | more
 
 def summaries(rows: list[dict]) -> dict[str, dict]:
     "One summary for worlds, one for panoramas, one for all."
-    groups = {'worlds': [r for r in rows if r['group'] == 'worlds'], 'panoramas': [r for r in rows if r['group'] == 'panoramas'], 'all': rows}
+    groups = {'worlds': [r for r in rows if r['group'] == 'worlds'],
+              'panoramas': [r for r in rows if r['group'] == 'panoramas'], 'all': rows}
     return {group: summary(members) for group, members in groups.items() if members}
 
 def distances(rows: list[dict], work: Path, training: Tensor) -> dict[str, dict]:
     "Fréchet and kernel distances of everything that was kept from the truth."
     kept = [np.load(work/f"{row['name']}.npz") for row in rows]
-    of = {name.removeprefix('feature '): torch.cat([torch.from_numpy(file[name]) for file in kept]) for name in kept[0].files if name.startswith('feature ')}
+    of = {name.removeprefix('feature '): torch.cat([torch.from_numpy(file[name]) for file in kept])
+          for name in kept[0].files if name.startswith('feature ')}
     return distances_of_features({name: found for name, found in of.items() if name != 'truth'}, of['truth'], training)
 
 # %% ../../nbs/experiments/nano.ipynb #na000019
@@ -258,17 +303,22 @@ def sheet(pictures: dict, names: list[str], columns: int = 4, gap: int = 4) -> I
     page = Image.new('RGB', (columns*(width + gap) - gap, -(-len(names)//columns)*(height + gap) - gap), 'white')
     for n, name in enumerate(names):
         picture = Image.fromarray(np.moveaxis(pictures[name], 0, -1))
-        picture = picture.resize([max(1, round(side*min(width/picture.width, height/picture.height))) for side in picture.size], Image.Resampling.LANCZOS)
-        page.paste(picture, (n % columns*(width + gap) + (width - picture.width)//2, n//columns*(height + gap) + (height - picture.height)//2))
+        picture = picture.resize([max(1, round(side*min(width/picture.width, height/picture.height)))
+                                  for side in picture.size], Image.Resampling.LANCZOS)
+        page.paste(picture, (n % columns*(width + gap) + (width - picture.width)//2,
+                             n//columns*(height + gap) + (height - picture.height)//2))
     return page
 
 def save_pictures(rows: list[dict], work: Path, folder: Path, best: dict[str, str]) -> dict[str, str]:
-    "The first clip of each kind, and the one where the model did worst against the best fill; returns which clip each shows."
+    """The first clip of each kind, and the one where the model did worst against the best fill; returns which clip each
+    shows."""
     shown = {kind: next((row['name'] for row in rows if row['kind'] == kind), None) for kind in (*KINDS, 'panorama')}
-    shown['worst'] = min(rows, key=lambda row: row['psnr']['mean of samples']['never'] - row['psnr'][best['psnr']]['never'])['name']
+    shown['worst'] = min(rows, key=lambda row: row['psnr']['mean of samples']['never']
+                         - row['psnr'][best['psnr']]['never'])['name']
     shown = {title: name for title, name in shown.items() if name}
     for title, name in shown.items():
-        page = sheet(np.load(work/f'{name}.npz'), ['input', 'condition', 'truth', 'autoencoder', 'first sample', 'mean of samples', best['psnr'], best['stlpips']])
+        page = sheet(np.load(work/f'{name}.npz'), ['input', 'condition', 'truth', 'autoencoder', 'first sample',
+                                                   'mean of samples', best['psnr'], best['stlpips']])
         with write_beside(folder/f'nano_{title}.jpg') as temporary: page.save(temporary, quality=85)
     return shown
 
@@ -296,12 +346,19 @@ def run(
     own, weights = ArgusPipeline.from_pretrained(model, device='cpu').settings, weights_of(model)
     usual = sampling_for(own)
     frames = 4 if quick else own['frames']
-    settings = Settings(hashlib.sha256(''.join(weights.values()).encode()).hexdigest(), frames, tuple(own['size']), steps or usual.num_inference_steps,
-                        usual.guidance_scale if guidance is None else guidance, samples, judged, examples, bfloat16, controls, nearest)
+    settings = Settings(hashlib.sha256(''.join(weights.values()).encode()).hexdigest(), frames, tuple(own['size']),
+                        steps or usual.num_inference_steps,
+                        usual.guidance_scale if guidance is None else guidance, samples, judged, examples, bfloat16,
+                        controls, nearest)
     clips = held_out_clips(worlds, len(panorama_names('test')) if panoramas is None else panoramas)
     rows = judge_all(clips, model, device, work, settings, workers)
-    held = dict(worlds=[2*c.index + 1 for c in clips if c.group == 'worlds'], panoramas=[c.name for c in clips if c.group == 'panoramas'])
-    record = run_record(model=model, weights=weights, settings=asdict(settings), sampling=asdict(sampling_for(own, **settings.told)), held_out=held, summary=summaries(rows))
-    if len(rows) >= 4: record['set_distances'] = distances(rows, work, training_features(max(4, examples), (128, 256), work/f'training_{examples}.npy'))
+    held = dict(worlds=[2*c.index + 1 for c in clips if c.group == 'worlds'],
+                panoramas=[c.name for c in clips if c.group == 'panoramas'])
+    record = run_record(model=model, weights=weights, settings=asdict(settings),
+                        sampling=asdict(sampling_for(own, **settings.told)), held_out=held, summary=summaries(rows))
+    if len(rows) >= 4:
+        record['set_distances'] = distances(rows, work,
+                                            training_features(max(4, examples), (128, 256),
+                                                work/f'training_{examples}.npy'))
     record['pictures'] = save_pictures(rows, work, work, record['summary']['all']['best_fill'])
     return record | dict(clips=rows)

@@ -18,7 +18,9 @@ def run(
     fov:float=60.,       # Field of view of the held-out clips, both ways, in degrees
     quick:bool=False,    # Three rows, two steps, four clips: a rehearsal
 )->dict:                 # The record
-    "Train the full row and the one of windows, and judge them beside the adapted one and what needs no network; goes on where it was stopped."
-    rows = ('full', 'window by window', 'swept') if quick else ('full', 'window by window', 'adapted', 'swept', 'edge extension')
+    """Train the full row and the one of windows, and judge them beside the adapted one and what needs no network; goes
+    on where it was stopped."""
+    rows = ('full', 'window by window', 'swept') if quick else ('full', 'window by window', 'adapted', 'swept',
+        'edge extension')
     if quick: steps, worlds, panoramas = 2, 3, 1
     return train_and_judge(Path(work), 'outpainting', rows, fov, quick, steps, worlds, panoramas)

@@ -16,10 +16,12 @@ from argus_nb.video import read_video, video_info, write_video
 from argus_nb.worlds import random_world
 
 SECONDS, FRAMES = 10, 16
-MEASURES = ['PSNR, seen', 'PSNR, never', 'PSNR, whole', 'ST-LPIPS, seen', 'ST-LPIPS, never', 'ST-LPIPS, whole', 'motion']
+MEASURES = ['PSNR, seen', 'PSNR, never', 'PSNR, whole', 'ST-LPIPS, seen', 'ST-LPIPS, never', 'ST-LPIPS, whole',
+            'motion']
 
 def films(video: Path, number: int, folder: Path, hands: int) -> None:
-    "The clip that is kept back, from several starts, each with a trajectory, in the layout that `argus evaluate` reads."
+    """The clip that is kept back, from several starts, each with a trajectory, in the layout that `argus evaluate`
+    reads."""
     for hand in range(hands):
         name = f'{video.stem}_{hand}'
         if (folder/'fov'/f'{name}.txt').exists(): continue
@@ -40,7 +42,8 @@ def stand_in(path: Path) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         world = random_world(77)
-        write_video(path, (frame for second in range(20) for frame in world.render_panorama(second + torch.arange(5)/5, (128, 256))), 5)
+        write_video(path, (frame for second in range(20)
+                           for frame in world.render_panorama(second + torch.arange(5)/5, (128, 256))), 5)
     return path
 
 # %% ../../nbs/experiments/own_training.ipynb #ow000007
@@ -58,18 +61,24 @@ def run(
     check(clips >= 2, f'{video}: at least {2*SECONDS} seconds are needed, so that {SECONDS} can be kept back')
     films(video, clips - 1, work/'kept_back', hands)
     listed, trained = work/'clips.tsv', work/'training'
-    with write_beside(listed) as temporary: temporary.write_text(''.join(f'own\t{video.stem}\t{n}\n' for n in range(clips - 1)))
-    commands = [argus('train', trained, '--videos', video.parent, '--clips', listed, '--start', 'nano', '--effort', effort)]
+    with write_beside(listed) as temporary:
+        temporary.write_text(''.join(f'own\t{video.stem}\t{n}\n' for n in range(clips - 1)))
+    commands = [argus('train', trained, '--videos', video.parent, '--clips', listed, '--start', 'nano', '--effort',
+                      effort)]
     few = ['--steps', '1', '--examples', '4'] if quick else []
     for name, model in dict(before='nano', after=trained/'model').items():
-        commands.append(argus('evaluate', work/name, '--model', model, '--clips', work/'kept_back', '--rows', 'argus;bound;edge extension', *few))
+        commands.append(argus('evaluate', work/name, '--model', model, '--clips', work/'kept_back', '--rows',
+                              'argus;bound;edge extension', *few))
     before, after = (json.loads((work/name/'results.json').read_text())['clips'] for name in ('before', 'after'))
-    rows = dict(nano=before['argus'], trained=after['argus'], bound=before['bound'], **{'edge extension': before['edge extension']})
+    rows = dict(nano=before['argus'], trained=after['argus'], bound=before['bound'],
+                **{'edge extension': before['edge extension']})
     stages = json.loads((trained/'nano_training.json').read_text())['stages']
     differences = {measure: paired(rows, 'trained', 'nano', measure) for measure in MEASURES}
     for measure, d in differences.items(): print(f"{measure:18} {d['mean']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f})")
     shown = [command.replace(str(video.parent), 'VIDEOS').replace(str(work), 'WORK') for command in commands]
-    means = {name: {m: round(sum(v[m] for v in row.values())/len(row), 4) for m in MEASURES} for name, row in rows.items()}
-    record = run_record(video=video.name, clips=clips, commands=shown, stages={name: {k: stage[k] for k in ('steps', 'minutes')} for name, stage in stages.items()},
+    means = {name: {m: round(sum(v[m] for v in row.values())/len(row), 4) for m in MEASURES}
+             for name, row in rows.items()}
+    record = run_record(video=video.name, clips=clips, commands=shown,
+                        stages={name: {k: stage[k] for k in ('steps', 'minutes')} for name, stage in stages.items()},
                         means=means, differences=differences, rows=rows)
     return record | dict(command=record['command'].replace(str(video.parent), 'VIDEOS'))

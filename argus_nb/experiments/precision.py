@@ -31,18 +31,25 @@ def taking_turns(ways, rounds):
             start = time.perf_counter(); way(); seconds[name].append(time.perf_counter() - start)
     first = next(iter(ways))
     for name, values in seconds.items():
-        table[name] = dict(seconds=round(statistics.median(values), 4), time=round(statistics.median(v/b for v, b in zip(values, seconds[first])), 3), error=error[name] if error[name] == error[name] else None)
-        print(f"{name:32} {table[name]['seconds']:7.3f} s, {table[name]['time']:.2f} of the time, error {error[name]:.1e}", flush=True)
+        table[name] = dict(seconds=round(statistics.median(values), 4),
+                           time=round(statistics.median(v/b for v, b in zip(values, seconds[first])), 3),
+                           error=error[name] if error[name] == error[name] else None)
+        print(
+            f"{name:32} {table[name]['seconds']:7.3f} s, {table[name]['time']:.2f} of the time, "
+            f"error {error[name]:.1e}", flush=True)
     return table
 
 def denoiser_ways(unet, size, frames, is_compiled):
     "Ways to call the UNet once."
     g, half = make_generator(0), copy.deepcopy(unet).bfloat16()
-    x, told = torch.randn(1, frames, 8, size[0]//8, size[1]//8, generator=g), torch.randn(1, frames, unet.config.cross_attention_dim, generator=g)
+    x, told = (torch.randn(1, frames, 8, size[0]//8, size[1]//8, generator=g),
+               torch.randn(1, frames, unet.config.cross_attention_dim, generator=g))
     level, ids = torch.tensor([.3]), added_time_ids(torch.tensor([.02]))
-    def called(network): return lambda: network(x.to(unet_dtype(network)), level, told.to(unet_dtype(network)), ids).sample
+    def called(network): return lambda: network(x.to(unet_dtype(network)), level, told.to(unet_dtype(network)),
+                                                ids).sample
     plain = copy.deepcopy(unet); plain.set_attn_processor(AttnProcessor())
-    ways = {'float32': called(unet), 'without fused attention': called(plain), 'channels last': called(channels_last(copy.deepcopy(unet))), 'bfloat16': called(half)}
+    ways = {'float32': called(unet), 'without fused attention': called(plain),
+            'channels last': called(channels_last(copy.deepcopy(unet))), 'bfloat16': called(half)}
     waits = {}
     for name, network in (('compiled', unet), ('compiled, bfloat16', half)) if is_compiled else ():
         start, fast = time.perf_counter(), torch.compile(copy.deepcopy(network))
@@ -55,8 +62,10 @@ def decoder_ways(vae, size, seam):
     "Ways to decode four frames."
     latents = torch.randn(4, vae.config.latent_channels, size[0]//8, size[1]//8, generator=make_generator(1))
     half = copy.deepcopy(vae).bfloat16()
-    networks = {'float32': vae, 'channels last': channels_last(copy.deepcopy(vae)), 'bfloat16': half, 'bfloat16, channels last': channels_last(copy.deepcopy(half))}
-    return {name: (lambda network: lambda: decode(network, latents, seam))(network) for name, network in networks.items()}
+    networks = {'float32': vae, 'channels last': channels_last(copy.deepcopy(vae)), 'bfloat16': half,
+                'bfloat16, channels last': channels_last(copy.deepcopy(half))}
+    return {name: (lambda network: lambda: decode(network, latents, seam))(network)
+            for name, network in networks.items()}
 
 # %% ../../nbs/experiments/precision.ipynb #pr000006
 @torch.no_grad()
@@ -72,6 +81,8 @@ def run(
     rounds, frames = (1, 4) if quick else (rounds, own['frames'])
     unet, vae = (load_part(part, source).requires_grad_(False) for part in ('unet', 'vae'))
     ways, waits = denoiser_ways(unet, own['size'], frames, is_compiled)
-    print(f"one call of the denoiser, {frames} frames of {own['size'][0]}x{own['size'][1]}"); denoiser = taking_turns(ways, rounds)
+    print(f"one call of the denoiser, {frames} frames of {own['size'][0]}x{own['size'][1]}")
+    denoiser = taking_turns(ways, rounds)
     print('decoding four frames'); decoder = taking_turns(decoder_ways(vae, own['size'], own['seam']), rounds)
-    return run_record(model=str(model), threads=torch.get_num_threads(), denoiser=denoiser, decoder=decoder, first_call_seconds=waits)
+    return run_record(model=str(model), threads=torch.get_num_threads(), denoiser=denoiser, decoder=decoder,
+                      first_call_seconds=waits)

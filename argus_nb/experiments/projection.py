@@ -28,7 +28,8 @@ def poses(count):
 def noise(*shape): return torch.rand(*shape, generator=make_generator(0))
 
 # %% ../../nbs/experiments/projection.ipynb #pj000008
-def as_equilib(rotations): return [dict(zip(('yaw', 'pitch', 'roll'), map(float, angles))) for angles in zip(*euler_from_rotation(rotations))]
+def as_equilib(rotations): return [dict(zip(('yaw', 'pitch', 'roll'), map(float, angles)))
+                                   for angles in zip(*euler_from_rotation(rotations))]
 
 def equilib_paint(frames, rotations, size):
     from equilib import pers2equi
@@ -44,19 +45,23 @@ def equilib_turn(panoramas, rotations):
 
 def equilib_cube(panoramas, face_size):
     from equilib import equi2cube
-    return equi2cube(panoramas, as_equilib(torch.eye(3, dtype=torch.float64).expand(len(panoramas), 3, 3)), face_size, 'horizon')
+    return equi2cube(panoramas, as_equilib(torch.eye(3, dtype=torch.float64).expand(len(panoramas), 3, 3)), face_size,
+                     'horizon')
 
 # %% ../../nbs/experiments/projection.ipynb #pj000010
 def panorama_maps(rays, height, width):
     "Maps into a panorama; float32, pixel centres at whole numbers as cv2.remap has them."
     x, y, z = rays[..., 0], rays[..., 1], rays[..., 2]
-    u, v = (np.arctan2(x, z)/np.float32(2*math.pi) + np.float32(.5))*width, (np.arctan2(y, np.hypot(x, z))/np.float32(math.pi) + np.float32(.5))*height
+    u, v = ((np.arctan2(x, z)/np.float32(2*math.pi) + np.float32(.5))*width,
+            (np.arctan2(y, np.hypot(x, z))/np.float32(math.pi) + np.float32(.5))*height)
     return u - np.float32(.5), v - np.float32(.5)
 
 def sphere_rays(height, width):
-    lon, lat = ((np.arange(width, dtype=np.float32) + .5)/width - .5)*2*math.pi, (.5 - (np.arange(height, dtype=np.float32) + .5)/height)*math.pi
+    lon, lat = (((np.arange(width, dtype=np.float32) + .5)/width - .5)*2*math.pi,
+                (.5 - (np.arange(height, dtype=np.float32) + .5)/height)*math.pi)
     cos = np.cos(lat)[:, None]
-    return np.stack([cos*np.sin(lon), np.broadcast_to(-np.sin(lat)[:, None], (height, width)), cos*np.cos(lon)], -1).astype(np.float32)
+    return np.stack([cos*np.sin(lon), np.broadcast_to(-np.sin(lat)[:, None], (height, width)), cos*np.cos(lon)],
+                    -1).astype(np.float32)
 
 def view_rays(height, width):
     f = width/(2*math.tan(FOV/2))
@@ -71,16 +76,19 @@ def opencv_paint(frames, rotations, size):
         d = f/np.where(z > 0, z, np.float32(1))
         u, v = x*d + np.float32(w/2), y*d + np.float32(h/2)
         masks.append((z > 0) & (u > 0) & (u < w) & (v > 0) & (v < h))
-        out.append(cv2.remap(frame, u - np.float32(.5), v - np.float32(.5), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)*masks[-1][..., None])
+        out.append(cv2.remap(frame, u - np.float32(.5), v - np.float32(.5), cv2.INTER_LINEAR,
+                             borderMode=cv2.BORDER_REPLICATE)*masks[-1][..., None])
     return out, masks
 
 def opencv_look(panoramas, rotations, size):
     rays = view_rays(*size)
-    return [cv2.remap(p, *panorama_maps(rays @ R.T.astype(np.float32), *p.shape[:2]), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP) for p, R in zip(panoramas, rotations)]
+    return [cv2.remap(p, *panorama_maps(rays @ R.T.astype(np.float32), *p.shape[:2]), cv2.INTER_LINEAR,
+                      borderMode=cv2.BORDER_WRAP) for p, R in zip(panoramas, rotations)]
 
 def opencv_turn(panoramas, rotations):
     rays = sphere_rays(*panoramas[0].shape[:2])
-    return [cv2.remap(p, *panorama_maps(rays @ R.astype(np.float32), *p.shape[:2]), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP) for p, R in zip(panoramas, rotations)]
+    return [cv2.remap(p, *panorama_maps(rays @ R.astype(np.float32), *p.shape[:2]), cv2.INTER_LINEAR,
+                      borderMode=cv2.BORDER_WRAP) for p, R in zip(panoramas, rotations)]
 
 def opencv_cube(panoramas, face_size):
     from argus_nb.projection import face_rotations
@@ -97,23 +105,31 @@ def as_opencv(images): return [np.ascontiguousarray(image) for image in images.m
 
 def painting(count=25, frame=(360, 640), size=(512, 1024)):
     frames, R = noise(count, 3, *frame), poses(count)
-    return dict(ours=partial(perspective_to_panorama, frames, R, FOV, size, antialias=False), pyequilib=partial(equilib_paint, frames, R, size),
-                OpenCV=partial(opencv_paint, as_opencv(frames), R.numpy(), size), writing=partial(write, ((count, 3, *size), torch.float32), ((count, 1, *size), torch.bool)))
+    return dict(ours=partial(perspective_to_panorama, frames, R, FOV, size, antialias=False),
+                pyequilib=partial(equilib_paint, frames, R, size),
+                OpenCV=partial(opencv_paint, as_opencv(frames), R.numpy(), size),
+                writing=partial(write, ((count, 3, *size), torch.float32), ((count, 1, *size), torch.bool)))
 
 def looking(count, panorama, size=(480, 480)):
     panoramas, R = noise(count, 3, *panorama), poses(count)
-    return dict(ours=partial(panorama_to_perspective, panoramas, R, FOV, size, antialias=False), pyequilib=partial(equilib_look, panoramas, R, size),
-                OpenCV=partial(opencv_look, as_opencv(panoramas), R.numpy(), size), writing=partial(write, ((count, 3, *size), torch.float32)))
+    return dict(ours=partial(panorama_to_perspective, panoramas, R, FOV, size, antialias=False),
+                pyequilib=partial(equilib_look, panoramas, R, size),
+                OpenCV=partial(opencv_look, as_opencv(panoramas), R.numpy(), size),
+                writing=partial(write, ((count, 3, *size), torch.float32)))
 
 def turning(count=25, size=(512, 1024)):
     panoramas, R = noise(count, 3, *size), poses(count)
-    return dict(ours=partial(rotate_panorama, panoramas, R, antialias=False), pyequilib=partial(equilib_turn, panoramas, R),
-                OpenCV=partial(opencv_turn, as_opencv(panoramas), R.numpy()), writing=partial(write, ((count, 3, *size), torch.float32)))
+    return dict(ours=partial(rotate_panorama, panoramas, R, antialias=False),
+                pyequilib=partial(equilib_turn, panoramas, R),
+                OpenCV=partial(opencv_turn, as_opencv(panoramas), R.numpy()),
+                writing=partial(write, ((count, 3, *size), torch.float32)))
 
 def folding(count=25, size=(512, 1024), face_size=256):
     panoramas = noise(count, 3, *size)
-    return dict(ours=partial(panorama_to_cubemap, panoramas, face_size, antialias=False), pyequilib=partial(equilib_cube, panoramas, face_size),
-                OpenCV=partial(opencv_cube, as_opencv(panoramas), face_size), writing=partial(write, ((count, 6, 3, face_size, face_size), torch.float32)))
+    return dict(ours=partial(panorama_to_cubemap, panoramas, face_size, antialias=False),
+                pyequilib=partial(equilib_cube, panoramas, face_size),
+                OpenCV=partial(opencv_cube, as_opencv(panoramas), face_size),
+                writing=partial(write, ((count, 6, 3, face_size, face_size), torch.float32)))
 
 JOBS = {  # name: what is done, the jobs, and how many times faster than pyequilib the aim is
     'frames': ('25 frames 640×360 onto 512×1024, with mask', painting, 8),
@@ -149,8 +165,11 @@ def run(
         what, make, aim = JOBS[name]
         with torch.no_grad(): ms = {key: 1e3*value for key, value in medians(make(), rounds, tick).items()}
         ratio = {key: value/ms['ours'] for key, value in ms.items() if key != 'ours'}
-        rounded = dict(milliseconds={k: round(v, 2) for k, v in ms.items()}, times_ours={k: round(v, 3) for k, v in ratio.items()})
+        rounded = dict(milliseconds={k: round(v, 2) for k, v in ms.items()},
+                       times_ours={k: round(v, 3) for k, v in ratio.items()})
         rows.append(dict(job=what, **rounded, aim_pyequilib=aim, aim_OpenCV=1.5, aim_writing=.2))
-        print(f"{what:48} {ms['ours']:7.1f}  {ratio['pyequilib']:8.1f}x {ratio['OpenCV']:6.1f}x {ratio['writing']:7.2f}x", flush=True)
+        print(
+            f"{what:48} {ms['ours']:7.1f}  {ratio['pyequilib']:8.1f}x {ratio['OpenCV']:6.1f}x "
+            f"{ratio['writing']:7.2f}x", flush=True)
     libraries = {name: metadata.version(name) for name in ('numba', 'pyequilib', 'opencv-python-headless')}
     return run_record(threads=threads, clock=clock, rounds=rounds, libraries=libraries, rows=rows)

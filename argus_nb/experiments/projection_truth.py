@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn.functional import normalize
-from argus_nb.projection import face_rotations, cubemap_to_panorama, panorama_to_cubemap, panorama_to_perspective, perspective_to_panorama, rotate_panorama
+from argus_nb.projection import (face_rotations, cubemap_to_panorama, panorama_to_cubemap, panorama_to_perspective,
+                                 perspective_to_panorama, rotate_panorama)
 from argus_nb.runtime import run_record
 from argus_nb.sphere import euler_from_rotation, panorama_coordinates, rotation_from_euler
 
 FOV = math.radians(90)
-POSES = {'identity': (0, 0, 0), 'yaw 90': (90, 0, 0), 'seam ahead': (180, 0, 0), 'north pole ahead': (0, 90, 0), 'south pole ahead': (0, -90, 0),
+POSES = {'identity': (0, 0, 0), 'yaw 90': (90, 0, 0), 'seam ahead': (180, 0, 0), 'north pole ahead': (0, 90, 0),
+         'south pole ahead': (0, -90, 0),
          'roll 45': (0, 0, 45), 'general 1': (34, 20, 11), 'general 2': (-120, -50, 70), 'general 3': (171, 83, -140)}
 
 # %% ../../nbs/experiments/projection_truth.ipynb #pt000007
@@ -26,13 +28,16 @@ def smooth_scene(rays):
     x, y, z = normalize(rays, dim=-1).unbind(-1)
     return torch.stack([.5 + .3*x + .15*y*z, .5 - .4*y + .1*x*z, .5 + .3*z*z - .25*x*y])
 
-def directions(rays): return (.9*normalize(rays, dim=-1).movedim(-1, 0) + 1)/2  # off pure white, where ffmpeg's 16 bits run over to black
+# off pure white, where ffmpeg's 16 bits run over to black
+def directions(rays): return (.9*normalize(rays, dim=-1).movedim(-1, 0) + 1)/2
 
-# Where a pixel lies along an axis of n pixels, in units of the axis: centres at one half; corners; first and last pixel at the ends
+# Where a pixel lies along an axis of n pixels, in units of the axis: centres at one half; corners; first and last pixel
+# at the ends
 TARGETS = {'centre': lambda i, n: (i + .5)/n, 'corner': lambda i, n: i/n, 'endpoints': lambda i, n: i/max(n - 1, 1)}
 
 # Which coordinate is read, in pixels with centres at one half, for a direction that falls at x of n
-SOURCES = {'exact': lambda x, n: x, 'half a pixel on': lambda x, n: x + .5, 'a pixel on': lambda x, n: x + 1, 'half a pixel back': lambda x, n: x - .5,
+SOURCES = {'exact': lambda x, n: x, 'half a pixel on': lambda x, n: x + .5, 'a pixel on': lambda x, n: x + 1,
+           'half a pixel back': lambda x, n: x - .5,
            'endpoints': lambda x, n: x/n*(n - 1) + .5}
 
 def positions(size, target):
@@ -44,7 +49,8 @@ def sphere(v, u):
     lon, lat = (u - .5)*2*math.pi, (.5 - v)*math.pi
     return torch.stack([lat.cos()*lon.sin(), -lat.sin(), lat.cos()*lon.cos()], -1)
 
-def lens(size, fov): return math.tan(fov/2), math.tan(fov/2)*size[0]/size[1]  # half width and half height of the image plane
+# half width and half height of the image plane
+def lens(size, fov): return math.tan(fov/2), math.tan(fov/2)*size[0]/size[1]
 
 def plane(v, u, size, fov):
     a, b = lens(size, fov)
@@ -93,7 +99,8 @@ class Py360:
         from py360convert import e2p
         yaw, pitch, roll = (math.degrees(a) for a in euler_from_rotation(R))
         a, b = lens(size, FOV)
-        view = e2p(panorama.movedim(0, -1).numpy(), (math.degrees(2*math.atan(a)), math.degrees(2*math.atan(b))), yaw, pitch, size, in_rot_deg=roll)
+        view = e2p(panorama.movedim(0, -1).numpy(), (math.degrees(2*math.atan(a)), math.degrees(2*math.atan(b))), yaw,
+                   pitch, size, in_rot_deg=roll)
         return torch.from_numpy(view).movedim(-1, 0)
     def unfold(self, panorama, n):
         from py360convert import e2c
@@ -111,18 +118,25 @@ class FFmpeg:
     def run(self, image, options, size):
         import imageio_ffmpeg
         raw = (image[[1, 2, 0]]*65535).round().numpy().astype('<u2').tobytes()  # planes in the order green, blue, red
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-f', 'rawvideo', '-pix_fmt', 'gbrp16le', '-s', f'{image.shape[2]}x{image.shape[1]}', '-i', '-',
-                   '-vf', f'v360={options}:w={size[1]}:h={size[0]}:interp=linear', '-f', 'rawvideo', '-pix_fmt', 'gbrp16le', '-']
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-f', 'rawvideo', '-pix_fmt', 'gbrp16le', '-s',
+                   f'{image.shape[2]}x{image.shape[1]}', '-i', '-',
+                   '-vf', f'v360={options}:w={size[1]}:h={size[0]}:interp=linear', '-f', 'rawvideo', '-pix_fmt',
+                   'gbrp16le', '-']
         done = subprocess.run(command, input=raw, capture_output=True, check=True).stdout
         return torch.from_numpy(np.frombuffer(done, '<u2').reshape(3, *size)[[2, 0, 1]]/np.float32(65535))
-    def angles(self, R): return ':'.join(f'{name}={math.degrees(a):.9f}' for name, a in zip(('yaw', 'pitch', 'roll'), euler_from_rotation(R)))
+    def angles(self, R): return ':'.join(f'{name}={math.degrees(a):.9f}'
+                                         for name, a in zip(('yaw', 'pitch', 'roll'), euler_from_rotation(R)))
     def look(self, panorama, R, size):
         a, b = lens(size, FOV)
-        return self.run(panorama, f'e:flat:h_fov={math.degrees(2*math.atan(a)):.9f}:v_fov={math.degrees(2*math.atan(b)):.9f}:{self.angles(R)}', size)
+        return self.run(
+            panorama, f'e:flat:h_fov={math.degrees(2*math.atan(a)):.9f}:'
+                      f'v_fov={math.degrees(2*math.atan(b)):.9f}:{self.angles(R)}', size)
     def turn(self, panorama, R): return self.run(panorama, f'e:e:{self.angles(R.mT)}', panorama.shape[-2:])
     def paint(self, frame, R, size):
         a, b = lens(frame.shape[-2:], FOV)
-        return self.run(frame, f'flat:e:ih_fov={math.degrees(2*math.atan(a)):.9f}:iv_fov={math.degrees(2*math.atan(b)):.9f}:{self.angles(R.mT)}', size)
+        return self.run(
+            frame, f'flat:e:ih_fov={math.degrees(2*math.atan(a)):.9f}:'
+                   f'iv_fov={math.degrees(2*math.atan(b)):.9f}:{self.angles(R.mT)}', size)
     def unfold(self, panorama, n): return from_row(self.run(panorama, 'e:c6x1:out_forder=frblud', (n, 6*n)))
     def fold(self, faces, size): return self.run(as_row(faces), 'c6x1:e:in_forder=frblud', size)
 
@@ -165,7 +179,8 @@ class Unfold(Look):
         return (face @ face_rotations().mT[:, None]).flatten(0, 1)
 
 class Paint:
-    "Frames 90 degrees wide, 3/4 as wide as the panorama is high, onto the panorama; two pixels along the frame's edge are left out."
+    """Frames 90 degrees wide, 3/4 as wide as the panorama is high, onto the panorama; two pixels along the frame's edge
+    are left out."""
     name, method, poses = 'frame to panorama', 'paint', POSES
     def __init__(self, height, R): self.size, self.source, self.R = (height, 2*height), (height//2, 3*height//4), R
     def draw(self, scene): return scene(plane(*positions(self.source, 'centre'), self.source, FOV) @ self.R.mT)
@@ -188,7 +203,8 @@ class Paint:
         return dict(inside=seen & ~(seam | poles), seam=seam, poles=poles)
 
 class Fold:
-    "Cube faces with as many pixels along the equator as the panorama; the edges of the cube take the place of the seam."
+    """Cube faces with as many pixels along the equator as the panorama; the edges of the cube take the place of the
+    seam."""
     name, method, poses = 'cube to panorama', 'fold', ['identity']
     def __init__(self, height, R): self.size, self.n = (height, 2*height), height//2
     def draw(self, scene):
@@ -201,7 +217,8 @@ class Fold:
         face = torch.stack([(rays @ R)[..., 2] for R in near]).argmax(0)
         local = (rays[..., None, :] @ near[face])[..., 0, :]
         u, v = ((local[..., k]/local[..., 2] + 1)/2*self.n for k in (0, 1))
-        return (plane(SOURCES[source](v, self.n)/self.n, SOURCES[source](u, self.n)/self.n, (self.n, self.n), math.pi/2)[..., None, :] @ near.mT[face])[..., 0, :]
+        return (plane(SOURCES[source](v, self.n)/self.n, SOURCES[source](u, self.n)/self.n, (self.n, self.n),
+                      math.pi/2)[..., None, :] @ near.mT[face])[..., 0, :]
     def pixel(self): return 2/self.n
     def regions(self):
         rays = self.rays('centre')
@@ -219,27 +236,38 @@ def found(image):
 
 def away(a, b, pixel): return 2*((a - b).norm(dim=-1)/2).clamp(max=1).asin()/pixel
 
-def worst(error, regions): return {name: float(error[where].max()) if where.any() else None for name, where in regions.items()}
+def worst(error, regions): return {name: float(error[where].max()) if where.any() else None
+                                   for name, where in regions.items()}
 
 def measure(job, library):
     "All errors of one library at one job."
     regions = job.regions(); seen = regions['inside'] | regions['seam'] | regions['poles']
-    values = (job.call(library, job.draw(smooth_scene).float()).double() - smooth_scene(job.rays('centre'))).abs().amax(0)
+    values = (job.call(library, job.draw(smooth_scene).float()).double()
+              - smooth_scene(job.rays('centre'))).abs().amax(0)
     shown = found(job.call(library, job.draw(directions).float()))
     plain = away(shown, job.rays('centre'), job.pixel())
     fits = {(t, s): away(shown, job.read(job.rays(t), s), job.pixel()) for t, s in itertools.product(TARGETS, SOURCES)}
     convention = min(fits, key=lambda key: float(fits[key][seen].median()))
-    return dict(mean_value=float(values[seen].mean()), value=worst(values, regions), mean_pixels=float(plain[seen].mean()), pixels=worst(plain, regions),
-                convention=convention, own_pixels=worst(fits[convention], regions), fits={key: float(e[seen].median()) for key, e in fits.items()}, _fits={key: worst(e, regions) for key, e in fits.items()})
+    return dict(mean_value=float(values[seen].mean()), value=worst(values, regions),
+                mean_pixels=float(plain[seen].mean()), pixels=worst(plain, regions),
+                convention=convention, own_pixels=worst(fits[convention], regions),
+                fits={key: float(e[seen].median()) for key, e in fits.items()},
+                _fits={key: worst(e, regions) for key, e in fits.items()})
 
 def summary(rows):
     "Over all rotations: the largest and the mean error, and the convention that fits all of them best."
     convention = min(rows[0]['fits'], key=lambda key: sum(row['fits'][key] for row in rows))
-    largest = lambda dicts: {name: max((d[name] for d in dicts if d[name] is not None), default=None) for name in ('inside', 'seam', 'poles')}
-    return dict(mean_value=float(np.mean([row['mean_value'] for row in rows])), value=largest([row['value'] for row in rows]),
-                mean_pixels=float(np.mean([row['mean_pixels'] for row in rows])), pixels=largest([row['pixels'] for row in rows]),
-                target=convention[0], source=convention[1], own_pixels=largest([row['_fits'][convention] for row in rows]),
-                rotations={row['pose']: [round(row['mean_pixels'], 5), round(max(v for v in row['pixels'].values() if v is not None), 5)] for row in rows})
+    largest = lambda dicts: {name: max((d[name] for d in dicts if d[name] is not None), default=None)
+                             for name in ('inside', 'seam', 'poles')}
+    return dict(mean_value=float(np.mean([row['mean_value'] for row in rows])),
+                value=largest([row['value'] for row in rows]),
+                mean_pixels=float(np.mean([row['mean_pixels'] for row in rows])),
+                pixels=largest([row['pixels'] for row in rows]),
+                target=convention[0], source=convention[1],
+                own_pixels=largest([row['_fits'][convention] for row in rows]),
+                rotations={row['pose']: [round(row['mean_pixels'], 5),
+                                         round(max(v for v in row['pixels'].values() if v is not None), 5)]
+                                         for row in rows})
 
 # %% ../../nbs/experiments/projection_truth.ipynb #pt000014
 @torch.no_grad()
@@ -249,12 +277,18 @@ def run(
     quick:bool=False,                 # Small panoramas: a rehearsal
 )->dict:                              # The record
     "Measure every library at every job."
-    table, show = [], lambda d: ' '.join(f'{d[k]:8.4f}' if d[k] is not None else '       -' for k in ('inside', 'seam', 'poles'))
-    print(f"{'':46}  values: mean and largest inside, seam, poles    geometry in source pixels      in its own convention")
+    table, show = [], lambda d: ' '.join(f'{d[k]:8.4f}' if d[k] is not None else '       -'
+                                         for k in ('inside', 'seam', 'poles'))
+    print(
+        f"{'':46}  values: mean and largest inside, seam, poles    geometry in source pixels      "
+        'in its own convention')
     for height, kind in itertools.product((32,) if quick else heights, JOBS):
         for library in LIBRARIES:
             if getattr(library, kind.method) is None: continue
             row = summary([measure(kind(height, pose(name)), library) | dict(pose=name) for name in kind.poses])
             table.append(dict(height=height, projection=kind.name, library=library.name) | row)
-            print(f"{height:5} {kind.name:18} {library.name:13} {row['mean_value']:.5f} {show(row['value'])}   {show(row['pixels'])}   {show(row['own_pixels'])}  {row['target']}, {row['source']}", flush=True)
-    return run_record(poses_degrees=POSES, libraries={library.name: library.version for library in LIBRARIES if library.version}, rows=table)
+            print(
+                f"{height:5} {kind.name:18} {library.name:13} {row['mean_value']:.5f} {show(row['value'])}   "
+                f"{show(row['pixels'])}   {show(row['own_pixels'])}  {row['target']}, {row['source']}", flush=True)
+    return run_record(poses_degrees=POSES, libraries={library.name: library.version for library in LIBRARIES
+                                                      if library.version}, rows=table)

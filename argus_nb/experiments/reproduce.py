@@ -26,23 +26,38 @@ class Experiment(NamedTuple):
     settings:dict={}   # Arguments of `run` that the record was made with
 
 EXPERIMENTS = (
-    Experiment('nano', 'How good is the model alone on worlds and places that it never saw?', 60, 2, ('nano.json',), pictures=('nano_*.jpg',), settings=dict(worlds=6, panoramas=4, samples=8, bfloat16=True, workers=2)),
-    Experiment('main', 'Does a video model beat the same network frame by frame, and simple fills?', 300, 3, ('main.json',), 'table 1', ('main.jpg',)),
-    Experiment('outpainting', 'Whole panoramas against adapting to each clip and going window by window?', 600, 4, ('outpainting.json',), 'table 2', ('outpainting.jpg',)),
-    Experiment('ablation', 'What are alignment, latitude weights and the random shift worth?', 600, 4, ('ablation.json',), 'table 3', ('ablation.jpg',)),
-    Experiment('reconstruction', 'Does the generated place hold together, so that cameras are found in it?', 300, 3, ('main.json',), 'rotation error', ('main.jpg',)),
-    Experiment('distance', 'Does quality fall with the distance from the view?', 300, 3, ('main.json',), 'claim on distance', ('main.jpg',)),
-    Experiment('dynamics', 'Does what leaves the view go on moving?', 40, 3, ('dynamics.json',), 'claim on trajectories'),
-    Experiment('seams', 'Which way of decoding closes the seam, and at what price?', 10, 1, ('seams.json',), 'w/o blended decoding'),
-    Experiment('sampling', 'How many calls, which solver; window borders, poles, rolled cameras?', 120, 4, tuple(f'sampling_{what}.json' for what in ('calls', 'windows', 'poles', 'rolled')), pictures=('poles.jpg',)),
-    Experiment('precision', 'What do number formats, layouts and compilation cost and save?', 10, 1, ('precision.json',), settings=dict(is_compiled=True)),
+    Experiment('nano', 'How good is the model alone on worlds and places that it never saw?', 60, 2, ('nano.json',),
+               pictures=('nano_*.jpg',), settings=dict(worlds=6, panoramas=4, samples=8, bfloat16=True, workers=2)),
+    Experiment('main', 'Does a video model beat the same network frame by frame, and simple fills?', 300, 3,
+               ('main.json',), 'table 1', ('main.jpg',)),
+    Experiment('outpainting', 'Whole panoramas against adapting to each clip and going window by window?', 600, 4,
+               ('outpainting.json',), 'table 2', ('outpainting.jpg',)),
+    Experiment('ablation', 'What are alignment, latitude weights and the random shift worth?', 600, 4,
+               ('ablation.json',), 'table 3', ('ablation.jpg',)),
+    Experiment('reconstruction', 'Does the generated place hold together, so that cameras are found in it?', 300, 3,
+               ('main.json',), 'rotation error', ('main.jpg',)),
+    Experiment('distance', 'Does quality fall with the distance from the view?', 300, 3, ('main.json',),
+               'claim on distance', ('main.jpg',)),
+    Experiment('dynamics', 'Does what leaves the view go on moving?', 40, 3, ('dynamics.json',),
+               'claim on trajectories'),
+    Experiment('seams', 'Which way of decoding closes the seam, and at what price?', 10, 1, ('seams.json',),
+               'w/o blended decoding'),
+    Experiment('sampling', 'How many calls, which solver; window borders, poles, rolled cameras?', 120, 4,
+               tuple(f'sampling_{what}.json' for what in ('calls', 'windows', 'poles', 'rolled')),
+               pictures=('poles.jpg',)),
+    Experiment('precision', 'What do number formats, layouts and compilation cost and save?', 10, 1,
+               ('precision.json',), settings=dict(is_compiled=True)),
     Experiment('memory', 'Does memory grow with the length of the film?', 10, 2, ('memory.json',)),
-    Experiment('kills', 'Does a killed and resumed training end bit for bit like an undisturbed one?', 8, 1, ('kills.json',)),
+    Experiment('kills', 'Does a killed and resumed training end bit for bit like an undisturbed one?', 8, 1,
+               ('kills.json',)),
     Experiment('commands', 'How long do the promised commands take?', 6, 1, ('commands.json',)),
-    Experiment('training_speed', 'What do a latent cache and bfloat16 save in training, and what do they cost?', 10, 2, ('training_speed.json',)),
+    Experiment('training_speed', 'What do a latent cache and bfloat16 save in training, and what do they cost?', 10, 2,
+               ('training_speed.json',)),
     Experiment('own_training', 'What is training on an own video worth?', 30, 4, ('own_training.json',)),
-    Experiment('projection', 'How fast are projections beside other libraries?', 5, 1, ('projection.json',), settings=dict(rounds=25)),
-    Experiment('projection_truth', 'How exact are projections beside other libraries?', 3, .5, ('projection_truth.json',)),
+    Experiment('projection', 'How fast are projections beside other libraries?', 5, 1, ('projection.json',),
+               settings=dict(rounds=25)),
+    Experiment('projection_truth', 'How exact are projections beside other libraries?', 3, .5,
+               ('projection_truth.json',)),
     Experiment('tracking', 'How far are tracked cameras from the truth?', 60, 1, ('tracking.json',)),
     Experiment('alignment', 'What is alignment worth: wander, levelling, stitching?', 15, 2, ('alignment.json',)),
     Experiment('stabilise', 'How much calmer is a stabilised film?', 10, 3, ('stabilise.json',)),
@@ -57,7 +72,8 @@ def find_experiment(
 )->Experiment:     # What is known of it
     "An experiment by name; raises `ValueError` listing the known names."
     known = {e.name: e for e in EXPERIMENTS}
-    if ALIASES.get(name, name) not in known: raise ValueError(f"no experiment is called {name!r}; known are {', '.join([*ALIASES, *known])}")
+    if ALIASES.get(name, name) not in known:
+        raise ValueError(f"no experiment is called {name!r}; known are {', '.join([*ALIASES, *known])}")
     return known[ALIASES.get(name, name)]
 
 # %% ../../nbs/experiments/reproduce.ipynb #re000009
@@ -85,7 +101,8 @@ def list_experiments(
 )->list[dict]:              # One row for each experiment
     "Name, question, the paper's table, minutes in full and quick, and what is recorded."
     other = {name: alias for alias, name in ALIASES.items()}
-    return [dict(name=e.name, alias=other.get(e.name, ''), question=e.question, paper=e.paper, minutes=e.minutes, quick=e.quick, recorded=recorded(e, folder)) for e in EXPERIMENTS]
+    return [dict(name=e.name, alias=other.get(e.name, ''), question=e.question, paper=e.paper, minutes=e.minutes,
+                 quick=e.quick, recorded=recorded(e, folder)) for e in EXPERIMENTS]
 
 # %% ../../nbs/experiments/reproduce.ipynb #re000012
 def what_it_takes(
@@ -95,7 +112,8 @@ def what_it_takes(
     "The question, and how long the answer takes."
     minutes = experiment.quick if quick else experiment.minutes
     took = f'{minutes:g} minutes' if minutes < 90 else f'{minutes/60:.0f} hours'
-    return f"{experiment.name}: {experiment.question} About {took} on two cores{' (--quick: the numbers mean little)' if quick else ''}."
+    rehearsal = ' (--quick: the numbers mean little)' if quick else ''
+    return f'{experiment.name}: {experiment.question} About {took} on two cores{rehearsal}.'
 
 def reproduce(
     name:str,                   # Of an experiment, or table1, table2, table3
@@ -107,7 +125,8 @@ def reproduce(
     "Run an experiment; raises `ValueError` for a name that is not known and for a rehearsal that should be recorded."
     experiment = find_experiment(name)
     if quick and write: raise ValueError('a quick run is a rehearsal: it is never written over results/')
-    if write and not RESULTS.is_dir(): raise ValueError('there is no results/ beside this package: write needs a checkout of the repository')
+    if write and not RESULTS.is_dir():
+        raise ValueError('there is no results/ beside this package: write needs a checkout of the repository')
     work = Path(work or f"runs/{experiment.name}{'_quick'*quick}")
     say(what_it_takes(experiment, quick) + f' Everything is kept in {work}.')
     run = importlib.import_module(f'argus_nb.experiments.{experiment.name}').run

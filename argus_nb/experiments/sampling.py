@@ -36,7 +36,8 @@ SETTINGS = {
     '25 Euler':     dict(num_inference_steps=25, solver='euler', guidance_scale=1.),
     '12 Euler':     dict(num_inference_steps=12, solver='euler', guidance_scale=1.),
     '12 dpmpp_2m': dict(num_inference_steps=12, solver='dpmpp_2m', guidance_scale=1.),
-    '12 dpmpp_2m, guided in the middle': dict(num_inference_steps=12, solver='dpmpp_2m', guidance_scale=2., guided=(.3, 10.)),
+    '12 dpmpp_2m, guided in the middle': dict(num_inference_steps=12, solver='dpmpp_2m', guidance_scale=2.,
+                                              guided=(.3, 10.)),
     '8 dpmpp_2m':  dict(num_inference_steps=8, solver='dpmpp_2m', guidance_scale=1.),
     '8 Euler':      dict(num_inference_steps=8, solver='euler', guidance_scale=1.),
     '5 Euler':      dict(num_inference_steps=5, solver='euler', guidance_scale=1.),
@@ -87,14 +88,16 @@ def calls_of_a_clip(number, path):
         settings, pipe = settings_of[name], pipeline(torch.float32) if name.endswith('float32') else fast
         calls, start = [0], time.perf_counter()
         handle = pipe.unet.register_forward_pre_hook(lambda module, args: calls.__setitem__(0, calls[0] + len(args[0])))
-        latents = pipe(pair.frames, pair.cameras, latents=noise, generator=make_generator(number), output_type='latent', **settings)[0]
+        latents = pipe(pair.frames, pair.cameras, latents=noise, generator=make_generator(number),
+                       output_type='latent', **settings)[0]
         handle.remove()
         seconds, s = time.perf_counter() - start, sampling_for(pipe.settings)
         start = time.perf_counter()
         made, truth = decode(pipe.vae, latents[JUDGED], s.seam, poles=s.poles), pair.target[JUDGED]
         decoding = time.perf_counter() - start
         distance = perceptual(made, truth)
-        scores[name] = dict(psnr=psnr(made, truth), seen=psnr(made, truth, seen), unseen=psnr(made, truth, ~seen), st_lpips=distance, calls=calls[0], seconds=round(seconds, 2), decoding=round(decoding, 2))
+        scores[name] = dict(psnr=psnr(made, truth), seen=psnr(made, truth, seen), unseen=psnr(made, truth, ~seen),
+                            st_lpips=distance, calls=calls[0], seconds=round(seconds, 2), decoding=round(decoding, 2))
     save_json(path, scores)
 
 def calls(count, work, workers):
@@ -104,24 +107,39 @@ def calls(count, work, workers):
     if workers == 1: list(map(calls_of_a_clip, range(count), paths))
     else:
         threads = max(1, torch.get_num_threads()//workers)
-        with ProcessPoolExecutor(workers, get_context('spawn'), torch.set_num_threads, (threads,)) as pool: list(pool.map(calls_of_a_clip, range(count), paths))
+        with ProcessPoolExecutor(workers, get_context('spawn'), torch.set_num_threads, (threads,)) as pool:
+            list(pool.map(calls_of_a_clip, range(count), paths))
     rows, table = [json.loads(path.read_text()) for path in paths], {}
     for name in [*SETTINGS, f'{IN_FLOAT32}, float32']:
-        of = lambda key: np.array([r[name][key] for r in rows]); base = lambda key: np.array([r[BASELINE][key] for r in rows])
-        table[name] = dict(calls=int(of('calls').mean()), time=round(float(np.median(of('seconds')/base('seconds'))), 3),
+        of = lambda key: np.array([r[name][key] for r in rows])
+        base = lambda key: np.array([r[BASELINE][key] for r in rows])
+        table[name] = dict(calls=int(of('calls').mean()),
+                           time=round(float(np.median(of('seconds')/base('seconds'))), 3),
             **{key: bootstrap(of(key)) for key in ('psnr', 'seen', 'unseen', 'st_lpips')},
-            psnr_difference=bootstrap(of('psnr') - base('psnr')), st_lpips_ratio=bootstrap(of('st_lpips')/base('st_lpips')))
+            psnr_difference=bootstrap(of('psnr') - base('psnr')),
+            st_lpips_ratio=bootstrap(of('st_lpips')/base('st_lpips')))
         t = table[name]
-        print(f"{name:36} {t['calls']:3} calls, {t['time']:.2f} of the time, PSNR {t['psnr']['mean']:.2f} ({t['psnr_difference']['mean']:+.2f}, {t['psnr_difference']['low']:+.2f} to {t['psnr_difference']['high']:+.2f}), "
-              f"ST-LPIPS {t['st_lpips']['mean']:.3f} (x {t['st_lpips_ratio']['mean']:.3f}, {t['st_lpips_ratio']['low']:.3f} to {t['st_lpips_ratio']['high']:.3f})", flush=True)
+        print(
+            f"{name:36} {t['calls']:3} calls, {t['time']:.2f} of the time, PSNR {t['psnr']['mean']:.2f} "
+            f"({t['psnr_difference']['mean']:+.2f}, {t['psnr_difference']['low']:+.2f} to "
+            f"{t['psnr_difference']['high']:+.2f}), "
+              f"ST-LPIPS {t['st_lpips']['mean']:.3f} (x {t['st_lpips_ratio']['mean']:.3f}, "
+              f"{t['st_lpips_ratio']['low']:.3f} to {t['st_lpips_ratio']['high']:.3f})", flush=True)
     full, half = ([r[name] for r in rows] for name in (f'{IN_FLOAT32}, float32', IN_FLOAT32))
-    precision = dict(psnr=bootstrap([h['psnr'] - f['psnr'] for f, h in zip(full, half)]), st_lpips_ratio=bootstrap([h['st_lpips']/f['st_lpips'] for f, h in zip(full, half)]),
-                     sampling=round(float(np.median([h['seconds']/f['seconds'] for f, h in zip(full, half)])), 3), decoding=round(float(np.median([h['decoding']/f['decoding'] for f, h in zip(full, half)])), 3))
-    print(f"bfloat16 against float32: PSNR {precision['psnr']['mean']:+.3f}, ST-LPIPS x {precision['st_lpips_ratio']['mean']:.4f}, sampling {precision['sampling']} and decoding {precision['decoding']} of the time")
-    return dict(clips=count, frames=16, baseline=BASELINE, dtype=str(pick_dtype(pick_device())).removeprefix('torch.'), table=table, precision=precision, rows=rows)
+    precision = dict(psnr=bootstrap([h['psnr'] - f['psnr'] for f, h in zip(full, half)]),
+                     st_lpips_ratio=bootstrap([h['st_lpips']/f['st_lpips'] for f, h in zip(full, half)]),
+                     sampling=round(float(np.median([h['seconds']/f['seconds'] for f, h in zip(full, half)])), 3),
+                     decoding=round(float(np.median([h['decoding']/f['decoding'] for f, h in zip(full, half)])), 3))
+    print(
+        f"bfloat16 against float32: PSNR {precision['psnr']['mean']:+.3f}, ST-LPIPS x "
+        f"{precision['st_lpips_ratio']['mean']:.4f}, sampling {precision['sampling']} and decoding "
+        f"{precision['decoding']} of the time")
+    return dict(clips=count, frames=16, baseline=BASELINE, dtype=str(pick_dtype(pick_device())).removeprefix('torch.'),
+                table=table, precision=precision, rows=rows)
 
 # %% ../../nbs/experiments/sampling.ipynb #sa000010
-LEVELS = {'80 to 0.002': (80., .002), '700 to 0.002': (700., .002), '700 to 0.02': (700., .02), '700 to 0.05': (700., .05)}
+LEVELS = {'80 to 0.002': (80., .002), '700 to 0.002': (700., .002), '700 to 0.02': (700., .02),
+          '700 to 0.05': (700., .05)}
 
 def levels(count, work, workers, samples=3):
     "Scores of single samples, and of their mean where nothing was seen, for several first and last noise levels."
@@ -133,14 +151,24 @@ def levels(count, work, workers, samples=3):
         seen, never = pair.mask[JUDGED] > 0, ~(pair.mask > 0).any(0, keepdim=True)
         for name, (first, last) in LEVELS.items():
             pipe.scheduler.register_to_config(sigma_max=first, sigma_min=last)
-            made = torch.stack([decode(pipe.vae, pipe(pair.frames, pair.cameras, generator=make_generator(1000*number + n), output_type='latent')[0, JUDGED], own.seam, poles=own.poles) for n in range(samples)])
-            row[name] = dict(seen=statistics.mean(psnr(m, truth, seen) for m in made), never=statistics.mean(psnr(m, truth, never) for m in made),
-                             never_of_mean=psnr(made.mean(0), truth, never), st_lpips=statistics.mean(perceptual(m, truth) for m in made), step=(made[:, 1:] - made[:, :-1]).abs().mean().item())
+            made = torch.stack([decode(pipe.vae, pipe(pair.frames, pair.cameras,
+                                                      generator=make_generator(1000*number + n),
+                                                      output_type='latent')[0, JUDGED], own.seam, poles=own.poles)
+                                                      for n in range(samples)])
+            row[name] = dict(seen=statistics.mean(psnr(m, truth, seen) for m in made),
+                             never=statistics.mean(psnr(m, truth, never) for m in made),
+                             never_of_mean=psnr(made.mean(0), truth, never),
+                             st_lpips=statistics.mean(perceptual(m, truth) for m in made),
+                             step=(made[:, 1:] - made[:, :-1]).abs().mean().item())
         rows.append(row | dict(clip=number))
         print(number, {name: {k: round(v, 3) for k, v in row[name].items()} for name in LEVELS}, flush=True)
     base = next(iter(LEVELS))
-    table = {name: {key: bootstrap([r[name][key] for r in rows]) for key in rows[0][name]} | {f'{key}_difference': bootstrap([r[name][key] - r[base][key] for r in rows]) for key in rows[0][name]} for name in LEVELS}
-    for name, t in table.items(): print(f"{name:16} " + ', '.join(f"{key} {t[key]['mean']:.3f} ({t[key + '_difference']['mean']:+.3f})" for key in rows[0][name]))
+    table = {name: {key: bootstrap([r[name][key] for r in rows]) for key in rows[0][name]}
+             | {f'{key}_difference': bootstrap([r[name][key] - r[base][key] for r in rows]) for key in rows[0][name]}
+             for name in LEVELS}
+    for name, t in table.items():
+        print(f"{name:16} " + ', '.join(f"{key} {t[key]['mean']:.3f} ({t[key + '_difference']['mean']:+.3f})"
+                                        for key in rows[0][name]))
     return dict(clips=count, frames=16, samples=samples, table=table, rows=rows)
 
 # %% ../../nbs/experiments/sampling.ipynb #sa000011
@@ -153,16 +181,26 @@ def windows(count, work, workers, frames=40):
     for number in range(count):
         pair = held_out(number, frames)
         for name, s in ways.items():
-            latents = torch.cat(list(pipe.stream_latents(Source(pair.frames, pair.cameras, size=(128, 256)), s, generator=make_generator(number))))
+            latents = torch.cat(list(pipe.stream_latents(Source(pair.frames, pair.cameras, size=(128, 256)), s,
+                                                         generator=make_generator(number))))
             made = torch.cat(list(pipe.stream_decoded(iter([latents]), s)))
             step = (made[1:] - made[:-1]).abs().mean((1, 2, 3))
             stride = s.window - s.overlap
-            border = {b - 1 for b in range(stride, frames, stride)} | {b + s.overlap - 1 for b in range(stride, frames - s.overlap, stride)} if s.overlap else {b - 1 for b in range(stride, frames, stride)}
+            border = {b - 1 for b in range(stride, frames, stride)} | {b + s.overlap - 1
+                for b in range(stride, frames - s.overlap, stride)} if s.overlap else {b - 1
+                    for b in range(stride, frames, stride)}
             inside = [step[n].item() for n in range(frames - 1) if n not in border]
-            rows.append(dict(clip=number, way=name, border=statistics.mean(step[n].item() for n in border), inside=statistics.mean(inside),
-                             truth=(pair.target[1:] - pair.target[:-1]).abs().mean().item(), steps=[round(v, 5) for v in step.tolist()], borders=sorted(border)))
-    table = {name: dict(ratio=bootstrap([r['border']/r['inside'] for r in rows if r['way'] == name]), **{k: round(statistics.mean(r[k] for r in rows if r['way'] == name), 5) for k in ('border', 'inside', 'truth')}) for name in ways}
-    for name, t in table.items(): print(f"{name:28} {t['ratio']['mean']:.2f} times the step inside ({t['ratio']['low']:.2f} to {t['ratio']['high']:.2f}); inside {t['inside']:.4f}, truth {t['truth']:.4f}")
+            rows.append(dict(clip=number, way=name, border=statistics.mean(step[n].item() for n in border),
+                             inside=statistics.mean(inside),
+                             truth=(pair.target[1:] - pair.target[:-1]).abs().mean().item(),
+                             steps=[round(v, 5) for v in step.tolist()], borders=sorted(border)))
+    table = {name: dict(ratio=bootstrap([r['border']/r['inside'] for r in rows if r['way'] == name]),
+                        **{k: round(statistics.mean(r[k] for r in rows if r['way'] == name), 5)
+                           for k in ('border', 'inside', 'truth')}) for name in ways}
+    for name, t in table.items():
+        print(
+            f"{name:28} {t['ratio']['mean']:.2f} times the step inside ({t['ratio']['low']:.2f} to "
+            f"{t['ratio']['high']:.2f}); inside {t['inside']:.4f}, truth {t['truth']:.4f}")
     return dict(clips=count, frames=frames, table=table, rows=rows)
 
 # %% ../../nbs/experiments/sampling.ipynb #sa000012
@@ -175,30 +213,47 @@ def rays(panoramas):
     return torch.fft.irfft(waves, n=near.shape[-1]).std(-1).mean().item()
 
 def poles(count, work, workers):
-    "Variation along the outermost rows and the star around the poles; what calming pictures, and latents too, does to both and to the truth's resemblance."
+    """Variation along the outermost rows and the star around the poles; what calming pictures, and latents too, does to
+    both and to the truth's resemblance."""
     pipe, _ = judges()
     rows, pictures, own = [], [], sampling_for(pipe.settings)
     def psnr_at_poles(a, b): return psnr(*[panorama_to_cubemap(x, 64)[:, 4:6] for x in (a, b)])
     for number in range(count):
         pair = held_out(number, 16)
-        latents = torch.cat(list(pipe.stream_latents(Source(pair.frames, pair.cameras, size=(128, 256)), own, generator=make_generator(number))))[JUDGED]
+        latents = torch.cat(list(pipe.stream_latents(Source(pair.frames, pair.cameras, size=(128, 256)), own,
+                                                     generator=make_generator(number))))[JUDGED]
         truth = pair.target[JUDGED]
         kept = encode_frames(pipe.vae, truth, circular=own.circular)*pipe.vae.config.scaling_factor
-        made = dict(truth=truth, generated=decode(pipe.vae, latents, own.seam), autoencoder=decode(pipe.vae, kept, own.seam))
+        made = dict(truth=truth, generated=decode(pipe.vae, latents, own.seam),
+                    autoencoder=decode(pipe.vae, kept, own.seam))
         made |= {f'{name}, pictures calmed': calm_poles(made[name]) for name in ('generated', 'autoencoder')}
-        made |= {f'{name}, latents too': decode(pipe.vae, x, own.seam, poles=True) for name, x in (('generated', latents), ('autoencoder', kept))}
-        rows.append(dict(clip=number, **{name: dict(spread=pole_spread(p), rays=rays(p), psnr=psnr(p, truth), psnr_poles=psnr_at_poles(p, truth)) if name != 'truth' else dict(spread=pole_spread(p), rays=rays(p)) for name, p in made.items()}))
-        if number in (0, 3) or count < 4: pictures.append(torch.cat([torch.cat(list(panorama_to_cubemap(made[name][:1], 112)[0][4:6]), -1) for name in ('truth', 'generated', 'generated, pictures calmed', 'generated, latents too')], -1))
-    table = {name: {key: round(statistics.mean(r[name][key] for r in rows), 4) for key in rows[0][name]} for name in rows[0] if name != 'clip'}
-    differences = {f'{name}, {step}': bootstrap([r[f'{name}, {step}']['psnr_poles'] - r[name]['psnr_poles'] for r in rows]) for name in ('generated', 'autoencoder') for step in ('pictures calmed', 'latents too')}
-    whole = {f'{name}, {step}': bootstrap([r[f'{name}, {step}']['psnr'] - r[name]['psnr'] for r in rows]) for name in ('generated', 'autoencoder') for step in ('pictures calmed', 'latents too')}
-    for name, t in table.items(): print(f'{name:32}', ', '.join(f'{k} {v:.4f}' for k, v in t.items()), differences.get(name, ''))
-    Image.fromarray((torch.cat(pictures, -2).clamp(0, 1)*255).byte().movedim(0, -1).numpy()).save(Path(work)/'poles.jpg', quality=88)
+        made |= {f'{name}, latents too': decode(pipe.vae, x, own.seam, poles=True)
+                 for name, x in (('generated', latents), ('autoencoder', kept))}
+        rows.append(dict(clip=number, **{name: dict(spread=pole_spread(p), rays=rays(p), psnr=psnr(p, truth),
+                                                    psnr_poles=psnr_at_poles(p, truth)) if name != 'truth'
+                                                    else dict(spread=pole_spread(p), rays=rays(p))
+                                                    for name, p in made.items()}))
+        if number in (0, 3) or count < 4:
+            pictures.append(torch.cat([torch.cat(list(panorama_to_cubemap(made[name][:1], 112)[0][4:6]), -1)
+                                       for name in ('truth', 'generated', 'generated, pictures calmed',
+                                                    'generated, latents too')], -1))
+    table = {name: {key: round(statistics.mean(r[name][key] for r in rows), 4) for key in rows[0][name]}
+             for name in rows[0] if name != 'clip'}
+    differences = {f'{name}, {step}': bootstrap([r[f'{name}, {step}']['psnr_poles'] - r[name]['psnr_poles']
+                                                 for r in rows]) for name in ('generated', 'autoencoder')
+                                                 for step in ('pictures calmed', 'latents too')}
+    whole = {f'{name}, {step}': bootstrap([r[f'{name}, {step}']['psnr'] - r[name]['psnr'] for r in rows])
+             for name in ('generated', 'autoencoder') for step in ('pictures calmed', 'latents too')}
+    for name, t in table.items():
+        print(f'{name:32}', ', '.join(f'{k} {v:.4f}' for k, v in t.items()), differences.get(name, ''))
+    Image.fromarray((torch.cat(pictures, -2).clamp(0, 1)*255).byte().movedim(0, -1).numpy()).save(
+        Path(work)/'poles.jpg', quality=88)
     return dict(clips=count, frames=4, table=table, psnr_at_poles=differences, psnr_whole=whole, rows=rows)
 
 # %% ../../nbs/experiments/sampling.ipynb #sa000013
 def rolled(count, work, workers, frames=16, size=(128, 256)):
-    "Films of a camera that is held on its side, by 60 to 90 degrees: what was never seen against the truth, both upright."
+    """Films of a camera that is held on its side, by 60 to 90 degrees: what was never seen against the truth, both
+    upright."""
     pipe = judges()[0]
     own, rows = sampling_for(pipe.settings), []
     for number in range(count):
@@ -207,15 +262,18 @@ def rolled(count, work, workers, frames=16, size=(128, 256)):
         generator = make_generator(number)
         hand = simulate_motion(frames, 5., generator)
         angle = math.radians(60 + 30*float(torch.rand((), generator=generator)))*(-1)**number
-        hand = replace(hand, world_from_camera=hand.world_from_camera @ rotation_from_euler(torch.tensor(0.), torch.tensor(0.), torch.tensor(angle)).double())
+        hand = replace(hand, world_from_camera=hand.world_from_camera
+                       @ rotation_from_euler(torch.tensor(0.), torch.tensor(0.), torch.tensor(angle)).double())
         pair = training_pair(clip, hand)
         truth = avg_pool2d(clip, 2)[JUDGED]
-        for name, level in {"the first camera's frame": hand.world_from_camera[0], 'pitch and roll as in training': generation_frame(hand.world_from_camera[0])}.items():
+        for name, level in {"the first camera's frame": hand.world_from_camera[0],
+                            'pitch and roll as in training': generation_frame(hand.world_from_camera[0])}.items():
             source = Source(pair.frames, hand.rotated(level.T), size=size, relative=False)
             latents = torch.cat(list(pipe.stream_latents(source, own, generator=make_generator(number))))
             made = rotate_panorama(decode(pipe.vae, latents[JUDGED], own.seam, poles=own.poles).clamp(0, 1), level)
             never = ~(rotate_panorama(source.read(list(range(frames)))[2].float(), level).amax(0, keepdim=True) > 0)
-            rows.append(dict(clip=number, frame=name, roll=round(math.degrees(angle), 1), never=psnr(made, truth, never), whole=psnr(made, truth), st_lpips=perceptual(made, truth)))
+            rows.append(dict(clip=number, frame=name, roll=round(math.degrees(angle), 1),
+                             never=psnr(made, truth, never), whole=psnr(made, truth), st_lpips=perceptual(made, truth)))
     of = lambda name, key: np.array([r[key] for r in rows if r['frame'] == name])
     names = list(dict.fromkeys(r['frame'] for r in rows))
     table = {name: {key: bootstrap(of(name, key)) for key in ('never', 'whole', 'st_lpips')} for name in names}
@@ -225,7 +283,8 @@ def rolled(count, work, workers, frames=16, size=(128, 256)):
     return dict(clips=count, frames=frames, table=table, differences=differences, rows=rows)
 
 # %% ../../nbs/experiments/sampling.ipynb #sa000015
-PARTS = dict(calls=(calls, 40), levels=(levels, 8), windows=(windows, 6), poles=(poles, 12), rolled=(rolled, 12))  # with the clips of the record
+# with the clips of the record
+PARTS = dict(calls=(calls, 40), levels=(levels, 8), windows=(windows, 6), poles=(poles, 12), rolled=(rolled, 12))
 
 # %% ../../nbs/experiments/sampling.ipynb #sa000016
 def run(
@@ -241,5 +300,6 @@ def run(
     found = {}
     for part in parts:
         of, usual = PARTS[part]
-        found[f'sampling_{part}'] = run_record(model='nano', weights=weights_of('nano'), **of(clips or usual, work, workers))
+        found[f'sampling_{part}'] = run_record(model='nano', weights=weights_of('nano'),
+                                               **of(clips or usual, work, workers))
     return found

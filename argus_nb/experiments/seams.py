@@ -28,8 +28,10 @@ def compared(name: str, truth, latents, vae, perceptual: STLPIPS) -> list[dict]:
     near = lambda x: x.roll(band, -1)[..., :2*band]
     for seam in SEAMS:
         start = time.perf_counter(); made = decode(vae, latents, seam); seconds = time.perf_counter() - start
-        rows.append(dict(clip=name, seam=seam, step=seam_discontinuity(made)/seam_discontinuity(truth), psnr=psnr.within(psnr.map(made, truth)),
-                         st_lpips=perceptual.within(perceptual.map(made, truth)), psnr_at_seam=psnr.within(psnr.map(near(made), near(truth))), seconds=seconds))
+        rows.append(dict(clip=name, seam=seam, step=seam_discontinuity(made)/seam_discontinuity(truth),
+                         psnr=psnr.within(psnr.map(made, truth)),
+                         st_lpips=perceptual.within(perceptual.map(made, truth)),
+                         psnr_at_seam=psnr.within(psnr.map(near(made), near(truth))), seconds=seconds))
     return rows
 
 def table_of(rows: list[dict]) -> dict:
@@ -37,9 +39,12 @@ def table_of(rows: list[dict]) -> dict:
     of = lambda key, seam: [row[key] for row in rows if row['seam'] == seam]
     found = {}
     for seam in SEAMS:
-        means = {key: round(statistics.mean(of(key, seam)), digits) for key, digits in (('step', 3), ('psnr', 3), ('psnr_at_seam', 3), ('st_lpips', 4))}
-        apart = {f'{key}_difference': bootstrap([a - b for a, b in zip(of(key, seam), of(key, 'none'))]) for key in ('psnr', 'st_lpips')}
-        found[seam] = means | apart | dict(cost=round(statistics.median(a/b for a, b in zip(of('seconds', seam), of('seconds', 'none'))), 2))
+        means = {key: round(statistics.mean(of(key, seam)), digits)
+                 for key, digits in (('step', 3), ('psnr', 3), ('psnr_at_seam', 3), ('st_lpips', 4))}
+        apart = {f'{key}_difference': bootstrap([a - b for a, b in zip(of(key, seam), of(key, 'none'))])
+                 for key in ('psnr', 'st_lpips')}
+        found[seam] = means | apart | dict(cost=round(statistics.median(a/b
+            for a, b in zip(of('seconds', seam), of('seconds', 'none'))), 2))
     return found
 
 # %% ../../nbs/experiments/seams.ipynb #sm000006
@@ -56,7 +61,11 @@ def run(
     found, rows = clips(worlds, 1 if quick else len(panorama_names('test')), frames, own['size']), []
     for name, clip, number in found:
         truth = filmed(clip, number, held_out=True).target
-        rows += compared(name, truth, encode_frames(models.vae, truth, circular=own['circular'])*models.vae.config.scaling_factor, models.vae, perceptual)
+        rows += compared(name, truth, encode_frames(models.vae, truth,
+                                                    circular=own['circular'])*models.vae.config.scaling_factor,
+                                                    models.vae, perceptual)
         print(name, {row['seam']: round(row['step'], 2) for row in rows[-len(SEAMS):]}, flush=True)
-    rows_kept = [{key: round(v, 4) if isinstance(v, float) else v for key, v in row.items() if key != 'seconds'} for row in rows]
-    return run_record(model=str(model), weights=weights_of(model), clips=len(found), frames=frames, size=list(own['size']), table=table_of(rows), rows=rows_kept)
+    rows_kept = [{key: round(v, 4) if isinstance(v, float) else v for key, v in row.items() if key != 'seconds'}
+                 for row in rows]
+    return run_record(model=str(model), weights=weights_of(model), clips=len(found), frames=frames,
+                      size=list(own['size']), table=table_of(rows), rows=rows_kept)

@@ -25,7 +25,8 @@ def shaky_film(path: Path, seed: int, seconds: float = 3., size: tuple = (240, 3
     "A shaky clip of an own world."
     times = np.arange(round(seconds*FPS))/FPS
     hand = simulate_motion(len(times), FPS, make_generator(seed), fov_x=math.radians(FOV), level=True, motion=SHAKY)
-    write_video(path, random_world(seed).render_perspective(times, hand.world_from_camera, hand.fov_x, size), FPS, spherical=False, overwrite=True)
+    write_video(path, random_world(seed).render_perspective(times, hand.world_from_camera, hand.fov_x, size), FPS,
+                spherical=False, overwrite=True)
 
 def figures(path: Path, fov: float|None) -> dict:
     "Shake in degrees, and the share of black pixels."
@@ -38,7 +39,8 @@ def judged(clip: Path, folder: Path, fov: float|None, *more) -> dict:
     "The input's figures beside those of the calm film and the one on a tripod."
     around = folder/'around.mp4'
     told = ['--fov', f'{math.degrees(fov):g}'] if fov else []
-    run = lambda *command: subprocess.run([ARGUS, *map(str, command)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = lambda *command: subprocess.run([ARGUS, *map(str, command)], check=True, stdout=subprocess.DEVNULL,
+                                          stderr=subprocess.DEVNULL)
     run('generate', clip, around, '--overwrite', *told, *more)
     rows = {'input': figures(clip, fov)}
     for name, still in (('calm', []), ('tripod', ['--still'])):
@@ -61,5 +63,8 @@ def run(
         if not film: shaky_film(clip, seed, 1.2 if quick else 3.)
         rows[str(seed)] = judged(clip, folder, None if film else math.radians(FOV), *more)
         base = rows[str(seed)]['input']['shake']
-        print(f"{seed}: " + ', '.join(f"{name} {r['shake']:.2f} degrees ({base/r['shake']:.1f} times less, {r['black']:.1%} black)" for name, r in rows[str(seed)].items()), flush=True)
+        print(
+            f"{seed}: " + ', '.join(
+                f"{name} {r['shake']:.2f} degrees ({base/r['shake']:.1f} times less, {r['black']:.1%} black)"
+                for name, r in rows[str(seed)].items()), flush=True)
     return run_record(fps=FPS, fov=FOV, rows=rows)

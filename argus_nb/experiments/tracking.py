@@ -27,14 +27,16 @@ def world_clip(seed, kind, moves, track):
     "A world filmed with its own camera path, or from one place at one moment."
     world, times = random_world(seed, kind), torch.arange(len(track))/FPS*moves
     parts = torch.arange(len(track)).split(15)  # a second of float frames is as much as need be held
-    return torch.cat([as_video(world.render_perspective(times[n], track.world_from_camera[n], track.fov_x[n], SIZE)) for n in parts])
+    return torch.cat([as_video(world.render_perspective(times[n], track.world_from_camera[n], track.fov_x[n], SIZE))
+                      for n in parts])
 
 def panorama_clip(panorama, track):
     "A panorama, still or one for each frame, filmed by a turning camera."
     return torch.cat([as_video(panorama_to_perspective(panorama if panorama.ndim == 3 else panorama[n], R, fov, SIZE))
                       for n, (R, fov) in enumerate(zip(track.world_from_camera, track.fov_x))])
 
-def shaken(seed, num_frames, fov, turns=5): return simulate_motion(num_frames, FPS, make_generator(seed), fov_x=math.radians(fov), min_drift=turns)
+def shaken(seed, num_frames, fov, turns=5): return simulate_motion(num_frames, FPS, make_generator(seed),
+    fov_x=math.radians(fov), min_drift=turns)
 
 def sweeping(seed, num_frames, fov, sweep, way):
     "The tremor of a hand on a sweep of some degrees; `way` says where on it the camera is at each moment of [0, 1]."
@@ -53,34 +55,48 @@ def clips():
     for n in range(40):
         walks, kind, seed = n >= 20, kinds[n % 3], 4001 + n + 80*(n >= 20)
         track = shaken(seed, FRAMES, 45 + 55*((7*n) % 20)/19)  # 45 to 100 degrees, in mixed order
-        out.append((f"{kind} {seed}, {'walking' if walks else 'standing'}", 'walking' if walks else 'turning', track, lambda s=seed, k=kind, w=walks, t=track: world_clip(s, k, w, t)))
+        out.append((f"{kind} {seed}, {'walking' if walks else 'standing'}", 'walking' if walks else 'turning', track,
+                    lambda s=seed, k=kind, w=walks, t=track: world_clip(s, k, w, t)))
     for n, name in enumerate(test):
-        track = shaken(5001 + n, FRAMES, 50 + 6*n); out.append((f'panorama {name}', 'panorama', track, lambda m=name, t=track: panorama_clip(load_panorama(m), t)))
-    for n, (name, how, sweep, way) in enumerate([(test[3], 'there and back', 80, there_and_back), (test[6], 'there and back', 80, there_and_back),
-                                                 (test[0], 'on and on', 150, on_and_on), (test[1], 'once around', 360, on_and_on)]):
-        track = sweeping(6001 + n, 300, 65, sweep, way); out.append((f'panorama {name}, {how}', 'drift', track, lambda m=name, t=track: panorama_clip(load_panorama(m), t)))
+        track = shaken(5001 + n, FRAMES, 50 + 6*n)
+        out.append((f'panorama {name}', 'panorama', track, lambda m=name, t=track: panorama_clip(load_panorama(m), t)))
+    for n, (name, how, sweep, way) in enumerate([(test[3], 'there and back', 80, there_and_back),
+                                                 (test[6], 'there and back', 80, there_and_back),
+                                                 (test[0], 'on and on', 150, on_and_on),
+                                                 (test[1], 'once around', 360, on_and_on)]):
+        track = sweeping(6001 + n, 300, 65, sweep, way)
+        out.append((f'panorama {name}, {how}', 'drift', track,
+                    lambda m=name, t=track: panorama_clip(load_panorama(m), t)))
     return out
 
 # %% ../../nbs/experiments/tracking.ipynb #tr000007
 def painted_room(rotations, positions, fov, size, half=(4., 2., 5.), seed=0):
     "A room whose walls are painted with noise, filmed by a camera that walks through it; uint8."
-    paint = torch.nn.functional.interpolate(torch.rand(1, 3, 128, 256, generator=make_generator(seed)), scale_factor=4, mode='bicubic').clamp(0, 1)
+    paint = torch.nn.functional.interpolate(torch.rand(1, 3, 128, 256, generator=make_generator(seed)), scale_factor=4,
+                                            mode='bicubic').clamp(0, 1)
     rays = perspective_rays(*size, fov).double() @ rotations.mT[:, None]
-    far = ((rays.sign()*torch.tensor(half) - positions[:, None, None])/rays).amin(-1, keepdim=True)  # the nearest wall along each ray
+    # the nearest wall along each ray
+    far = ((rays.sign()*torch.tensor(half) - positions[:, None, None])/rays).amin(-1, keepdim=True)
     u, v = panorama_coordinates(positions[:, None, None] + far*rays, tuple(paint.shape[2:]))
     place = torch.stack([2*u/paint.shape[3] - 1, 2*v/paint.shape[2] - 1], -1).float()
-    return as_video(torch.nn.functional.grid_sample(paint.expand(len(place), -1, -1, -1), place, padding_mode='border', align_corners=False))
+    return as_video(torch.nn.functional.grid_sample(paint.expand(len(place), -1, -1, -1), place, padding_mode='border',
+                                                    align_corners=False))
 
 def wide_walks():
-    "Name, track, frames a second and a function that films it: camera paths as wide as the rooms, and a walk down a street."
+    """Name, track, frames a second and a function that films it: camera paths as wide as the rooms, and a walk down a
+    street."""
     t, out = torch.linspace(0, 1, 16).double(), []
-    for n, (fov, turn, way) in enumerate([(65, .5, (2.4, .3, 1.5)), (80, -.6, (-3., .2, 1.)), (55, .3, (1., -.6, 3.)), (70, .9, (3., .4, -2.))]):
+    for n, (fov, turn, way) in enumerate([(65, .5, (2.4, .3, 1.5)), (80, -.6, (-3., .2, 1.)), (55, .3, (1., -.6, 3.)),
+                                          (70, .9, (3., .4, -2.))]):
         R = rotation_from_euler(turn*t - .2, .1*(5*t + n).sin(), .05*(4*t).cos())
         P = torch.stack([way[0]*(t - .5), way[1]*(3*t).sin(), way[2]*(t - .5)], 1)
-        out.append((f'painted room {n}', CameraTrack(R, math.radians(fov)), 4, lambda a=R, b=P, f=math.radians(fov), s=n: painted_room(a, b, f, (240, 320), seed=s)))
+        out.append((f'painted room {n}', CameraTrack(R, math.radians(fov)), 4,
+                    lambda a=R, b=P, f=math.radians(fov), s=n: painted_room(a, b, f, (240, 320), seed=s)))
     for seed in (301, 307):
         track = simulate_motion(20, 4, make_generator(seed), fov_x=math.radians(70))
-        out.append((f'street {seed}, walking far', track, 4, lambda s=seed, k=track: as_video(random_world(s, 'street').render_perspective(torch.arange(20)/4, k.world_from_camera, k.fov_x, (270, 480)))))
+        out.append((f'street {seed}, walking far', track, 4,
+                    lambda s=seed, k=track: as_video(random_world(s, 'street').render_perspective(torch.arange(20)/4,
+                        k.world_from_camera, k.fov_x, (270, 480)))))
     return out
 
 # %% ../../nbs/experiments/tracking.ipynb #tr000008
@@ -90,10 +106,13 @@ def errors(estimate, track):
 
 def measured(track, frames, fps=FPS, **options):
     "Errors of one clip in degrees and per cent, and seconds of processor time a frame."
-    start = time.process_time(); estimate = estimate_cameras(frames, fps, **options); seconds = time.process_time() - start
+    start = time.process_time()
+    estimate = estimate_cameras(frames, fps, **options); seconds = time.process_time() - start
     error, fov = errors(estimate, track), 100*(estimate.fov_x/track.fov_x - 1)
-    return dict(median=error.median().item(), largest=error.max().item(), last=error[-1].item(), fov_percent=fov.abs().median().item(),
-                fov_found='assumed' not in estimate.source, remarks=estimate.source, ms=1e3*seconds/len(frames), frames=len(frames))
+    return dict(median=error.median().item(), largest=error.max().item(), last=error[-1].item(),
+                fov_percent=fov.abs().median().item(),
+                fov_found='assumed' not in estimate.source, remarks=estimate.source, ms=1e3*seconds/len(frames),
+                frames=len(frames))
 
 def rows_of(numbers: Sequence[int]|None, work: Path) -> list[dict]:
     "Errors clip by clip; each is kept as soon as it is there."
@@ -103,7 +122,9 @@ def rows_of(numbers: Sequence[int]|None, work: Path) -> list[dict]:
         path = work/f'{n:02d}.json'
         if not path.exists(): save_json(path, dict(clip=name, group=group) | measured(track, film()))
         found.append(row := json.loads(path.read_text()))
-        print(f"{name:42} {row['median']:7.3f} {row['largest']:7.3f} {row['last']:6.3f} {row['fov_percent']:6.2f} {row['ms']:5.1f}  {row['remarks']}", flush=True)
+        print(
+            f"{name:42} {row['median']:7.3f} {row['largest']:7.3f} {row['last']:6.3f} {row['fov_percent']:6.2f} "
+            f"{row['ms']:5.1f}  {row['remarks']}", flush=True)
     return found
 
 def speed_of(numbers: Sequence[int]) -> list[dict]:
@@ -113,7 +134,8 @@ def speed_of(numbers: Sequence[int]) -> list[dict]:
         if n not in numbers: continue
         frames, start = film(), time.perf_counter()
         estimate_cameras(frames, FPS); seconds = time.perf_counter() - start
-        found.append(dict(clip=name, frames=len(frames), frames_per_second=len(frames)/seconds)); print(f"{name:42} {len(frames)/seconds:6.1f} frames a second", flush=True)
+        found.append(dict(clip=name, frames=len(frames), frames_per_second=len(frames)/seconds))
+        print(f"{name:42} {len(frames)/seconds:6.1f} frames a second", flush=True)
     return found
 
 def beside_colmap() -> list[dict]:
@@ -125,7 +147,8 @@ def beside_colmap() -> list[dict]:
             try: row = measured(track, frames, fps, method=method)
             except InputError as error: row = dict(remarks=str(error))
             found.append(dict(clip=name, method=method) | row)
-            print(f"{name:26} {method:9}" + (f" {row['median']:7.3f} {row['largest']:7.3f} {row['fov_percent']:6.2f}" if 'median' in row else '') + f"  {row['remarks']}", flush=True)
+            print(f"{name:26} {method:9}" + (f" {row['median']:7.3f} {row['largest']:7.3f} {row['fov_percent']:6.2f}"
+                                             if 'median' in row else '') + f"  {row['remarks']}", flush=True)
     return found
 
 # %% ../../nbs/experiments/tracking.ipynb #tr000009

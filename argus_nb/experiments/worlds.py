@@ -30,19 +30,23 @@ def timed(make, seed):
 
 def speed_row(what, rates):
     by_clock, by_work = np.array(rates).T
-    return dict(what=what, by_clock=round(float(np.median(by_clock)), 1), two_cores=round(float(np.median(by_work)), 1), two_cores_slowest=round(float(by_work.min()), 1))
+    return dict(what=what, by_clock=round(float(np.median(by_clock)), 1),
+                two_cores=round(float(np.median(by_work)), 1), two_cores_slowest=round(float(by_work.min()), 1))
 
 def speed(clips=4, frames=16, size=(128, 256)):
     "Panoramas a second, by kind and rays per pixel, and frames a second read from a video file."
     random_world(0).render_panorama([0.], (8, 16))  # machine code is loaded
     rows = []
     for kind, supersample in [(k, 1) for k in KINDS] + [(k, 2) for k in KINDS]:
-        rates = [timed(lambda s: len(random_world(s, kind).render_panorama(torch.arange(frames)/5, size, supersample=supersample)), seed) for seed in range(clips)]
+        rates = [timed(lambda s: len(random_world(s, kind).render_panorama(torch.arange(frames)/5, size,
+            supersample=supersample)), seed) for seed in range(clips)]
         rows.append(speed_row(f'{kind}, {supersample**2} ray{"s"*(supersample > 1)} a pixel', rates))
     with tempfile.TemporaryDirectory() as folder:
         video = (random_world(1).render_panorama(torch.arange(60)/30, (256, 512))*255).round().byte()
         write_video(f'{folder}/clip.mp4', video, 30)
-        rows.append(speed_row('from a video of 256x512', [timed(lambda s: len(load_clip(f'{folder}/clip.mp4', fps=30, size=size)), n) for n in range(3)]))
+        rows.append(speed_row('from a video of 256x512',
+                              [timed(lambda s: len(load_clip(f'{folder}/clip.mp4', fps=30, size=size)), n)
+                               for n in range(3)]))
     return rows
 
 # %% ../../nbs/experiments/worlds.ipynb #wo000006
@@ -54,27 +58,33 @@ def compared(world, fineness, moment=1.3):
     "Errors of the cut view, and of the panorama midway between its pixels inside the view."
     pixel = math.tan(FOV/2)/(VIEW[1]/2)  # radians in the view's middle
     height = round(math.pi/pixel*fineness)
-    trace = lambda rays, R=torch.eye(3).double(): torch.cat(world._render(np.array([moment]), R, rays[None], pixel, tuple(rays.shape[:2]), 1, True), 1)
+    trace = lambda rays, R=torch.eye(3).double(): torch.cat(world._render(np.array([moment]), R, rays[None], pixel,
+        tuple(rays.shape[:2]), 1, True), 1)
     flat = lambda image: image[0].movedim(0, -1).reshape(-1, 4)
     panorama, view = trace(panorama_rays(height, 2*height)), trace(perspective_rays(*VIEW, FOV), TURN)
     of_view = errors(flat(panorama_to_perspective(panorama, TURN, FOV, VIEW, antialias=False)), flat(view))
     lat = (torch.arange(1, height).double()/height - .5)*math.pi
     lon = (torch.arange(1, 2*height + 1).double()/(2*height) - .5)*2*math.pi
-    corners = torch.stack([lat.cos()[:, None]*lon.sin(), lat.sin()[:, None].expand(-1, 2*height), lat.cos()[:, None]*lon.cos()], -1)
-    mean = sum(part for part in (panorama[:, :, :-1], panorama[:, :, 1:], panorama[:, :, :-1].roll(-1, -1), panorama[:, :, 1:].roll(-1, -1)))/4
+    corners = torch.stack([lat.cos()[:, None]*lon.sin(), lat.sin()[:, None].expand(-1, 2*height),
+                           lat.cos()[:, None]*lon.cos()], -1)
+    mean = sum(part for part in (panorama[:, :, :-1], panorama[:, :, 1:], panorama[:, :, :-1].roll(-1, -1),
+                                 panorama[:, :, 1:].roll(-1, -1)))/4
     u, v, front = perspective_coordinates(corners @ TURN, VIEW, FOV)
     inside = (front & (u > 0) & (u < VIEW[1]) & (v > 0) & (v < VIEW[0])).flatten()
     return of_view, errors(flat(mean)[inside], flat(trace(corners))[inside])
 
 def agreement(seeds=range(4), fineness=(1, 4)):
-    "Mean errors by kind and fineness, and in how many worlds the view stays within the panorama's own interpolation error."
+    """Mean errors by kind and fineness, and in how many worlds the view stays within the panorama's own interpolation
+    error."""
     rows = []
     for kind in KINDS:
         for fine in fineness:
-            pairs = np.array([compared(random_world(s, kind), fine) for s in seeds])  # (worlds, view or midway, colour or distance)
+            # (worlds, view or midway, colour or distance)
+            pairs = np.array([compared(random_world(s, kind), fine) for s in seeds])
             within = (pairs[:, 0] <= pairs[:, 1]).all(-1).sum()
             (colour, far), (colour_midway, far_midway) = pairs.mean(0)
-            rows.append(dict(kind=kind, times_finer=fine, colour=round(colour, 5), colour_midway=round(colour_midway, 5), distance_percent=round(100*far, 3),
+            rows.append(dict(kind=kind, times_finer=fine, colour=round(colour, 5),
+                             colour_midway=round(colour_midway, 5), distance_percent=round(100*far, 3),
                              distance_midway_percent=round(100*far_midway, 3), within=int(within), worlds=len(pairs)))
     return rows
 
@@ -86,8 +96,11 @@ def variety(seeds=200):
     gaps = torch.stack([(turned - one).abs().mean((2, 3, 4)).amin(0) for one in now])
     nearest = (gaps + 9*torch.eye(seeds)).amin(1)
     itself = (now - later).abs().mean((1, 2, 3))
-    return dict(seeds=seeds, nearest_smallest=round(nearest.min().item(), 4), nearest_median=round(nearest.median().item(), 4),
-                any_two_median=round(gaps[gaps > 0].median().item(), 4), one_second_later_median=round(itself.median().item(), 4), one_second_later_largest=round(itself.max().item(), 4))
+    return dict(seeds=seeds, nearest_smallest=round(nearest.min().item(), 4),
+                nearest_median=round(nearest.median().item(), 4),
+                any_two_median=round(gaps[gaps > 0].median().item(), 4),
+                one_second_later_median=round(itself.median().item(), 4),
+                one_second_later_largest=round(itself.max().item(), 4))
 
 # %% ../../nbs/experiments/worlds.ipynb #wo000007
 def run(
@@ -97,9 +110,12 @@ def run(
 )->dict:                     # A record for each part
     "Speed, agreement and variety of worlds."
     ways = dict(speed=speed, agreement=agreement, variety=variety)
-    if quick: ways = dict(speed=lambda: speed(clips=1, frames=4), agreement=lambda: agreement(range(1), (1,)), variety=lambda: variety(8))
+    if quick:
+        ways = dict(speed=lambda: speed(clips=1, frames=4), agreement=lambda: agreement(range(1), (1,)),
+                    variety=lambda: variety(8))
     found = {}
     for name in parts:
-        found[name] = run_record(threads=numba.config.NUMBA_NUM_THREADS, load=round(os.getloadavg()[0], 1), rows=ways[name]())
+        found[name] = run_record(threads=numba.config.NUMBA_NUM_THREADS, load=round(os.getloadavg()[0], 1),
+                                 rows=ways[name]())
         for row in found[name]['rows'] if name != 'variety' else [found[name]['rows']]: print(name, row, flush=True)
     return found
