@@ -17,9 +17,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, mse_loss
 from tqdm.auto import tqdm
 from .data import panorama_clip, varied, world_clip
-from .models import balance_latents, build_image_encoder, build_vae, clip_input, decode_latents, encode_frames, encode_pixels, preset as preset_of, start_as_thumbnail
+from .models import (balance_latents, build_image_encoder, build_vae, clip_input, decode_latents,
+                             encode_frames, encode_pixels, preset as preset_of, start_as_thumbnail)
 from .motion import random_fov
-from .perceptual import CRITIC_LAYERS, DISTANCE_LAYERS, ProjectedCritic, adversarial_losses, feature_maps, maps_distance
+from .perceptual import (CRITIC_LAYERS, DISTANCE_LAYERS, ProjectedCritic, adversarial_losses, feature_maps,
+                                 maps_distance)
 from .projection import panorama_to_perspective, rotate_panorama
 from .runtime import make_generator, run_record, save_json
 from .sphere import rotation_from_euler
@@ -34,7 +36,8 @@ def random_tilt(
     generator:torch.Generator, # Randomness
 )->Tensor:                     # Rotations; (number, 3, 3)
     "Random ways to hold a camera, as in `22_motion`: up to 30 degrees of pitch and 10 of roll."
-    pitch, roll = (torch.rand(2, number, generator=generator, dtype=torch.float64)*2 - 1)*torch.tensor([[30.], [10.]], dtype=torch.float64).deg2rad()
+    most = torch.tensor([[30.], [10.]], dtype=torch.float64).deg2rad()
+    pitch, roll = most*(torch.rand(2, number, generator=generator, dtype=torch.float64)*2 - 1)
     return rotation_from_euler(0*pitch, pitch, roll)
 
 def tilted_clip(
@@ -77,7 +80,7 @@ def draw_crops(
     lengths:tuple=(1, 2, 4, 8),# Consecutive frames in a clip, one of these
     worlds:int=300,            # How many clips of the pool are worlds; the others are photographs
     photographs:float=.3,      # Share of photographs
-)->tuple[Tensor,Tensor,int]:   # Crops in [-1, 1] (frames, 3, *crop), whole panoramas in [0, 1] (clips, 3, H, W), frames in a clip
+)->tuple[Tensor,Tensor,int]:   # Crops in [-1, 1], whole panoramas in [0, 1], frames in a clip
     "Random crops of random clips, shifted around the seam and mirrored."
     pick = lambda high, n=1: torch.randint(high, (n,), generator=generator)
     T = lengths[pick(len(lengths)).item()]; clips = frames//T
@@ -85,7 +88,8 @@ def draw_crops(
     index = torch.where(is_photograph, worlds + pick(len(pool) - worlds, clips), pick(worlds, clips))
     parts, wholes = [], []
     for n in index.tolist():
-        t, x, y = pick(pool.shape[1] - T + 1).item(), pick(pool.shape[-1]).item(), pick(pool.shape[-2] - crop[0] + 1).item()
+        t, x, y = pick(pool.shape[1] - T + 1).item(), pick(pool.shape[-1]).item(), pick(pool.shape[-2] - crop[0]
+                                                                                        + 1).item()
         whole = pool[n, t:t + T].roll(x, -1).float()/255
         if torch.rand((), generator=generator) < .5: whole = whole.flip(-1)
         parts.append(whole[..., y:y + crop[0], :crop[1]]); wholes.append(whole[0])
@@ -93,7 +97,8 @@ def draw_crops(
 
 # %% ../nbs/53_autoencoder.ipynb #e1951ab3
 class SurroundingsPredictor(torch.nn.Module):
-    "An image encoder with a head that guesses, from its embedding alone, the frame, what surrounds it, and its field of view."
+    """An image encoder with a head that guesses, from its embedding alone, the frame, what surrounds it, and its field
+    of view."""
     def __init__(self,
         image_encoder:CLIPVisionModelWithProjection, # The encoder
     ):
@@ -123,7 +128,8 @@ def predict_surroundings(
 
 # %% ../nbs/53_autoencoder.ipynb #53a00003
 class AutoencoderStage(torch.nn.Module):
-    "The networks that are trained first; the autoencoder and the image encoder are then frozen, the critic is left behind."
+    """The networks that are trained first; the autoencoder and the image encoder are then frozen, the critic is left
+    behind."""
     def __init__(self,
         vae:AutoencoderKLTemporalDecoder,            # Autoencoder
         image_encoder:CLIPVisionModelWithProjection, # Image encoder
@@ -133,7 +139,8 @@ class AutoencoderStage(torch.nn.Module):
         self.vae, self.surroundings, self.critic = vae, SurroundingsPredictor(image_encoder), critic
 
 # %% ../nbs/53_autoencoder.ipynb #b3aa8a44
-CRITIC_SCALE = .01  # of its loss: Adam does not care, but the gradient is clipped as a whole and must not be mostly the critic's
+# Adam does not care about a loss's scale, but the gradient is clipped as a whole: most of it must not be the critic's
+CRITIC_SCALE = .01
 
 def reconstruction_loss(
     decoded:Tensor,          # What came back, in [-1, 1]; (B, 3, h, w)
@@ -147,7 +154,8 @@ def reconstruction_loss(
     with torch.autocast(pixels.device.type, enabled=False):
         decoded = decoded.float()
         error, small = mse_loss(decoded, pixels), mse_loss(avg_pool2d(decoded, 8), avg_pool2d(pixels, 8))
-        loss, numbers = error + thumbnail*small, dict(psnr=-10*math.log10(error.item()/4), small=-10*math.log10(small.item()/4))
+        loss, numbers = error + thumbnail*small, dict(psnr=-10*math.log10(error.item()/4),
+                                                      small=-10*math.log10(small.item()/4))
         if perceptual or critic:
             with torch.no_grad(): real = feature_maps(pixels, CRITIC_LAYERS[-1] if critic else DISTANCE_LAYERS[-1])
             fake = feature_maps(decoded, max(real))
@@ -170,7 +178,7 @@ def autoencoder_loss(
     thumbnail:float=4.,          # Likewise
     adversarial:float=0.,        # Likewise
     begin:int=0,                 # Step from which the critic's verdict counts
-    noise:float=0.,              # Deviation of the noise on latents, as a share of theirs: a half-normal draw for each crop has this scale
+    noise:float=0.,              # Noise on latents, a share of their deviation; half-normal from clip to clip
     shrunk:float=0.,             # Weight of the shrunk reconstruction, every other step
     **options,                   # Passed to `draw_crops`
 )->tuple[Tensor,dict]:           # Loss, numbers to log
@@ -180,13 +188,16 @@ def autoencoder_loss(
     pixels, wholes = pixels.to(stage.vae.device), wholes.to(stage.vae.device)
     posterior = encode_pixels(stage.vae, pixels)
     draws = torch.randn(2, *posterior.mean.shape, generator=generator).to(pixels)
-    level = noise*posterior.mean.detach().std()*torch.randn(len(pixels)//T, generator=generator).abs().repeat_interleave(T).to(pixels)
+    level = noise*posterior.mean.detach().std()*torch.randn(len(pixels)//T,
+                                                            generator=generator).abs().repeat_interleave(T).to(pixels)
     latents = posterior.mean + posterior.std*draws[0]
     decoded = decode_latents(stage.vae, latents + level.view(-1, 1, 1, 1)*draws[1], T)
-    loss, numbers = reconstruction_loss(decoded, pixels, perceptual, thumbnail, stage.critic, adversarial*(step >= begin))
+    loss, numbers = reconstruction_loss(decoded, pixels, perceptual, thumbnail, stage.critic,
+                                        adversarial*(step >= begin))
     if shrunk and step % 2:
         small = avg_pool2d(pixels, 2)
-        loss = loss + shrunk*reconstruction_loss(decode_latents(stage.vae, avg_pool2d(latents, 2), T), small, perceptual, thumbnail)[0]
+        loss = loss + shrunk*reconstruction_loss(decode_latents(stage.vae, avg_pool2d(latents, 2), T), small,
+                                                 perceptual, thumbnail)[0]
     divergence = posterior.kl().mean()/posterior.mean[0].numel()
     asked = mse_loss(*predict_surroundings(stage.surroundings, wholes, generator))
     return loss + kl*divergence + .1*asked, numbers | dict(asked=asked.item(), std=posterior.mean.std().item())
@@ -232,20 +243,27 @@ def train_autoencoder(
     progress:bool=True,     # Show a bar
     **options,              # Passed to `autoencoder_loss`
 )->AutoencoderStage:        # The trained networks, in evaluation mode
-    "Train autoencoder and image encoder; resumable; the scaling factor is measured at the end so that latents have unit variance."
+    """Train autoencoder and image encoder; resumable; the scaling factor is measured at the end so that latents have
+    unit variance."""
     torch.manual_seed(seed)
     folder, size = Path(folder), preset_of(preset)['size']
     if stage is None:
         vae = build_vae(preset)
         if min(vae.config.block_out_channels[0], vae.config.block_out_channels[-1]) >= 96: start_as_thumbnail(vae)
-        stage = AutoencoderStage(vae, build_image_encoder(preset), ProjectedCritic() if options.get('adversarial') else None)
+        stage = AutoencoderStage(vae, build_image_encoder(preset),
+                                 ProjectedCritic() if options.get('adversarial') else None)
     stage.train().requires_grad_(True)
-    pool = read_pool(pool_file or folder/'pool.pt', worlds, pool_frames, size=size, tilts=tilts, clip_of=clip_of, progress=progress)
-    log = fit(stage, lambda step, generator: autoencoder_loss(stage, pool, step, generator, worlds=worlds, **options), steps, folder,
-              lr=lr, decay=decay, weight_decay=0., betas=(.9, .99), ema_decay=ema_decay, seed=seed, precision=precision, progress=progress)
+    pool = read_pool(pool_file or folder/'pool.pt', worlds, pool_frames, size=size, tilts=tilts, clip_of=clip_of,
+                     progress=progress)
+    log = fit(stage, lambda step, generator: autoencoder_loss(stage, pool, step, generator, worlds=worlds, **options),
+              steps, folder,
+              lr=lr, decay=decay, weight_decay=0., betas=(.9, .99), ema_decay=ema_decay, seed=seed,
+              precision=precision, progress=progress)
     stage.eval().requires_grad_(False)
     settle_latents(stage.vae, pool[::4, 0])
-    if PartialState().is_main_process: save_json(folder/'log.json', run_record(stage='autoencoder', seed=seed, steps=steps, worlds=worlds, lr=lr, precision=precision, **options, log=log))
+    if PartialState().is_main_process:
+        save_json(folder/'log.json', run_record(stage='autoencoder', seed=seed, steps=steps, worlds=worlds, lr=lr,
+                                                precision=precision, **options, log=log))
     return stage
 
 # %% ../nbs/53_autoencoder.ipynb #034c83ca
@@ -267,7 +285,9 @@ def train_image_encoder(
     surroundings.train().requires_grad_(True)
     log = fit(surroundings, loss_of, steps, folder, lr=lr, decay=.5, ema_decay=.99, seed=seed, progress=progress)
     surroundings.eval().requires_grad_(False)
-    if PartialState().is_main_process: save_json(Path(folder)/'log.json', run_record(stage='image_encoder', seed=seed, steps=steps, batch=batch, lr=lr, log=log))
+    if PartialState().is_main_process:
+        save_json(Path(folder)/'log.json', run_record(stage='image_encoder', seed=seed, steps=steps, batch=batch,
+                                                      lr=lr, log=log))
     return log
 
 # %% ../nbs/53_autoencoder.ipynb #14de0002
@@ -291,7 +311,10 @@ def train_decoder(
         with torch.no_grad(): latents = encode_pixels(vae, pixels).mean
         return reconstruction_loss(decode_latents(vae, latents, T), pixels, perceptual)
     vae.decoder.train().requires_grad_(True)
-    log = fit(vae.decoder, loss_of, steps, folder, lr=lr, decay=1., weight_decay=0., betas=(.9, .99), ema_decay=.995, seed=seed, precision=precision, progress=progress)
+    log = fit(vae.decoder, loss_of, steps, folder, lr=lr, decay=1., weight_decay=0., betas=(.9, .99), ema_decay=.995,
+              seed=seed, precision=precision, progress=progress)
     vae.decoder.eval().requires_grad_(False)
-    if PartialState().is_main_process: save_json(Path(folder)/'log.json', run_record(stage='decoder', seed=seed, steps=steps, lr=lr, perceptual=perceptual, precision=precision, **options, log=log))
+    if PartialState().is_main_process:
+        save_json(Path(folder)/'log.json', run_record(stage='decoder', seed=seed, steps=steps, lr=lr,
+                                                      perceptual=perceptual, precision=precision, **options, log=log))
     return log

@@ -45,7 +45,8 @@ def random_view(
     "Draw a camera as people might hold it."
     u = torch.rand(8, generator=generator, dtype=torch.float64)
     longer = math.radians(fov[0] + (fov[1] - fov[0])*u[0])
-    half = math.tan(longer/2)*torch.tensor([min(1., aspect), min(1., 1/aspect)], dtype=torch.float64)  # half width and height at distance 1
+    half = math.tan(longer/2)*torch.tensor([min(1., aspect), min(1., 1/aspect)],
+                                           dtype=torch.float64)  # half width and height at distance 1
     bent = lambda v, most: most*(2*v - 1)*(.4 + .6*(2*v - 1).abs())  # small angles more often
     angles = [2*math.pi*u[1], math.radians(1)*bent(u[2], pitch), math.radians(1)*bent(u[3], roll)]
     away = (u[5:7] - .5)*.5*(u[4] < off_centre)  # by up to a quarter of a side
@@ -80,10 +81,13 @@ def spoil(
     image = image.clamp(0, 1)**(1.6**(2*u[0] - 1))*(.6 + .6*u[1])*(1 + .15*(2*u[2:5] - 1)).view(3, 1, 1)
     if u[5] < .6:  # fewer pixels, enlarged again
         small = [max(24, round(side*(.35 + .65*float(u[6])))) for side in image.shape[1:]]
-        image = interpolate(interpolate(image[None], small, mode='bilinear', antialias=True), image.shape[1:], mode='bilinear')[0]
+        image = interpolate(interpolate(image[None], small, mode='bilinear', antialias=True), image.shape[1:],
+                            mode='bilinear')[0]
     image = image + .05*u[7]**2*torch.randn(image.shape, generator=generator)
     pixels = (image.clamp(0, 1)*255).byte().movedim(0, -1).contiguous().numpy()
-    if u[8] < .7: pixels = cv2.imdecode(cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, 25 + int(100*float(u[8]))])[1], cv2.IMREAD_COLOR)
+    if u[8] < .7:
+        pixels = cv2.imdecode(cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, 25 + int(100*float(u[8]))])[1],
+                              cv2.IMREAD_COLOR)
     return torch.from_numpy(pixels).movedim(-1, 0).float()/255
 
 def photograph_view(
@@ -95,7 +99,8 @@ def photograph_view(
     "What a camera sees of a photographed place."
     panorama = _panorama(name).float()/255
     if mirror: panorama = panorama.flip(-1)
-    return panorama_to_perspective(panorama[None], view.rotation[None], view.fov_x, size, fov_y=view.fov_y, principal_point=torch.tensor(view.centre))[0]
+    return panorama_to_perspective(panorama[None], view.rotation[None], view.fov_x, size, fov_y=view.fov_y,
+                                   principal_point=torch.tensor(view.centre))[0]
 
 def world_view(
     seed:int,   # Which world
@@ -107,7 +112,8 @@ def world_view(
     more = [2*max(c, 1 - c) for c in view.centre]
     wide = [2*math.atan(h*m) for h, m in zip(half, more)]
     tall, broad = (round(side*m) for side, m in zip(size, more[::-1]))
-    picture = random_world(seed).render_perspective(torch.tensor([1.]), view.rotation[None], torch.tensor([wide[0]]), (tall, broad), fov_y=torch.tensor([wide[1]]))[0]
+    picture = random_world(seed).render_perspective(torch.tensor([1.]), view.rotation[None], torch.tensor([wide[0]]),
+                                                    (tall, broad), fov_y=torch.tensor([wide[1]]))[0]
     left, top = (broad - size[1] if view.centre[0] < .5 else 0), (tall - size[0] if view.centre[1] < .5 else 0)
     return picture[:, top:top + size[0], left:left + size[1]]
 
@@ -118,7 +124,7 @@ def example_views(
     worlds:float=.3,            # Share of worlds
     is_spoiled:bool=True,       # As a camera would store them
     **options,                  # Passed to `random_view`
-)->tuple[Tensor,Tensor]:        # Views in [0, 1] (number, 3, h, w); roll, pitch and field of view in degrees (number, 3)
+)->tuple[Tensor,Tensor]:        # Views (number, 3, h, w); roll, pitch, fov in degrees (number, 3)
     "Views and the truth about them."
     pick = lambda high: int(torch.randint(high, (), generator=generator))
     aspect, names = ASPECTS[pick(len(ASPECTS))], panorama_names('test' if held_out else 'train')
@@ -151,8 +157,10 @@ def calibration_loss(
     truths:Tensor,   # Roll, pitch, field of view in degrees; (B, 3)
 )->tuple[Tensor,dict]: # Loss, numbers to log
     "Cross-entropy of the three distributions, and mean errors in degrees."
-    loss = sum(-(two_hot(value, BINS[name])*log_p).sum(-1).mean() for name, log_p, value in zip(Belief._fields, belief, truths.T))
-    off = {name: (mean_of(log_p.detach(), BINS[name]) - value).abs().median().item() for name, log_p, value in zip(Belief._fields, belief, truths.T)}
+    loss = sum(-(two_hot(value, BINS[name])*log_p).sum(-1).mean()
+               for name, log_p, value in zip(Belief._fields, belief, truths.T))
+    off = {name: (mean_of(log_p.detach(), BINS[name]) - value).abs().median().item()
+           for name, log_p, value in zip(Belief._fields, belief, truths.T)}
     return loss, off
 
 def train_calibration(
@@ -174,5 +182,6 @@ def train_calibration(
         views, truths = example_views(generator, batch, **options)
         return calibration_loss(network(views), truths)
     log = fit(network, loss_of, steps, folder, lr=lr, decay=.7, ema_decay=.998, seed=seed, progress=progress)
-    save_json(Path(folder)/'log.json', run_record(stage='calibration', seed=seed, steps=steps, batch=batch, lr=lr, **options, log=log))
+    save_json(Path(folder)/'log.json', run_record(stage='calibration', seed=seed, steps=steps, batch=batch, lr=lr,
+                                                  **options, log=log))
     return network.eval()

@@ -18,7 +18,8 @@ from torch.nn.functional import adaptive_avg_pool2d, conv2d, interpolate, pad
 from .runtime import check, check_shape
 
 # %% ../nbs/33_calibration.ipynb #33c00007
-BINS = dict(roll=torch.linspace(-45, 45, 61), pitch=torch.linspace(-75, 75, 61), fov=torch.linspace(12, 128, 59))  # degrees
+BINS = dict(roll=torch.linspace(-45, 45, 61), pitch=torch.linspace(-75, 75, 61),
+            fov=torch.linspace(12, 128, 59))  # degrees
 
 def two_hot(
     values:Tensor,   # Degrees; (B,)
@@ -55,7 +56,8 @@ def quantile_of(
     return centres[index.squeeze(-1)] + width*(.5 - (upper - share)/mass).squeeze(-1).clamp(-.5, .5)
 
 # %% ../nbs/33_calibration.ipynb #33c00012
-TRUNK = ((32, 16, 3, 1, 1), (16, 24, 3, 2, 6), (24, 24, 3, 1, 6), (24, 40, 5, 2, 6), (40, 40, 5, 1, 6), (40, 80, 3, 2, 6),
+TRUNK = ((32, 16, 3, 1, 1), (16, 24, 3, 2, 6), (24, 24, 3, 1, 6), (24, 40, 5, 2, 6), (40, 40, 5, 1, 6),
+         (40, 80, 3, 2, 6),
          (80, 80, 3, 1, 6), (80, 80, 3, 1, 6), (80, 112, 5, 1, 6), (112, 112, 5, 1, 6), (112, 112, 5, 1, 6))
 # channels in and out, kernel, stride, expansion of each block
 
@@ -63,13 +65,16 @@ class _Convolution(torch.nn.Module):
     "A convolution that pads as TensorFlow does (one more at the far side where it must), normalisation, perhaps ReLU6."
     def __init__(self, inward, outward, kernel, stride=1, groups=1, active=True):
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.randn(outward, inward//groups, kernel, kernel)*(2/(kernel**2*outward/groups))**.5)
-        self.norm, self.stride, self.groups, self.active = torch.nn.BatchNorm2d(outward, eps=1e-3), stride, groups, active
+        self.weight = torch.nn.Parameter(torch.randn(outward, inward//groups, kernel,
+                                                     kernel)*(2/(kernel**2*outward/groups))**.5)
+        self.norm = torch.nn.BatchNorm2d(outward, eps=1e-3)
+        self.stride, self.groups, self.active = stride, groups, active
 
     def forward(self, x):
         before, after = divmod(self.weight.shape[-1] - self.stride, 2)
         after += before
-        x = self.norm(conv2d(pad(x, (before, after, before, after)), self.weight, stride=self.stride, groups=self.groups))
+        x = self.norm(conv2d(pad(x, (before, after, before, after)), self.weight, stride=self.stride,
+                             groups=self.groups))
         return x.clamp(0, 6) if self.active else x
 
 class _InvertedResidual(torch.nn.Module):
@@ -78,7 +83,8 @@ class _InvertedResidual(torch.nn.Module):
         super().__init__()
         middle = inward*expansion
         expand = [_Convolution(inward, middle, 1)] if expansion > 1 else []
-        self.parts = torch.nn.Sequential(*expand, _Convolution(middle, middle, kernel, stride, middle), _Convolution(middle, outward, 1, active=False))
+        self.parts = torch.nn.Sequential(*expand, _Convolution(middle, middle, kernel, stride, middle),
+                                         _Convolution(middle, outward, 1, active=False))
         self.is_residual = stride == 1 and inward == outward
 
     def forward(self, x): return x + self.parts(x) if self.is_residual else self.parts(x)
@@ -93,7 +99,8 @@ class CalibrationNetwork(torch.nn.Module):
         self.grid = grid
         self.trunk = torch.nn.Sequential(_Convolution(3, 32, 3, 2), *(_InvertedResidual(*row) for row in TRUNK))
         self.mix = torch.nn.Sequential(torch.nn.Conv2d(TRUNK[-1][1] + 2, width, 1), torch.nn.ReLU())
-        self.answer = torch.nn.Sequential(torch.nn.Linear(width*grid**2 + 1, 256), torch.nn.ReLU(), torch.nn.Dropout(.1), torch.nn.Linear(256, sum(map(len, BINS.values()))))
+        self.answer = torch.nn.Sequential(torch.nn.Linear(width*grid**2 + 1, 256), torch.nn.ReLU(),
+                                          torch.nn.Dropout(.1), torch.nn.Linear(256, sum(map(len, BINS.values()))))
 
     def forward(self,
         frames:Tensor,  # Frames in [0, 1]; (B, 3, h, w)
@@ -163,7 +170,7 @@ class LevelAndLens(NamedTuple):
 def fuse(
     belief:Belief,               # What T frames say
     world_from_camera:Tensor,    # How they are turned; (T, 3, 3)
-    known_fov:tuple[float,float]|None=None, # Vertical field of view in degrees and its standard deviation, where the tracker found it
+    known_fov:tuple[float,float]|None=None, # Vertical, in degrees, and its deviation, where found otherwise
 )->LevelAndLens:                 # In the frame of the rotations
     "One up-direction and one lens for all frames."
     weight = len(belief.roll)**-.5
@@ -183,7 +190,8 @@ def fuse(
     return LevelAndLens(up, within, mean_of(lens, BINS['fov']).item(), (low, high))
 
 # %% ../nbs/33_calibration.ipynb #33c00107
-PACKAGED = Path(__file__).parent/'calibration.safetensors' if '__file__' in globals() else Path('../argus_nb/calibration.safetensors')
+_folder = Path(__file__).parent if '__file__' in globals() else Path('../argus_nb')
+PACKAGED = _folder/'calibration.safetensors'
 
 def load_calibration(
     path:str|Path=PACKAGED,  # Weights as safetensors
@@ -191,7 +199,8 @@ def load_calibration(
     "The trained network; raises `InputError` where its weights are missing."
     check(Path(path).is_file(), f'{path}: the weights of the calibration network are missing')
     network = CalibrationNetwork()
-    network.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()})
+    network.load_state_dict({name: value.float() if value.is_floating_point() else value
+                             for name, value in load_file(path).items()})
     return network.eval().requires_grad_(False)
 
 def ask_film(
@@ -203,4 +212,5 @@ def ask_film(
 )->LevelAndLens:                 # In the frame of the rotations
     "Level and lens of a film, from a handful of its frames."
     index = sorted({round(n) for n in torch.linspace(0, len(frames) - 1, min(votes, len(frames))).tolist()})
-    return fuse(look_at(network, torch.stack([torch.as_tensor(frames[n]) for n in index])), world_from_camera[index], known_fov)
+    return fuse(look_at(network, torch.stack([torch.as_tensor(frames[n]) for n in index])), world_from_camera[index],
+                known_fov)

@@ -58,7 +58,8 @@ def relit(
     clip:Tensor,                # Panoramic video in [0, 1]; (T, 3, H, W)
     generator:torch.Generator,  # Randomness
 )->Tensor:                      # The same in other light
-    "A clip as another light and another camera's settings could have shown it: a gamma between 1/1.5 and 1.5, the whole and each colour up to 20 and 10 per cent darker."
+    """A clip as another light and another camera's settings could have shown it: a gamma between 1/1.5 and 1.5, the
+    whole and each colour up to 20 and 10 per cent darker."""
     draw = torch.rand(5, generator=generator)
     gamma, gain = 1.5**(2*draw[0] - 1), (1 - .2*draw[1])*(1 - .1*draw[2:])
     return clip**gamma*gain.view(3, 1, 1)
@@ -111,7 +112,8 @@ def training_pair(
 )->Pair:                   # Target, condition, mask, frames and relative cameras
     "Film a panoramic video with a camera and paint what it saw back onto the map."
     check_shape('clip', clip, f'{len(cameras)} 3 H W')
-    frames = panorama_to_perspective(clip, cameras.world_from_camera, cameras.fov_x, frame_size(cameras), fov_y=cameras.fov_y)
+    frames = panorama_to_perspective(clip, cameras.world_from_camera, cameras.fov_x, frame_size(cameras),
+                                     fov_y=cameras.fov_y)
     relative = cameras.relative_to_first()
     target = avg_pool2d(rotate_panorama(clip, cameras.world_from_camera[0].T), 2)
     condition, mask = align_frames(frames, relative, tuple(target.shape[-2:]))
@@ -148,7 +150,8 @@ def filmed(
     generator = make_generator(7919*index + 104_729*camera + 1_000_003*held_out)
     shift = int(torch.randint(clip.shape[-1], (), generator=generator))
     clip = clip.roll(shift, -1)
-    return training_pair(clip.flip(-1) if mirror and camera % 2 else clip, simulate_motion(len(clip), fps, generator, fov, fov))
+    return training_pair(clip.flip(-1) if mirror and camera % 2 else clip,
+                         simulate_motion(len(clip), fps, generator, fov, fov))
 
 # %% ../nbs/50_data.ipynb #c703201d
 VIDEO_ENDINGS = ('.mp4', '.mov', '.mkv', '.webm', '.avi', '.m4v')
@@ -165,7 +168,8 @@ def read_clip_list(
     "Read a list of clips; raises `InputError` naming the line that is not one."
     rows = [line.rstrip('\n').split('\t') for line in Path(path).read_text().splitlines() if line.strip()]
     for number, row in enumerate(rows, 1):
-        check(len(row) == 3 and row[2].strip().isdigit(), f"{path}, line {number}: must be 'category<tab>video_id<tab>clip number', got {' '.join(row)[:80]!r}")
+        check(len(row) == 3 and row[2].strip().isdigit(),
+              f"{path}, line {number}: must be 'category<tab>video_id<tab>clip number', got {' '.join(row)[:80]!r}")
     return [(video.strip(), int(clip)) for _, video, clip in rows]
 
 class VideoClips:
@@ -178,9 +182,11 @@ class VideoClips:
         files = {p.stem: p for p in sorted(Path(folder).rglob('*')) if p.suffix.lower() in VIDEO_ENDINGS}
         check(len(files) > 0, f"{folder} holds no video ({', '.join(VIDEO_ENDINGS)})")
         self.seconds, self.broken = seconds, {}
-        named = read_clip_list(clip_list) if clip_list else [(video, clip) for video, path in files.items() for clip in range(self._count(path))]
+        named = read_clip_list(clip_list) if clip_list else [(video, clip) for video, path in files.items()
+                                                             for clip in range(self._count(path))]
         self.broken |= {video: 'no such video' for video, _ in named if video not in files}
-        self.parts = {held: [(files[v], clip) for v, clip in named if v in files and is_held_out(v) == held] for held in (False, True)}
+        self.parts = {held: [(files[v], clip) for v, clip in named if v in files and is_held_out(v) == held]
+                      for held in (False, True)}
 
     def _count(self, path):
         try: return max(1, int(video_info(path)['duration']//self.seconds))
@@ -188,8 +194,10 @@ class VideoClips:
 
     def _read(self, path, clip, num_frames, fps, size):
         frames = read_video(path, clip*self.seconds, self.seconds, fps).frames[:num_frames]
-        check(len(frames) == num_frames, f'{path}: {num_frames} frames at {fps:g} fps are needed, its clip {clip} has {len(frames)}')
-        check(abs(frames.shape[3]/frames.shape[2] - 2) < .03, f'{path}: a panorama must be twice as wide as high, got {frames.shape[3]}x{frames.shape[2]}')
+        check(len(frames) == num_frames, f'{path}: {num_frames} frames at {fps:g} fps are needed, its clip {clip} has '
+                                         f'{len(frames)}')
+        check(abs(frames.shape[3]/frames.shape[2] - 2) < .03,
+              f'{path}: a panorama must be twice as wide as high, got {frames.shape[3]}x{frames.shape[2]}')
         return interpolate(frames.float()/255, size, mode='bilinear', antialias=True).clamp(0, 1)
 
     def __call__(self,
@@ -205,7 +213,8 @@ class VideoClips:
             if f'{path.name}, clip {clip}' in self.broken: continue
             try: return self._read(path, clip, num_frames, fps, (2*size[0], 2*size[1]))
             except InputError as error: self.broken[f'{path.name}, clip {clip}'] = str(error)
-        raise InputError(f"no {'held-out ' if held_out else ''}clip can be read" + ''.join(f'; {name}: {why}' for name, why in list(self.broken.items())[:3]))
+        raise InputError(f"no {'held-out ' if held_out else ''}clip can be read"
+                         + ''.join(f'; {name}: {why}' for name, why in list(self.broken.items())[:3]))
 
 # %% ../nbs/50_data.ipynb #2fd403db
 def noise_condition(
@@ -230,7 +239,9 @@ def cache_example(
     sigma = (-3 + .5*torch.randn((), generator=generator)).exp()
     condition = noise_condition(pair.condition, pair.mask, sigma.item(), generator)
     with torch.no_grad(), torch.autocast(vae.device.type, torch.bfloat16, enabled=bfloat16):
-        latents = dict(target=encode_frames(vae, pair.target, circular=True), condition=encode_frames(vae, condition, circular=True), embeddings=embed_frames(image_encoder, pair.frames))
+        latents = dict(target=encode_frames(vae, pair.target, circular=True),
+                       condition=encode_frames(vae, condition, circular=True),
+                       embeddings=embed_frames(image_encoder, pair.frames))
     return {name: value.half().contiguous() for name, value in latents.items()} | dict(noise=sigma)
 
 def build_cache(
@@ -248,7 +259,8 @@ def build_cache(
     bfloat16:bool=False,       # Encode in bfloat16
     progress:Callable|None=None, # Called with each finished clip's number
 )->dict[str,Tensor]:           # All examples stacked, cameras x clips first
-    "Compute (or continue, or just read) the latent cache, files shared out among processes; returns it whole: it is small."
+    """Compute (or continue, or just read) the latent cache, files shared out among processes; returns it whole: it is
+    small."""
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
     state = PartialState()
     for start in list(range(first, first + examples, shard))[state.process_index::state.num_processes]:
@@ -257,9 +269,11 @@ def build_cache(
         rows = []
         for index in range(start, min(start + shard, first + examples)):
             clip = clip_of(index, num_frames, size=size)
-            rows += [cache_example(filmed(clip, index, camera, mirror=mirror), vae, image_encoder, make_generator(index*17 + camera), bfloat16) for camera in range(cameras)]
+            rows += [cache_example(filmed(clip, index, camera, mirror=mirror), vae, image_encoder,
+                                   make_generator(index*17 + camera), bfloat16) for camera in range(cameras)]
             if progress: progress(index)
-        with write_beside(path) as temporary: save_file({name: torch.stack([r[name] for r in rows]) for name in rows[0]}, temporary)
+        with write_beside(path) as temporary:
+            save_file({name: torch.stack([r[name] for r in rows]) for name in rows[0]}, temporary)
     state.wait_for_everyone()
     with state.main_process_first(): return read_cache(folder)
 
@@ -272,7 +286,9 @@ def read_cache(
     sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
     manifest = folder/'manifest.json'
     known = json.loads(manifest.read_text()) if manifest.exists() else {}
-    for name in sums: check(known.get(name, sums[name]) == sums[name], f'{folder/name} does not match its checksum: delete it and build the cache again')
+    for name in sums:
+        check(known.get(name, sums[name]) == sums[name],
+              f'{folder/name} does not match its checksum: delete it and build the cache again')
     if known != sums: save_json(manifest, sums)
     shards = [load_file(p) for p in paths]
     return {name: torch.cat([s[name] for s in shards]) for name in shards[0]}
@@ -298,7 +314,8 @@ def draw_batch(
 )->Batch:                      # A batch
     "Draw a training batch from a cache."
     pick = torch.randint(len(cache['noise']), (batch,), generator=generator)
-    target, condition, embeddings, noise = (cache[name][pick].float() for name in ('target', 'condition', 'embeddings', 'noise'))
+    target, condition, embeddings, noise = (cache[name][pick].float()
+                                            for name in ('target', 'condition', 'embeddings', 'noise'))
     learned = torch.ones(target.shape[:2])
     for b in range(batch):
         columns = shift*int(torch.randint(target.shape[-1], (), generator=generator))

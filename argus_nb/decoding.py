@@ -124,16 +124,17 @@ def check_seam(
 def decode(
     vae:AutoencoderKLTemporalDecoder, # Autoencoder with a temporal decoder
     latents:Tensor,      # Latents still multiplied by the scaling factor; (T, C, h, w)
-    seam:str='blended',  # 'none', 'blended' (the paper's triangle), 'ramp' (the release), 'wrapped_margins' or 'circular_padding'
+    seam:str='blended',  # One of `SEAMS`: 'blended' is the paper's triangle, 'ramp' the release's
     chunk:int=10,        # Frames that go through the decoder together; changes values, so it is part of the setting
     ratio:int=16,        # For 'ramp': a ramp is about 1/ratio of the width
-    poles:bool=False,    # Limit rows near the poles to what the sphere can hold, in latents and in pictures, see `calm_poles`
+    poles:bool=False,    # Limit rows near the poles, in latents and in pictures, see `calm_poles`
 )->Tensor:               # Panoramas in [0, 1], float32, on the autoencoder's device; (T, 3, H, W)
     "Turn latents into panoramas, closing the seam in the way named; raises `InputError` for what it cannot decode."
     seam = check_seam(seam)
     check_shape('latents', latents, f'T {vae.config.latent_channels} h w')
     check(chunk >= 1, f'chunk must be at least one frame, got {chunk}')
-    check(seam not in ('blended', 'ramp') or latents.shape[-1]%2 == 0, f'a seam can be blended in an even number of latent columns, got {latents.shape[-1]}')
+    check(seam not in ('blended', 'ramp') or latents.shape[-1]%2 == 0,
+          f'a seam can be blended in an even number of latent columns, got {latents.shape[-1]}')
     if poles: latents = calm_poles(latents)
     width = latents.shape[-1]*latent_stride(vae)
     if   seam == 'blended':  frames = decode_blended(vae, latents, blend_weights(width), chunk)

@@ -41,9 +41,11 @@ def denoiser_loss(
     noise = torch.randn(whole.target.shape, generator=generator)
     b = Batch(*(my_share(part).to(unet.device) for part in whole))
     level, noise = my_share(sigma).to(unet.device), my_share(noise).to(unet.device)
-    estimate = denoise(unet, b.target + append_dims(level, b.target)*noise, level, b.condition, b.embeddings, added_time_ids(b.noise, fps))
+    estimate = denoise(unet, b.target + append_dims(level, b.target)*noise, level, b.condition, b.embeddings,
+                       added_time_ids(b.noise, fps))
     share = b.learned.mean()/whole.learned.mean()  # so that the mean over processes is the loss of the whole batch
-    return share*edm_loss(estimate, b.target, level, kind, normalise=True, frames=b.learned), dict(sigma=sigma.mean().item())
+    return share*edm_loss(estimate, b.target, level, kind, normalise=True,
+                          frames=b.learned), dict(sigma=sigma.mean().item())
 
 # %% ../nbs/54_denoiser.ipynb #5a01c7d8
 @torch.no_grad()
@@ -58,7 +60,8 @@ def sample_pictures(
     target, condition, embeddings = (cache[name][:clips].float() for name in ('target', 'condition', 'embeddings'))
     told = [part.to(unet.device) for part in (condition, embeddings, added_time_ids(cache['noise'][:clips].float()))]
     noise = torch.randn(target.shape, generator=make_generator(0)).to(unet.device)
-    made = sample(lambda x, sigma: denoise(unet, x, sigma.expand(len(x)), *told), noise, karras_sigmas(steps, device=unet.device))
+    made = sample(lambda x, sigma: denoise(unet, x, sigma.expand(len(x)), *told), noise,
+                  karras_sigmas(steps, device=unet.device))
     latents = [target, condition, made.cpu()/vae.config.scaling_factor]
     columns = [decode_latents(vae, part[:, 0].to(vae.device, vae.dtype), 1).float().cpu()/2 + .5 for part in latents]
     return {'truth, input, sample': torch.cat([torch.cat(row, -1) for row in zip(*columns)], -2).clamp(0, 1)}
@@ -75,7 +78,7 @@ def train_denoiser(
     decay:float=.3,              # Last part of the run with falling rate
     seed:int=1,                  # Of everything
     precision:str='fp32',        # 'fp32', 'bf16' or 'fp16'
-    checkpointing:bool=False,    # Compute activations again on the way back instead of keeping them: slower, far less memory
+    checkpointing:bool=False,    # Compute activations again on the way back: slower, less memory
     tensorboard:bool=False,            # Write TensorBoard files
     pictures:Callable|None=None, # See `fit`
     progress:bool=True,          # Show a bar
@@ -84,8 +87,13 @@ def train_denoiser(
     "Train (or go on training) a denoiser on one cache."
     unet.train()
     (unet.enable_gradient_checkpointing if checkpointing else unet.disable_gradient_checkpointing)()
-    log = fit(unet, lambda step, generator: denoiser_loss(unet, cache, scaling_factor, generator, batch, **options), steps, folder,
-              lr=lr, decay=decay, seed=seed, precision=precision, tensorboard=tensorboard, pictures=pictures, progress=progress)
+    log = fit(unet, lambda step, generator: denoiser_loss(unet, cache, scaling_factor, generator, batch, **options),
+              steps, folder,
+              lr=lr, decay=decay, seed=seed, precision=precision, tensorboard=tensorboard, pictures=pictures,
+              progress=progress)
     unet.eval()
-    if PartialState().is_main_process: save_json(Path(folder)/'log.json', run_record(stage=Path(folder).name, seed=seed, steps=steps, batch=batch, lr=lr, precision=precision, clips=len(cache['noise']), frames=cache['target'].shape[1], **options, log=log))
+    if PartialState().is_main_process:
+        save_json(Path(folder)/'log.json', run_record(stage=Path(folder).name, seed=seed, steps=steps, batch=batch,
+                                                      lr=lr, precision=precision, clips=len(cache['noise']),
+                                                      frames=cache['target'].shape[1], **options, log=log))
     return log

@@ -51,7 +51,8 @@ def added_time_ids(
     fps:float=5.,            # Frames per second
     motion_bucket:float=127, # SVD's measure of motion; Argus leaves it at 127
 )->Tensor:                   # (B, 3)
-    "The three numbers that the UNet is told about a clip: fps - 1, motion, noise on the condition (`03_method`, section 5)."
+    """The three numbers that the UNet is told about a clip: fps - 1, motion, noise on the condition (`03_method`,
+    section 5)."""
     return torch.stack([torch.full_like(noise_aug, fps - 1), torch.full_like(noise_aug, motion_bucket), noise_aug], -1)
 
 # %% ../nbs/40_diffusion.ipynb #2cf20058
@@ -82,7 +83,8 @@ def karras_sigmas(
     device:torch.device|str='cpu', # Where
 )->Tensor:                   # Falling levels, then 0; (steps + 1,)
     "sigma_i = (max^(1/rho) + i/(N-1) (min^(1/rho) - max^(1/rho)))^rho, then 0 (Karras et al. 2022, equation 5)."
-    check(steps >= 1 and 0 < sigma_min <= sigma_max, f'steps must be positive and 0 < sigma_min <= sigma_max, got {steps}, {sigma_min}, {sigma_max}')
+    check(steps >= 1 and 0 < sigma_min <= sigma_max,
+          f'steps must be positive and 0 < sigma_min <= sigma_max, got {steps}, {sigma_min}, {sigma_max}')
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64, device=device)
     sigmas = (sigma_max**(1/rho) + ramp*(sigma_min**(1/rho) - sigma_max**(1/rho)))**rho
     return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
@@ -134,7 +136,8 @@ def dpmpp_2m_estimate(
     sigma:Tensor,        # This level
     sigma_next:Tensor,   # The next, lower one
 )->Tensor:               # What an Euler step should be taken with
-    "Second-order multistep estimate (DPM-Solver++ 2M; Lu et al. 2022); the estimate itself at the first step and at the last."
+    """Second-order multistep estimate (DPM-Solver++ 2M; Lu et al. 2022); the estimate itself at the first step and at
+    the last."""
     if before is None or sigma_next == 0: return estimate
     h, h_before = (sigma/sigma_next).log(), (sigma_before/sigma).log()
     return estimate + h/(2*h_before)*(estimate - before)

@@ -112,7 +112,8 @@ class SmallFrames:
 
     def _shrunk(self, frame):
         if tuple(frame.shape[1:]) == self.shape[2:]: return frame
-        return torch.from_numpy(cv2.resize(frame.movedim(0, -1).numpy(), self.shape[:1:-1], interpolation=cv2.INTER_AREA)).movedim(-1, 0)
+        return torch.from_numpy(cv2.resize(frame.movedim(0, -1).numpy(), self.shape[:1:-1],
+                                           interpolation=cv2.INTER_AREA)).movedim(-1, 0)
 
 # %% ../nbs/70_generate.ipynb #7a487fda
 def cameras_for(
@@ -126,12 +127,16 @@ def cameras_for(
     "Cameras of a video: read, assumed or tracked; raises `InputError` when there is not one for each frame."
     fov_x, count = None if fov is None else math.radians(fov), len(video.frames)
     if static: track = CameraTrack.static(count, fov_x or DEFAULT_FOV, fps=video.fps)
-    elif cameras is None: track = estimate_cameras(video.frames, video.fps, fov_x, progress and (lambda done, total: progress('track', done, total)), tracker)
+    elif cameras is None:
+        track = estimate_cameras(video.frames, video.fps, fov_x,
+                                 progress and (lambda done, total: progress('track', done, total)), tracker)
     else:
-        track = cameras if isinstance(cameras, CameraTrack) else load_cameras(cameras, image_size=tuple(video.frames.shape[2:]), fov_x=fov_x)
+        size = tuple(video.frames.shape[2:])
+        track = cameras if isinstance(cameras, CameraTrack) else load_cameras(cameras, image_size=size, fov_x=fov_x)
         if len(track) != count: track = _part_of(track, video)
         name = 'cameras' if isinstance(cameras, CameraTrack) else cameras
-        check(len(track) == count, f'{name}: holds {len(track)} cameras, but {video.path} has {count} frames' + (' in that part' if video.start else ''))
+        check(len(track) == count, f'{name}: holds {len(track)} cameras, but {video.path} has {count} frames'
+              + (' in that part' if video.start else ''))
         if fov_x: track = replace(track, fov_x=fov_x, fov_y=None)
     return track.relative_to_first()
 
@@ -161,8 +166,10 @@ class ContactSheet:
         frame, wide = frame(), (self.height, 2*self.height)
         aligned, _ = align_frames(frame[None], self.cameras[number], wide)
         turns = torch.tensor([0, .5, 1, -.5])*math.pi
-        views = panorama_to_perspective(panorama, rotation_from_euler(turns, 0*turns, 0*turns), math.pi/2, (self.height, (3*wide[1] + 2*self.gap - 3*self.gap)//4))
-        self.rows += [dict(input=frame, seen=(aligned[0]*255).byte(), output=panorama), dict(zip(('front', 'right', 'back', 'left'), views))]
+        views = panorama_to_perspective(panorama, rotation_from_euler(turns, 0*turns, 0*turns), math.pi/2,
+                                        (self.height, (3*wide[1] + 2*self.gap - 3*self.gap)//4))
+        self.rows += [dict(input=frame, seen=(aligned[0]*255).byte(), output=panorama),
+                      dict(zip(('front', 'right', 'back', 'left'), views))]
 
     def save(self,
         path:str|Path,  # A .jpg
@@ -177,14 +184,15 @@ class ContactSheet:
                 picture.thumbnail((int(cell) - gap, h), Image.Resampling.LANCZOS)
                 left, top = int(c*cell) + (int(cell) - gap - picture.width)//2, r*(h + gap) + (h - picture.height)//2
                 sheet.paste(picture, (left, top))
-                for shift, ink in ((1, 'black'), (0, 'white')): ImageDraw.Draw(sheet).text((left + 6 + shift, top + 4 + shift), name, ink)
+                for shift, ink in ((1, 'black'), (0, 'white')):
+                    ImageDraw.Draw(sheet).text((left + 6 + shift, top + 4 + shift), name, ink)
         with write_beside(path) as temporary: sheet.save(temporary, quality=90)
 
 # %% ../nbs/70_generate.ipynb #16fr0001
 def generation_frame(
     upright:Tensor,                 # level_world_from_first_camera; (3, 3)
     motion:HandMotion=HandMotion(), # How cameras were held in training
-)->Tensor:                          # level_world_from_panorama; (3, 3); `upright` itself where the camera was held like that
+)->Tensor:                          # level_world_from_panorama; (3, 3)
     "The first camera's frame with pitch and roll limited to those of training."
     yaw, pitch, roll = euler_from_rotation(upright)
     _, most_pitch, most_roll = (math.radians(a) for a in motion.start)
@@ -210,13 +218,16 @@ class Generation:
         self.index = generated_frames(len(video.frames), video.fps, fps, at_least=sampling.window)
         upright = level_rotation(cameras)
         inside = generation_frame(upright).T @ upright  # panorama_from_first_camera
-        self.source = Source(SmallFrames(video.frames, self.index, max(512, 2*self.size[1])), cameras.rotated(inside)[self.index], size=self.size, relative=False)
+        self.source = Source(SmallFrames(video.frames, self.index, max(512, 2*self.size[1])),
+                             cameras.rotated(inside)[self.index], size=self.size, relative=False)
         self.rate = video.rate if paste else exact_rate(fps)
         self.shown = list(range(len(video.frames))) if paste else self.index[:max(2, round(video.duration*fps))]
         self.positions = [n*fps/float(self.rate) for n in range(len(self.shown))]
         self.width = width or (default_width(cameras, video.frames.shape[3]) if paste else self.size[1])
         rotation = upright if level else torch.eye(3, dtype=torch.float64)
-        self.cameras, self.enlarge = cameras.rotated(rotation)[self.shown], Enlarge(self.size, (self.width//2, self.width), rotation @ inside.T)
+        self.cameras, self.enlarge = cameras.rotated(rotation)[self.shown], Enlarge(self.size,
+                                                                                    (self.width//2, self.width),
+                                                                                    rotation @ inside.T)
 
     def __len__(self): return len(self.shown)
 
@@ -226,7 +237,8 @@ def lay_out(self:Generation,
     panoramas:Iterator[Tensor],  # Generated panoramas in [0, 1], in chunks; (n, 3, h, w)
 )->Iterator[Tensor]:             # Output frames, uint8; (3, H, W)
     "Output frames one by one."
-    surroundings = (self.enlarge(p.float().cpu()).mul(255).round().byte().contiguous() for p in crossfade(panoramas, self.positions))
+    surroundings = (self.enlarge(p.float().cpu()).mul(255).round().byte().contiguous()
+                    for p in crossfade(panoramas, self.positions))
     return iter_pasted(surroundings, self.video.frames, self.cameras) if self.paste else surroundings
 
 # %% ../nbs/70_generate.ipynb #6d551642
@@ -253,9 +265,12 @@ def cost(self:Generation,
     "Try the parts of a run on random numbers."
     pipeline, s, device = self.pipeline, self.sampling, compute_device(self.pipeline.unet)
     stride = latent_stride(pipeline.vae)
-    latents = torch.randn(1, s.window, pipeline.vae.config.latent_channels, self.size[0]//stride, self.size[1]//stride, device=device)
-    told = torch.zeros(1, s.window, pipeline.unet.config.cross_attention_dim, device=device), added_time_ids(torch.tensor([.02], device=device))
-    step = timed(lambda: sample_panorama(pipeline.unet, pipeline.scheduler, latents, latents, *told, 1, s.guidance_scale*s.strength))
+    latents = torch.randn(1, s.window, pipeline.vae.config.latent_channels, self.size[0]//stride, self.size[1]//stride,
+                          device=device)
+    told = torch.zeros(1, s.window, pipeline.unet.config.cross_attention_dim,
+                       device=device), added_time_ids(torch.tensor([.02], device=device))
+    step = timed(lambda: sample_panorama(pipeline.unet, pipeline.scheduler, latents, latents, *told, 1,
+                                         s.guidance_scale*s.strength))
     code = 1.1*timed(lambda: decode(pipeline.vae, latents[0, :1], s.seam))  # and a tenth for encoding
     write = timed(lambda: next(self.lay_out(iter([torch.zeros(1, 3, *self.size)])))) + ENCODING*self.width**2/2e6
     windows = len(window_starts(len(self.index), s.window, s.overlap))
@@ -287,7 +302,8 @@ def frames(self:Generation,
         work.add(cost.step)
         return latents
     def panoramas():
-        latents = self.pipeline.stream_latents(self.source, self.sampling, generator=make_generator(self.seed), on_step=step_done)
+        latents = self.pipeline.stream_latents(self.source, self.sampling, generator=make_generator(self.seed),
+                                               on_step=step_done)
         for chunk in self.pipeline.stream_decoded(latents, self.sampling):
             work.add(cost.code*len(chunk))
             yield chunk
@@ -304,7 +320,8 @@ def carry_out(
 )->dict:                           # What was written and how
     "Make a 360° video as requested; raises `InputError` before any long work for what only file and model can tell."
     began, r = time.perf_counter(), request
-    chosen = dict(num_inference_steps=r.steps, guidance_scale=r.guidance, seam=r.seam, fps=r.generate_fps, strength=r.strength)
+    chosen = dict(num_inference_steps=r.steps, guidance_scale=r.guidance, seam=r.seam, fps=r.generate_fps,
+                  strength=r.strength)
     chosen = {name: value for name, value in chosen.items() if value is not None}
     is_given = isinstance(r.model, ArgusPipeline)
     if not is_given: local_model(r.model)  # says which models there are before the video is opened
@@ -319,13 +336,15 @@ def carry_out(
     cost, sheet = run.cost(), ContactSheet([0, len(run)//2, len(run) - 1], run.cameras)
     say(progress, f'about {spoken(cost.total)} to go: {cost.codes} panoramas to generate, '
                   f'{cost.writes} frames to write at {run.width}x{run.width//2}')
-    sound = dict(audio_from=video.path, audio_start=video.start, audio_seconds=video.duration) if video.has_audio else {}
+    sound = dict(audio_from=video.path, audio_start=video.start,
+                 audio_seconds=video.duration) if video.has_audio else {}
     frames = run.frames(cost, WorkMeter(cost.total, progress), sheet)
     write_video(r.output, frames, run.rate, overwrite=r.overwrite, **sound)
     sheet.save(picture := Path(r.output).with_name(f'{Path(r.output).stem}_sheet.jpg'))
     fps, precision = float(run.rate), str(pipeline.unet.dtype).removeprefix('torch.')
     summary = dict(written=str(r.output), sheet=str(picture), size=f'{run.width}x{run.width//2}', frames=len(run),
-                   fps=round(fps, 3), seconds=round(len(run)/fps, 2), cameras=track.source or 'given', precision=precision,
+                   fps=round(fps, 3), seconds=round(len(run)/fps, 2), cameras=track.source or 'given',
+                   precision=precision,
                    model='given' if is_given else str(r.model), took=spoken(time.perf_counter() - began))
     return summary | ({'warning': video.warning} if video.warning else {})
 

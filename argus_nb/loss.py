@@ -39,7 +39,8 @@ def edm_loss(
 )->Tensor:                      # Scalar
     "The EDM loss (sigma^2 + 1)/sigma^2 |D - y|^2 times the latitude weights, averaged."
     check_shape('estimate', estimate, 'B T C h w')
-    check(estimate.shape == target.shape, f'estimate and target must have the same shape, got {tuple(estimate.shape)} and {tuple(target.shape)}')
+    check(estimate.shape == target.shape, f'estimate and target must have the same shape, got {tuple(estimate.shape)} '
+                                          f'and {tuple(target.shape)}')
     rows = latitude_weights(target.shape[-2], kind, delta, normalise).to(target)[:, None]
     error = append_dims((sigma**2 + 1)/sigma**2, target)*rows*(estimate - target)**2
     if frames is None: return error.mean()

@@ -48,7 +48,8 @@ PRESETS = {
         steps=8, fast_steps=5, best_steps=12, guidance=1.),
     'svd': dict(
         folding=1, vae_channels=(128, 256, 512, 512), vae_layers=2, latent_channels=4,
-        unet_channels=(320, 640, 1280, 1280), unet_layers=2, unet_heads=(5, 10, 20, 20), attention=(True, True, True, False),
+        unet_channels=(320, 640, 1280, 1280), unet_layers=2, unet_heads=(5, 10, 20, 20),
+        attention=(True, True, True, False),
         embedding=1024, time_ids=256, clip_width=1280, clip_layers=32, clip_heads=16, clip_image=224, clip_patch=14,
         size=(512, 1024), frames=25, overlap=5, circular=False, seam='blended', poles=True,
         steps=25, fast_steps=8, best_steps=25, guidance=3.),
@@ -67,9 +68,11 @@ def _contiguous_input(norm, inputs): return tuple(x.contiguous() for x in inputs
 def keep_sums_exact(
     network:torch.nn.Module,  # Any network, changed in place
 )->torch.nn.Module:           # The same
-    "Give every group normalisation contiguous input, so that its sums are exact on processors, too; the layout changes, no value does."
+    """Give every group normalisation contiguous input, so that its sums are exact on processors, too; the layout
+    changes, no value does."""
     for layer in network.modules():
-        if isinstance(layer, torch.nn.GroupNorm) and _contiguous_input not in layer._forward_pre_hooks.values(): layer.register_forward_pre_hook(_contiguous_input)
+        if isinstance(layer, torch.nn.GroupNorm) and _contiguous_input not in layer._forward_pre_hooks.values():
+            layer.register_forward_pre_hook(_contiguous_input)
     return network
 
 # %% ../nbs/42_models.ipynb #fa45723a
@@ -79,14 +82,15 @@ def build_vae(
     "The autoencoder of a preset, with random weights; folded pixels are more channels at its two ends."
     p = preset(name)
     return keep_sums_exact(AutoencoderKLTemporalDecoder(
-        in_channels=3*p['folding']**2, out_channels=3*p['folding']**2, down_block_types=('DownEncoderBlock2D',)*len(p['vae_channels']),
+        in_channels=3*p['folding']**2, out_channels=3*p['folding']**2,
+        down_block_types=('DownEncoderBlock2D',)*len(p['vae_channels']),
         block_out_channels=p['vae_channels'], layers_per_block=p['vae_layers'], latent_channels=p['latent_channels'],
         sample_size=768, scaling_factor=.18215, force_upcast=name == 'svd'))
 
 # %% ../nbs/42_models.ipynb #fa926161
 def build_unet(
     name:str,  # Preset
-)->UNetSpatioTemporalConditionModel: # Untrained denoiser; takes noise and condition, gives noise: twice the latent channels in, once out
+)->UNetSpatioTemporalConditionModel: # Untrained denoiser: twice the latent channels in (noise and condition), once out
     "The UNet of a preset, with random weights."
     p = preset(name)
     down = [f"{'CrossAttn' if attends else ''}DownBlockSpatioTemporal" for attends in p['attention']]
@@ -105,7 +109,8 @@ def build_image_encoder(
     "The CLIP image encoder of a preset, with random weights."
     p = preset(name)
     return CLIPVisionModelWithProjection(CLIPVisionConfig(
-        hidden_size=p['clip_width'], intermediate_size=4*p['clip_width'], num_hidden_layers=p['clip_layers'], num_attention_heads=p['clip_heads'],
+        hidden_size=p['clip_width'], intermediate_size=4*p['clip_width'], num_hidden_layers=p['clip_layers'],
+        num_attention_heads=p['clip_heads'],
         image_size=p['clip_image'], patch_size=p['clip_patch'], projection_dim=p['embedding'], hidden_act='gelu'))
 
 # %% ../nbs/42_models.ipynb #56408623
@@ -113,7 +118,8 @@ def build_scheduler(
 )->EulerDiscreteScheduler:  # SVD's scheduler
     "The Euler scheduler with the settings that Stable Video Diffusion is published with."
     return EulerDiscreteScheduler(
-        num_train_timesteps=1000, beta_start=.00085, beta_end=.012, beta_schedule='scaled_linear', prediction_type='v_prediction',
+        num_train_timesteps=1000, beta_start=.00085, beta_end=.012, beta_schedule='scaled_linear',
+        prediction_type='v_prediction',
         interpolation_type='linear', use_karras_sigmas=True, sigma_min=.002, sigma_max=700., timestep_spacing='leading',
         timestep_type='continuous', steps_offset=1, rescale_betas_zero_snr=False)
 
@@ -128,7 +134,8 @@ def settings_of(
 def guessed_settings(
     unet:UNetSpatioTemporalConditionModel, # The denoiser of a model
 )->dict:                                   # As from `settings_of`
-    "Settings of a model whose folder says nothing about them: those of the preset with as wide a UNet, of 'svd' if there is none."
+    """Settings of a model whose folder says nothing about them: those of the preset with as wide a UNet, of 'svd' if
+    there is none."""
     channels = tuple(unet.config.block_out_channels)
     return settings_of(next((name for name, known in PRESETS.items() if known['unet_channels'] == channels), 'svd'))
 
@@ -148,7 +155,8 @@ def build_models(
     name:str,  # Preset
 )->Models:     # The four parts with random weights, in evaluation mode
     "Build every part of a preset; random weights depend on torch's global seed."
-    return Models(build_vae(name).eval(), build_unet(name).eval(), build_image_encoder(name).eval(), build_scheduler(), settings_of(name))
+    return Models(build_vae(name).eval(), build_unet(name).eval(), build_image_encoder(name).eval(), build_scheduler(),
+                  settings_of(name))
 
 def count_parameters(
     module:torch.nn.Module,  # Any network
@@ -186,13 +194,14 @@ def decode_latents(
     return pixel_shuffle(vae.decode(latents, num_frames=num_frames).sample, folding(vae))
 
 # %% ../nbs/42_models.ipynb #c594cd3f
-ANCHOR, LIFT, GAIN = 6., 4., 2.  # the constant in each colour's group, the point where SiLU is used, latents per unit of colour
+ANCHOR, LIFT, GAIN = 6., 4., 2.  # the constant in a colour's group, where SiLU is used, latents per unit of colour
 
 @torch.no_grad()
 def silence_branches(
     network:torch.nn.Module, # Any of diffusers' networks with residual blocks and attention; changed in place
 )->torch.nn.Module:          # The same
-    "Set the last layer of every residual branch to zero, so that each block begins as the identity (as in Dhariwal and Nichol 2021)."
+    """Set the last layer of every residual branch to zero, so that each block begins as the identity (as in Dhariwal
+    and Nichol 2021)."""
     for module in network.modules():
         last = module.conv2 if hasattr(module, 'conv2') else module.to_out[0] if hasattr(module, 'to_out') else None
         if last is not None: last.weight.zero_(); last.bias.zero_()
@@ -203,7 +212,8 @@ def _colour_channels(
 )->list[tuple[int,int,int]]: # For red, green and blue: the channels of x, -x and the anchor
     "Where the colours travel: the first three channels of the first three groups."
     size = norm.num_channels//norm.num_groups
-    check(size >= 3, f'a group of at least 3 channels is needed, got {norm.num_channels} channels in {norm.num_groups} groups')
+    check(size >= 3, f'a group of at least 3 channels is needed, got {norm.num_channels} channels in '
+                     f'{norm.num_groups} groups')
     return [(size*s, size*s + 1, size*s + 2) for s in range(3)]
 
 def _carry(
@@ -216,7 +226,8 @@ def _carry(
     for c in channels: convolution.weight[c, c] = kernel
 
 def _emit(convolution, colours, gain, fold=1):
-    "Let the first convolution of a network put each colour (of folded pixels: their mean), its opposite and the anchor on their channels."
+    """Let the first convolution of a network put each colour (of folded pixels: their mean), its opposite and the
+    anchor on their channels."""
     for s, (plus, minus, anchor) in enumerate(colours):
         convolution.weight[[plus, minus, anchor]] = 0
         pixels = slice(s*fold**2, (s + 1)*fold**2)
@@ -230,7 +241,8 @@ def _unfolding(fold):
     return torch.einsum('ai,bj->abij', taps, taps).flatten(0, 1)
 
 def _receive(norm, convolution, colours, gain, fold=1):
-    "Let the last normalisation, SiLU and the last convolution of a network give the colours back, unfolded by interpolation."
+    """Let the last normalisation, SiLU and the last convolution of a network give the colours back, unfolded by
+    interpolation."""
     size, square = norm.num_channels//norm.num_groups, .3  # mean square of a colour in [-1, 1]
     mean = ANCHOR/size
     deviation = math.sqrt((2*square + ANCHOR**2)/size - mean**2)
@@ -245,20 +257,24 @@ def _receive(norm, convolution, colours, gain, fold=1):
 def start_as_thumbnail(
     vae:AutoencoderKLTemporalDecoder, # Untrained autoencoder with at least three channels a group; changed in place
 )->AutoencoderKLTemporalDecoder:      # The same
-    "Set random weights so that encoding averages and decoding interpolates, by the whole stride; raises `InputError` for one that is too narrow."
+    """Set random weights so that encoding averages and decoding interpolates, by the whole stride; raises `InputError`
+    for one that is too narrow."""
     silence_branches(vae)
     fold, channels = folding(vae), vae.config.latent_channels
     tent, box = torch.tensor([1., 2., 1.])/4, torch.tensor([.5, .5, 0.])
     kernels = dict(conv_shortcut=torch.ones(1, 1), upsamplers=tent[:, None]*tent, downsamplers=box[:, None]*box)
-    for network, inward, outward, at_first, at_last in ((vae.encoder, 1., GAIN, fold, 1), (vae.decoder, 1/GAIN, 1., 1, fold)):
+    for network, inward, outward, at_first, at_last in ((vae.encoder, 1., GAIN, fold, 1),
+                                                        (vae.decoder, 1/GAIN, 1., 1, fold)):
         colours = _colour_channels(network.conv_norm_out)
         _emit(network.conv_in, colours, inward, at_first)
         for name, module in network.named_modules():
-            kernel = next((k for part, k in kernels.items() if part in name and isinstance(module, torch.nn.Conv2d)), None)
+            kernel = next((k for part, k in kernels.items() if part in name and isinstance(module, torch.nn.Conv2d)),
+                          None)
             if kernel is not None: _carry(module, [c for group in colours for c in group], kernel)
         _receive(network.conv_norm_out, network.conv_out, colours, outward, at_last)
     vae.encoder.conv_out.weight[3:channels] *= 4
-    vae.encoder.conv_out.weight[channels:] = 0; vae.encoder.conv_out.bias[channels:] = -6  # a posterior of deviation 0.05
+    vae.encoder.conv_out.weight[channels:] = 0
+    vae.encoder.conv_out.bias[channels:] = -6  # a posterior of deviation 0.05
     vae.quant_conv.weight.copy_(torch.eye(2*channels)[:, :, None, None]); vae.quant_conv.bias.zero_()
     vae.decoder.time_conv_out.weight.zero_(); vae.decoder.time_conv_out.bias.zero_()
     vae.decoder.time_conv_out.weight[:, :, 1, 0, 0] = torch.eye(3*fold**2)
@@ -271,13 +287,14 @@ def _pad_around(
 )->Tensor:                       # The same, continued around the seam
     "A forward hook: give a convolution the columns from the other end."
     x, = inputs
-    if convolution.stride[1] == 2: return torch.cat([x[..., :-1], x[..., :1]], -1)  # its caller appended a column of zeros
+    if convolution.stride[1] == 2:
+        return torch.cat([x[..., :-1], x[..., :1]], -1)  # its caller appended a column of zeros
     margin = convolution.kernel_size[1]//2
     return torch.cat([x[..., -margin:], x, x[..., :margin]], -1)
 
 @contextlib.contextmanager
 def circular_width(
-    network:torch.nn.Module, # An encoder or decoder of diffusers' autoencoder, or any network of two-dimensional convolutions
+    network:torch.nn.Module, # An encoder or decoder of diffusers' autoencoder, or any other of 2-D convolutions
 )->Iterator[None]:           # Circular inside the block
     "Let every convolution continue its input around the panorama's seam."
     wide = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size[1] > 1]
@@ -301,7 +318,8 @@ def encode_frames(
     "Encode frames into latents."
     check_shape('frames', frames, 'T 3 H W')
     stride = latent_stride(vae)
-    check(frames.shape[-1] % stride == 0 and frames.shape[-2] % stride == 0, f'frames must be multiples of {stride} high and wide, got {tuple(frames.shape[-2:])}')
+    check(frames.shape[-1] % stride == 0 and frames.shape[-2] % stride == 0,
+          f'frames must be multiples of {stride} high and wide, got {tuple(frames.shape[-2:])}')
     parts = []
     with circular_width(vae.encoder) if circular else contextlib.nullcontext():
         for part in frames.split(chunk):
@@ -334,7 +352,8 @@ def clip_input(
     from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
     check_shape('frames', frames, 'T 3 h w')
     square = (_resize_with_antialiasing(frames*2 - 1, (size, size)) + 1)/2
-    mean, std = (torch.tensor(v, dtype=frames.dtype, device=frames.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
+    mean, std = (torch.tensor(v, dtype=frames.dtype, device=frames.device)[:, None, None]
+                 for v in (CLIP_MEAN, CLIP_STD))
     return (square - mean)/std
 
 def embed_frames(
@@ -352,7 +371,8 @@ def embed_frames(
 # %% ../nbs/42_models.ipynb #62d24bda
 PACKAGED = {'nano': Path(__file__).parent/'nano' if '__file__' in globals() else Path('../argus_nb/nano').resolve()}
 HUB = {'svd': 'stabilityai/stable-video-diffusion-img2vid'}
-PARTS = dict(vae=AutoencoderKLTemporalDecoder, unet=UNetSpatioTemporalConditionModel, image_encoder=CLIPVisionModelWithProjection)
+PARTS = dict(vae=AutoencoderKLTemporalDecoder, unet=UNetSpatioTemporalConditionModel,
+             image_encoder=CLIPVisionModelWithProjection)
 
 @contextlib.contextmanager
 def without_bars()->Iterator[None]:  # No bars inside the block
@@ -372,14 +392,17 @@ def save_models(
     folder = Path(folder)
     for name in PARTS:
         part = getattr(models, name); kept = part.dtype
-        with without_bars(): (torch.nn.Module.to(part, dtype) if dtype else part).save_pretrained(folder/name, safe_serialization=True)
+        with without_bars():
+            (torch.nn.Module.to(part, dtype) if dtype else part).save_pretrained(folder/name, safe_serialization=True)
         torch.nn.Module.to(part, kept)  # not diffusers' own, which warns that some of its modules prefer float32
         config = json.loads((folder/name/'config.json').read_text())
         config.pop('_name_or_path', None)  # a path of the machine that saved it
         (folder/name/'config.json').write_text(json.dumps(config, indent=2) + '\n')
     models.scheduler.save_pretrained(folder/'scheduler')
-    save = dict(_class_name='ArgusPipeline', _diffusers_version='0.30.0', settings=models.settings) | {n: [c.__module__.split('.')[0], c.__name__] for n, c in PARTS.items()}
-    (folder/'model_index.json').write_text(json.dumps(save | {'scheduler': ['diffusers', 'EulerDiscreteScheduler']}, indent=1) + '\n')
+    save = dict(_class_name='ArgusPipeline', _diffusers_version='0.30.0',
+                settings=models.settings) | {n: [c.__module__.split('.')[0], c.__name__] for n, c in PARTS.items()}
+    (folder/'model_index.json').write_text(json.dumps(save | {'scheduler': ['diffusers', 'EulerDiscreteScheduler']},
+                                                      indent=1) + '\n')
 
 # %% ../nbs/42_models.ipynb #9ad70b10
 def locate_model(
@@ -389,8 +412,11 @@ def locate_model(
     known = {**{n: str(p) for n, p in PACKAGED.items()}, **HUB}
     found = known.get(str(name_or_path), str(name_or_path))
     if found in HUB.values(): return found
-    check(Path(found).is_dir(), f"model {str(name_or_path)!r} is not known: use one of {', '.join(known)} or the path of a model folder")
-    check((Path(found)/'vae'/'config.json').exists(), f'model folder {found} has no vae/config.json: it must be in the diffusers layout (vae, unet, image_encoder, scheduler)')
+    check(Path(found).is_dir(), f"model {str(name_or_path)!r} is not known: use one of {', '.join(known)} or the path "
+                                f"of a model folder")
+    check((Path(found)/'vae'/'config.json').exists(),
+          f'model folder {found} has no vae/config.json: it must be in the diffusers layout (vae, unet, '
+          f'image_encoder, scheduler)')
     return found
 
 def weight_files(
@@ -400,8 +426,10 @@ def weight_files(
     others; raises `InputError` where there are only pickled ones."""
     found = sorted(folder.glob('*.safetensors'))
     pickled = sorted(f.name for ending in ('*.bin', '*.pt', '*.ckpt') for f in folder.glob(ending))
-    check(len(found) > 0 or not pickled, f'{folder}: holds pickled weights alone ({", ".join(pickled[:2])}), which are never opened; '
-          'convert them where you trust them, with save_pretrained(..., safe_serialization=True) of diffusers or transformers')
+    check(len(found) > 0 or not pickled, f'{folder}: holds pickled weights alone ({", ".join(pickled[:2])}), which '
+                                         f'are never opened; '
+          'convert them where you trust them, with save_pretrained(..., safe_serialization=True) of diffusers or '
+          'transformers')
     return [f for f in found if '.fp16' not in f.name] or found  # shards are called .fp16-00001-of-…
 
 def weights_of(
@@ -424,7 +452,8 @@ def stored_shapes(
     "What the files of a network hold; only their headers are read."
     shapes = {}
     for path in weight_files(folder):
-        with safe_open(path, 'pt') as file: shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+        with safe_open(path, 'pt') as file:
+            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     return shapes
 
 def wanted_shapes(
@@ -444,9 +473,11 @@ def check_fit(
     "Raise `InputError` naming the first parameter that differs, and both shapes."
     for name, shape in wanted.items():
         check(name in stored, f'parameter {name} of shape {shape} is missing in the file')
-        check(stored[name] == shape, f'parameter {name} has shape {stored[name]} in the file, but the network wants {shape}')
+        check(stored[name] == shape, f'parameter {name} has shape {stored[name]} in the file, but the network wants '
+                                     f'{shape}')
     for name in stored.keys() - wanted.keys():
-        check(name.endswith('position_ids'), f'the file holds parameter {name} of shape {stored[name]}, which the network does not have')
+        check(name.endswith('position_ids'), f'the file holds parameter {name} of shape {stored[name]}, which the '
+                                             f'network does not have')
 
 def load_part(
     part:str,                           # 'vae', 'unet' or 'image_encoder'
@@ -457,15 +488,18 @@ def load_part(
     inside = (Path(source)/part).is_dir() or not Path(source).is_dir()
     folder = Path(source)/part if inside else Path(source)
     try:
-        if (folder/'config.json').is_file() and (stored := stored_shapes(folder)): check_fit(stored, wanted_shapes(part, folder))
+        if (folder/'config.json').is_file() and (stored := stored_shapes(folder)):
+            check_fit(stored, wanted_shapes(part, folder))
         with without_bars() if Path(source).is_dir() else contextlib.nullcontext():
             files = weight_files(folder) if folder.is_dir() else []
             variant = 'fp16' if files and all('.fp16' in f.name for f in files) else None
-            return keep_sums_exact(PARTS[part].from_pretrained(source, subfolder=part if inside else '', torch_dtype=dtype,
+            return keep_sums_exact(PARTS[part].from_pretrained(source, subfolder=part if inside else '',
+                                                               torch_dtype=dtype,
                                                                use_safetensors=True, variant=variant).eval())
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()
-        raise InputError(f"{part} of model {source!r} cannot be loaded: {reason[0][:300] if reason else type(error).__name__}") from error
+        raise InputError(f"{part} of model {source!r} cannot be loaded: "
+                         f"{reason[0][:300] if reason else type(error).__name__}") from error
 
 def stored_settings(
     source:str,  # Folder or hub name
@@ -474,9 +508,11 @@ def stored_settings(
     index = Path(source)/'model_index.json'
     if not index.is_file(): return None
     try: stored = json.loads(index.read_text()).get('settings')
-    except (OSError, ValueError, AttributeError) as error: raise InputError(f'{index}: cannot be read ({error})') from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f'{index}: cannot be read ({error})') from None
     if stored is None: return None
-    check(isinstance(stored, dict) and set(SETTINGS) <= set(stored), f"{index}: 'settings' must hold {', '.join(SETTINGS)}")
+    check(isinstance(stored, dict) and set(SETTINGS) <= set(stored),
+          f"{index}: 'settings' must hold {', '.join(SETTINGS)}")
     return {name: tuple(value) if isinstance(value := stored[name], list) else value for name in SETTINGS}
 
 def load_models(
@@ -486,5 +522,8 @@ def load_models(
 )->Models:                              # The four parts, in evaluation mode
     "Load every part of a model, and its settings."
     source = locate_model(name_or_path)
-    scheduler = EulerDiscreteScheduler.from_pretrained(source, subfolder='scheduler') if (Path(source)/'scheduler').is_dir() or not Path(source).is_dir() else build_scheduler()
-    return Models(load_part('vae', source, dtype), load_part('unet', str(unet or source), dtype), load_part('image_encoder', source, dtype), scheduler, stored_settings(source))
+    is_stored = (Path(source)/'scheduler').is_dir() or not Path(source).is_dir()
+    stored = EulerDiscreteScheduler.from_pretrained
+    scheduler = stored(source, subfolder='scheduler') if is_stored else build_scheduler()
+    return Models(load_part('vae', source, dtype), load_part('unet', str(unet or source), dtype),
+                  load_part('image_encoder', source, dtype), scheduler, stored_settings(source))

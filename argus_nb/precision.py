@@ -36,7 +36,8 @@ _kernels = dict(conv3d=_flat_conv3d, group_norm=_in_float32(functional.group_nor
 @contextmanager
 def processor_kernels(
 )->Iterator[None]:  # Nothing
-    "While active, torch computes in another way what is slow or wrong in bfloat16 on a processor; float32 stays as it is."
+    """While active, torch computes in another way what is slow or wrong in bfloat16 on a processor; float32 stays as it
+    is."""
     kept = {name: getattr(functional, name) for name in _kernels}
     for name, kernel in _kernels.items(): setattr(functional, name, kernel)
     try: yield

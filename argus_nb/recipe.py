@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 from .autoencoder import read_pool, train_autoencoder, train_decoder, train_image_encoder
 from .data import build_cache, example_clip
 from .denoiser import sample_pictures, train_denoiser
-from .models import Models, build_scheduler, build_unet, load_models, locate_model, preset as preset_of, save_models, silence_branches, weights_of
+from .models import (Models, build_scheduler, build_unet, load_models, locate_model, preset as preset_of,
+                             save_models, silence_branches, weights_of)
 from .perceptual import feature_network
 from .runtime import check, pick_device, pick_dtype, run_record, save_json
 
@@ -27,12 +28,14 @@ def stage_record(
     "What a stage left behind, for the record of the whole run."
     record = json.loads((folder/'log.json').read_text())
     minutes = torch.load(folder/'checkpoint.pt', weights_only=True)['seconds']/60
-    settings = {k: v for k, v in record.items() if k not in ('command', 'date', 'device', 'versions', 'stage', 'steps', 'log')}
+    settings = {k: v for k, v in record.items()
+                if k not in ('command', 'date', 'device', 'versions', 'stage', 'steps', 'log')}
     return dict(steps=record['steps'], minutes=round(minutes, 1), settings=settings, log=record['log'])
 
 
 # %% ../nbs/55_recipe.ipynb #55a00011
-_whole_view = dict(worlds=400, pool_frames=3, tilts=3, photographs=.5, perceptual=.02, adversarial=.003, noise=.1, shrunk=.5, ema_decay=.999)
+_whole_view = dict(worlds=400, pool_frames=3, tilts=3, photographs=.5, perceptual=.02, adversarial=.003, noise=.1,
+                   shrunk=.5, ema_decay=.999)
 FOLDED_RECIPE = dict(
     autoencoder=[
         _whole_view | dict(steps=6000, lr=2e-4, begin=500, crop=[128, 128], frames=4, lengths=[1, 1, 2, 3]),
@@ -43,10 +46,13 @@ FOLDED_RECIPE = dict(
 
 # %% ../nbs/55_recipe.ipynb #55a00012
 RECIPE = dict(
-    autoencoder=[dict(steps=400, worlds=400, lr=1.2e-4, decay=.6, perceptual=.01, crop=[128, 128], frames=4, lengths=[1, 2, 4])],
+    autoencoder=[dict(steps=400, worlds=400, lr=1.2e-4, decay=.6, perceptual=.01, crop=[128, 128], frames=4,
+                      lengths=[1, 2, 4])],
     image_encoder=dict(steps=600, batch=24, lr=1e-3),
-    pictures=dict(examples=1000, frames=1, cameras=2, mirror=True, bfloat16=True, batch=16, steps=2700, lr=1e-3, decay=.6, mean=1., std=1.8),
-    videos=dict(examples=120, frames=16, cameras=1, mirror=False, bfloat16=True, batch=1, steps=2350, lr=5e-4, decay=.8, mean=1.6, std=1.8),
+    pictures=dict(examples=1000, frames=1, cameras=2, mirror=True, bfloat16=True, batch=16, steps=2700, lr=1e-3,
+                  decay=.6, mean=1., std=1.8),
+    videos=dict(examples=120, frames=16, cameras=1, mirror=False, bfloat16=True, batch=1, steps=2350, lr=5e-4,
+                decay=.8, mean=1.6, std=1.8),
     decoder=dict(steps=1800, crop=[128, 128], frames=4, lengths=[1, 2, 4]),
 )
 FURTHER = RECIPE | dict(  # from a finished model: more clips, each seldom; smaller rates, and half-way back in the end
@@ -69,8 +75,11 @@ def train_encoders(
     "The stages before the denoiser."
     stage = None
     for number, r in enumerate(recipe['autoencoder']):
-        stage = train_autoencoder(folder/f'autoencoder_{number}', preset, seed=seed + number, stage=stage, pool_file=folder/'pool.pt', clip_of=clip_of, precision=precision, progress=progress, **r)
-    train_image_encoder(folder/'image_encoder', stage.surroundings, read_pool(folder/'pool.pt'), recipe['autoencoder'][0]['worlds'], seed=seed, progress=progress, **recipe['image_encoder'])
+        stage = train_autoencoder(folder/f'autoencoder_{number}', preset, seed=seed + number, stage=stage,
+                                  pool_file=folder/'pool.pt', clip_of=clip_of, precision=precision, progress=progress,
+                                  **r)
+    train_image_encoder(folder/'image_encoder', stage.surroundings, read_pool(folder/'pool.pt'),
+                        recipe['autoencoder'][0]['worlds'], seed=seed, progress=progress, **recipe['image_encoder'])
     torch.manual_seed(seed + 1)
     return Models(stage.vae, silence_branches(build_unet(preset)), stage.surroundings.image_encoder, build_scheduler())
 
@@ -81,7 +90,8 @@ def keep_share(
     share:float,            # How far back to go: 0 leaves them as they are, 1 restores those before
 )->None:
     "Move weights back towards earlier ones, all by the same share of the way."
-    module.load_state_dict({name: torch.lerp(value, before[name].to(value), share) for name, value in module.state_dict().items()})
+    module.load_state_dict({name: torch.lerp(value, before[name].to(value), share)
+                            for name, value in module.state_dict().items()})
 
 # %% ../nbs/55_recipe.ipynb #5a01c7de
 def note_start(
@@ -93,41 +103,55 @@ def note_start(
     folder.mkdir(parents=True, exist_ok=True)
     if PartialState().is_main_process and not note.exists(): save_json(note, weights)
     PartialState().wait_for_everyone()
-    check(json.loads(note.read_text()) == weights, f'{folder} holds a run that began with other weights; this one needs a folder of its own')
+    check(json.loads(note.read_text()) == weights,
+          f'{folder} holds a run that began with other weights; this one needs a folder of its own')
 
 def train_nano(
     folder:str|Path,          # Everything goes here: checkpoints, caches, logs, and the finished model in `model`
     preset:str='nano',        # Sizes of the networks
     recipe:dict|None=None,    # Lengths of the stages; `RECIPE` from nothing, `FURTHER` from a finished model when None
     seed:int=0,               # Of everything; another seed trains on other clips, too
-    start:str|Path|None=None, # A finished model whose encoders are kept and whose denoiser and decoder are trained further; from nothing when None
+    start:str|Path|None=None, # A finished model to train further, encoders frozen; from nothing when None
     precision:str|None=None,  # 'fp32', 'bf16' or 'fp16'; bf16 where the device multiplies it in hardware when None
-    clip_of:Callable|None=None, # Gives clips, called like `example_clip`: a `VideoClips`, say; worlds and panoramas when None
+    clip_of:Callable|None=None, # Gives clips, called like `example_clip`; worlds and panoramas when None
     tensorboard:bool=False,         # Write TensorBoard files
     progress:bool=True,       # Show bars
 )->Models:                    # The finished model
     "Train nano; run again with the same folder to go on after an interruption."
     folder, p, recipe = Path(folder), preset_of(preset), recipe or (FURTHER if start else RECIPE)
     precision = precision or ('bf16' if pick_dtype(pick_device()) == torch.bfloat16 else 'fp32')
-    if recipe['decoder'].get('perceptual', True): feature_network()  # a missing package is reported now, not after hours
+    if recipe['decoder'].get('perceptual', True):
+        feature_network()  # a missing package is reported now, not after hours
     note_start(folder, start)
     begun = load_models(start) if start else train_encoders(folder, preset, recipe, seed, clip_of, precision, progress)
-    vae, unet, image_encoder, kept = begun.vae, begun.unet.requires_grad_(True), begun.image_encoder, recipe.get('kept', 0)
+    vae, unet, image_encoder = begun.vae, begun.unet.requires_grad_(True), begun.image_encoder
+    kept = recipe.get('kept', 0)
     before = {name: value.clone() for name, value in unet.state_dict().items()} if kept else {}
     for number, name in enumerate(('pictures', 'videos')):
         r = dict(recipe[name])
-        examples, frames, cameras, mirror, bfloat16 = (r.pop(key) for key in ('examples', 'frames', 'cameras', 'mirror', 'bfloat16'))
-        with tqdm(total=examples, desc=f'latents for {name}', disable=not (progress and PartialState().is_main_process)) as bar:
-            cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras, first=1_000_000*seed + 100_000*number, size=p['size'], clip_of=clip_of or partial(example_clip, vary=True), mirror=mirror, bfloat16=bfloat16, progress=lambda _: bar.update(PartialState().num_processes))
+        examples, frames, cameras, mirror, bfloat16 = (r.pop(key)
+                                                       for key in ('examples', 'frames', 'cameras', 'mirror',
+                                                                   'bfloat16'))
+        with tqdm(total=examples, desc=f'latents for {name}',
+                  disable=not (progress and PartialState().is_main_process)) as bar:
+            cache = build_cache(folder/f'{name}_cache', vae, image_encoder, examples, frames, cameras,
+                                first=1_000_000*seed + 100_000*number, size=p['size'],
+                                clip_of=clip_of or partial(example_clip, vary=True), mirror=mirror, bfloat16=bfloat16,
+                                progress=lambda _: bar.update(PartialState().num_processes))
         context = dict(context=.3, known=p['overlap']) if name == 'videos' else {}
-        train_denoiser(unet, cache, vae.config.scaling_factor, folder/name, seed=seed + 1 + number, tensorboard=tensorboard, pictures=lambda: sample_pictures(unet, vae, cache), precision=precision, progress=progress, **r, **context)
+        train_denoiser(unet, cache, vae.config.scaling_factor, folder/name, seed=seed + 1 + number,
+                       tensorboard=tensorboard, pictures=lambda: sample_pictures(unet, vae, cache),
+                       precision=precision, progress=progress, **r, **context)
     if kept: keep_share(unet, before, kept)
     worlds = recipe['autoencoder'][0]['worlds']
     pool = read_pool(folder/'pool.pt', worlds, size=p['size'], clip_of=clip_of, progress=progress)
-    train_decoder(folder/'decoder', vae, pool, worlds, seed=seed + 3, precision=precision, progress=progress, **recipe['decoder'])
+    train_decoder(folder/'decoder', vae, pool, worlds, seed=seed + 3, precision=precision, progress=progress,
+                  **recipe['decoder'])
     models = Models(vae, unet, image_encoder, build_scheduler())
     if not PartialState().is_main_process: return models
     save_models(models, folder/'model', dtype=torch.float16)
     names = [] if start else [f'autoencoder_{n}' for n in range(len(recipe['autoencoder']))] + ['image_encoder']
-    save_json(folder/'nano_training.json', run_record(seed=seed, start=start and str(start), kept=kept, stages={name: stage_record(folder/name) for name in names + ['pictures', 'videos', 'decoder']}))
+    save_json(folder/'nano_training.json', run_record(seed=seed, start=start and str(start), kept=kept,
+                                                      stages={name: stage_record(folder/name)
+                                                              for name in names + ['pictures', 'videos', 'decoder']}))
     return models

@@ -43,7 +43,8 @@ def condition_latents(
 )->Tensor:                                # Mode of the posterior, not multiplied by the scaling factor; (1, T, 4, h, w)
     "Latents of the aligned panorama with a little noise where it was seen."
     if strength:
-        noise = torch.randn(panorama.shape, generator=generator, device=generator.device if generator else panorama.device)
+        noise = torch.randn(panorama.shape, generator=generator,
+                            device=generator.device if generator else panorama.device)
         panorama = panorama + strength/2*noise.to(panorama.device)*mask  # [-1, 1] is twice as wide as [0, 1]
     with full_precision(vae): return encode_frames(vae, panorama, circular=circular)[None]
 
@@ -69,7 +70,7 @@ def sample_panorama(
     roll:bool=True,                         # Roll by a quarter of the width after each step but the last
     solver:str='euler',                     # 'euler', or 'dpmpp_2m': second order with the same number of calls
     guided:tuple[float,float]=(0., math.inf), # Noise levels between which guidance is used
-    on_step:Callable|None=None,             # Called after each step as on_step(number, noise level, latents), gives the latents to go on with; (1, T, 4, h, w), rolled as they are
+    on_step:Callable|None=None,             # on_step(number, noise level, latents as rolled) gives those to go on with
 )->Tensor:                                  # Latents, multiplied by the scaling factor; (1, T, 4, h, w)
     "Sample latents of a panorama along the probability flow on Karras' noise levels, with guidance and rolling."
     scheduler.set_timesteps(num_inference_steps)
@@ -78,7 +79,8 @@ def sample_panorama(
     for n, (sigma, below) in enumerate(zip(sigmas, sigmas[1:])):
         if n: x, condition, before = x.roll(quarter, -1), condition.roll(quarter, -1), before.roll(quarter, -1)
         scale = guidance_scale if guided[0] <= sigma <= guided[1] else 1.
-        estimate = guided_denoise(in_precision_of(unet), x, sigma[None], condition.float(), embeddings.float(), time_ids, scale)
+        estimate = guided_denoise(in_precision_of(unet), x, sigma[None], condition.float(), embeddings.float(),
+                                  time_ids, scale)
         ahead = dpmpp_2m_estimate(estimate, before, sigmas[n - 1], sigma, below) if solver == 'dpmpp_2m' else estimate
         x, before = euler_step(x, ahead, sigma, below), estimate
         if on_step: x = on_step(n, sigma, x)
@@ -95,7 +97,7 @@ class Sampling:
     strength:float=1.                # Influence of the input: 1 as the model learned it, 0 none at all
     fps:float=5.                     # Frames per second of what is generated
     motion_bucket_id:float=127.      # SVD's amount of motion
-    noise_aug_strength:float=.02     # Noise on the condition, which the model is also told; standard deviation in [-1, 1]
+    noise_aug_strength:float=.02     # Deviation in [-1, 1] of the noise on the condition, also told
     noise_aug:bool=True              # Whether that noise is really added
     window:int=16                    # Frames sampled together
     overlap:int=4                    # Frames of one window that the next is given as full panoramas
@@ -104,19 +106,23 @@ class Sampling:
     poles:bool=False                 # Limit rows near the poles to what the sphere can hold, see `calm_poles`
     ratio:int=16                     # For 'ramp': a ramp is about 1/ratio of the width
     roll:bool=True                   # Roll by a quarter of the width after each step but the last
-    circular:bool=False              # Encode with convolutions that continue around the seam; False is how SVD's encoder learned
+    circular:bool=False              # Encode with `circular_width`; False is how SVD's encoder learned
 
     def __post_init__(self):
         given = object.__setattr__  # the class is frozen: only here
         given(self, 'seam', check_seam(self.seam)); given(self, 'solver', SOLVER.check('solver', self.solver))
-        for name, low in dict(num_inference_steps=1, guidance_scale=0, noise_aug_strength=0, window=1, overlap=0, chunk=1).items():
+        for name, low in dict(num_inference_steps=1, guidance_scale=0, noise_aug_strength=0, window=1, overlap=0,
+                              chunk=1).items():
             check(getattr(self, name) >= low, f'{name} must be at least {low}, got {getattr(self, name)}')
-        check(self.overlap < self.window, f'overlap must be smaller than the window of {self.window} frames, got {self.overlap}')
+        check(self.overlap < self.window, f'overlap must be smaller than the window of {self.window} frames, got '
+                                          f'{self.overlap}')
         check(self.fps > 0, f'fps must be positive, got {self.fps}')
         check(0 <= self.strength <= 1, f'strength must lie between 0 and 1, got {self.strength}')
-        check(len(self.guided) == 2 and self.guided[0] <= self.guided[1], f'guided must be a lower and an upper noise level, got {self.guided}')
+        check(len(self.guided) == 2 and self.guided[0] <= self.guided[1],
+              f'guided must be a lower and an upper noise level, got {self.guided}')
 
-RELEASE = dict(solver='euler', num_inference_steps=25, guidance_scale=3., window=25, overlap=5, seam='ramp', ratio=16, chunk=10, noise_aug_strength=.02, roll=True, circular=False, poles=False)
+RELEASE = dict(solver='euler', num_inference_steps=25, guidance_scale=3., window=25, overlap=5, seam='ramp', ratio=16,
+               chunk=10, noise_aug_strength=.02, roll=True, circular=False, poles=False)
 
 def sampling_for(
     settings:dict,           # What a model was made for, see `42_models`
@@ -126,11 +132,12 @@ def sampling_for(
     "What was asked for, over the preset, over what the model was trained for."
     check(preset in (None, 'release', 'fast', 'best'), f"preset must be release, fast, best or None, got {preset!r}")
     chosen = RELEASE if preset == 'release' else dict(num_inference_steps=settings[f'{preset}_steps']) if preset else {}
-    names = dict(frames='window', overlap='overlap', steps='num_inference_steps', guidance='guidance_scale', circular='circular', seam='seam', poles='poles')
+    names = dict(frames='window', overlap='overlap', steps='num_inference_steps', guidance='guidance_scale',
+                 circular='circular', seam='seam', poles='poles')
     return Sampling(**({name: settings[setting] for setting, name in names.items()} | chosen | given))
 
 # %% ../nbs/45_sampling.ipynb #e05b7f31
-SAMPLING_FACTOR, DECODING_FACTOR = 60, 10  # feature maps alive at the peak, in units of the widest resolution's (measured)
+SAMPLING_FACTOR, DECODING_FACTOR = 60, 10  # feature maps alive at the peak, as measured
 
 def memory_needed(
     unet:UNetSpatioTemporalConditionModel,  # The denoiser
@@ -162,10 +169,14 @@ def check_memory(
     device = compute_device(unet)
     arriving = sum(w.nbytes for w in unet.parameters() if w.device != device)  # weights that are offloaded now
     free = memory_free(device) - arriving
-    smaller = [replace(sampling, chunk=c, window=w, overlap=min(sampling.overlap, w - 1)) for w in (sampling.window, 8, 4) if w <= sampling.window for c in (sampling.chunk, 4, 1) if c <= sampling.chunk]
+    smaller = [replace(sampling, chunk=c, window=w, overlap=min(sampling.overlap, w - 1))
+               for w in (sampling.window, 8, 4) if w <= sampling.window for c in (sampling.chunk, 4, 1)
+               if c <= sampling.chunk]
     fits = next((s for s in smaller if memory_needed(unet, vae, s, size) <= free), None)
     say = f'chunk={fits.chunk} and window={fits.window} would fit' if fits else 'a smaller size= is needed'
-    check(fits == sampling, f'generating {size[0]}x{size[1]} in windows of {sampling.window} needs about {memory_needed(unet, vae, sampling, size)/2**30:.1f} GiB of memory, {free/2**30:.1f} are free: {say}')
+    check(fits == sampling, f'generating {size[0]}x{size[1]} in windows of {sampling.window} needs about '
+                            f'{memory_needed(unet, vae, sampling, size)/2**30:.1f} GiB of memory, {free/2**30:.1f} '
+                            f'are free: {say}')
 
 # %% ../nbs/45_sampling.ipynb #d6907ee9
 def window_starts(
@@ -181,7 +192,8 @@ def window_frames(
     num_frames:int,  # Length of the video
     window:int,      # Frames sampled together
 )->list[int]:        # Frame numbers of the window
-    "Frame numbers of a window; the last frame repeats beyond the end, except where the whole video is shorter than a window."
+    """Frame numbers of a window; the last frame repeats beyond the end, except where the whole video is shorter than a
+    window."""
     return [min(start + n, num_frames - 1) for n in range(min(window, num_frames))]
 
 def join_overlap(

@@ -52,7 +52,8 @@ def save_checkpoint(
 def my_share(
     values:Tensor,  # Something for every clip of a batch; (B, ...)
 )->Tensor:          # What this process works on, all of it if there is one process; (B/processes, ...)
-    "Every n-th clip of a batch, where n is the number of processes; raises `InputError` when they cannot share it evenly."
+    """Every n-th clip of a batch, where n is the number of processes; raises `InputError` when they cannot share it
+    evenly."""
     rank, world = PartialState().process_index, PartialState().num_processes
     check(len(values) % world == 0, f'a batch of {len(values)} cannot be shared evenly by {world} processes')
     return values[rank::world]
@@ -82,7 +83,8 @@ class Objective(torch.nn.Module):
 
 # %% ../nbs/51_training.ipynb #5a01c7d2
 class RunLog:
-    "Scalars every few steps, pictures now and then, in TensorBoard's format; silent without a folder or on other processes than the first."
+    """Scalars every few steps, pictures now and then, in TensorBoard's format; silent without a folder or on other
+    processes than the first."""
     def __init__(self,
         folder:Path|None,  # Where the files go
         step:int,          # Where the run begins or goes on; what a killed run wrote after that is dropped
@@ -108,7 +110,8 @@ def joined(
     values:dict,  # Tensors and other things by name, or dictionaries of them
 )->dict:          # The same with whole tensors
     "Put together what is split among processes, in each of them; all must ask. What is whole stays as it is."
-    return {name: joined(value) if isinstance(value, dict) else value.full_tensor() if isinstance(value, DTensor) else value for name, value in values.items()}
+    return {name: joined(value) if isinstance(value, dict) else value.full_tensor() if isinstance(value, DTensor)
+            else value for name, value in values.items()}
 
 def split_like(
     value:Tensor,  # A whole tensor
@@ -116,10 +119,12 @@ def split_like(
 )->Tensor:         # The value on the same device, split in the same way if shapes agree
     "What this process holds of a tensor."
     value = value.to(like.device)
-    return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) and value.shape == like.shape else value
+    return distribute_tensor(value, like.device_mesh,
+                             like.placements) if isinstance(like, DTensor) and value.shape == like.shape else value
 
 class Checkpoint:
-    "What a run needs to go on, kept in one file: weights, their averages, the optimizer's moments, the step and the log."
+    """What a run needs to go on, kept in one file: weights, their averages, the optimizer's moments, the step and the
+    log."""
     def __init__(self,
         folder:str|Path,         # Where the file lives
         engine:Accelerator,      # Whose scaler belongs to the state, too
@@ -137,8 +142,10 @@ class Checkpoint:
         "Take up what was kept."
         state = torch.load(self.path, weights_only=True, map_location='cpu')
         held, weights = self.module.state_dict(), list(self.module.parameters())
-        for number, moments in state['optimizer']['state'].items(): moments.update({name: split_like(value, weights[number]) for name, value in moments.items()})
-        self.module.load_state_dict({name: split_like(value, held[name]) for name, value in state['module'].items()}); self.optimizer.load_state_dict(state['optimizer'])
+        for number, moments in state['optimizer']['state'].items():
+            moments.update({name: split_like(value, weights[number]) for name, value in moments.items()})
+        self.module.load_state_dict({name: split_like(value, held[name]) for name, value in state['module'].items()})
+        self.optimizer.load_state_dict(state['optimizer'])
         self.average = {name: split_like(value, self.average[name]) for name, value in state['average'].items()}
         self.step, self.log, self.spent = state['step'], state['log'], state['seconds']
         if self.engine.scaler and 'scaler' in state: self.engine.scaler.load_state_dict(state['scaler'])
@@ -156,8 +163,12 @@ class Checkpoint:
         "Write everything, from the first process alone."
         self.step, self.saved = step, time.monotonic()
         if not (self.is_split or self.engine.is_main_process): return
-        state = joined(dict(module=self.module.state_dict(), average=self.average, optimizer=self.optimizer.state_dict())) | dict(step=step, log=self.log, seconds=self.spent + self.saved - self.began)
-        if self.engine.is_main_process: save_checkpoint(self.path, state | (dict(scaler=self.engine.scaler.state_dict()) if self.engine.scaler else {}))
+        state = joined(dict(module=self.module.state_dict(), average=self.average,
+                            optimizer=self.optimizer.state_dict())) | dict(step=step, log=self.log,
+                                                                           seconds=self.spent + self.saved - self.began)
+        if self.engine.is_main_process:
+            save_checkpoint(self.path, state | (dict(scaler=self.engine.scaler.state_dict()) if self.engine.scaler
+                                                else {}))
 
     def average_in(self,
         rate:float,  # Share of the present weights
@@ -169,13 +180,17 @@ class Checkpoint:
 def start_engine(
     precision:str,  # 'fp32', 'bf16' or 'fp16'
 )->Accelerator:     # What shares the work among devices and processes
-    "The engine of one stage; stages of a run may differ in precision. Raises `InputError` for a precision or an engine that cannot be used."
+    """The engine of one stage; stages of a run may differ in precision. Raises `InputError` for a precision or an
+    engine that cannot be used."""
     check(precision in ('fp32', 'bf16', 'fp16'), f"precision must be 'fp32', 'bf16' or 'fp16', got {precision!r}")
     AcceleratorState._reset_state()
     engine = Accelerator(mixed_precision='no' if precision == 'fp32' else precision)
     kind = engine.distributed_type
-    check(kind not in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM), f'{kind.value} keeps the weights to itself, where the checkpoint cannot reach them: use data parallel processes or FSDP')
-    check(kind != DistributedType.FSDP or engine.is_fsdp2, 'only the second version of FSDP is supported: set fsdp_version to 2 (accelerate config, or FSDP_VERSION=2)')
+    check(kind not in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM),
+          f'{kind.value} keeps the weights to itself, where the checkpoint cannot reach them: use data parallel '
+          f'processes or FSDP')
+    check(kind != DistributedType.FSDP or engine.is_fsdp2,
+          'only the second version of FSDP is supported: set fsdp_version to 2 (accelerate config, or FSDP_VERSION=2)')
     return engine
 
 def fit(
@@ -193,11 +208,12 @@ def fit(
     precision:str='fp32',    # 'bf16' or 'fp16' compute the forward pass in mixed precision, see `processor_kernels`
     save_every:float=120.,   # Seconds between checkpoints
     tensorboard:bool=False,  # Write TensorBoard files to `folder/tensorboard`
-    pictures:Callable|None=None, # Called without arguments every `picture_every` steps; gives named pictures (3, H, W) for TensorBoard; not with split weights
+    pictures:Callable|None=None, # Gives named pictures (3, H, W) for TensorBoard; not with split weights
     picture_every:int=500,   # Steps between pictures
     progress:bool=True,      # Show a bar
 )->list[dict]:               # The log: one entry every 10 steps; `module` ends with the averaged weights
-    "Train with AdamW, gradient clipping and averaged weights, on as many processes as there are; resume from `folder` if a checkpoint is there."
+    """Train with AdamW, gradient clipping and averaged weights, on as many processes as there are; resume from `folder`
+    if a checkpoint is there."""
     engine = start_engine(precision)
     whole = copy.deepcopy(module) if engine.distributed_type == DistributedType.FSDP else module
     module.to(engine.device)
@@ -216,10 +232,12 @@ def fit(
         optimizer.step(); optimizer.zero_grad(set_to_none=True)
         keeper.average_in(1 - min(ema_decay, (1 + step)/(10 + step)))
         if step % 10 == 0:
-            keeper.log.append(dict(step=step, loss=engine.reduce(loss.detach(), 'mean').item(), norm=float(joined(dict(norm=norm))['norm']), **numbers))
+            keeper.log.append(dict(step=step, loss=engine.reduce(loss.detach(), 'mean').item(),
+                                   norm=float(joined(dict(norm=norm))['norm']), **numbers))
             bar.set_postfix(loss=f"{keeper.log[-1]['loss']:.4f}", **{k: f'{v:.3g}' for k, v in numbers.items()})
             book.note(step, {k: v for k, v in keeper.log[-1].items() if k != 'step'})
-        if pictures and book.writer and not keeper.is_split and (step + 1) % picture_every == 0: book.note(step, {}, pictures())
+        if pictures and book.writer and not keeper.is_split and (step + 1) % picture_every == 0:
+            book.note(step, {}, pictures())
         if keeper.is_due(save_every): keeper.keep(step + 1)
     if first < steps: keeper.keep(steps)
     engine.wait_for_everyone()

@@ -27,14 +27,17 @@ FETCHING = dict(script='src', img='src', iframe='src', source='src', video='src'
 def text_of(cell: dict) -> str: return ''.join(cell['source'])
 
 def navigation(index: dict) -> list[tuple[str, list[tuple[str, str]]]]:
-    "Groups of (title, path) in the order of the index's table; experiments that it does not name make a group of their own, their list first."
+    """Groups of (title, path) in the order of the index's table; experiments that it does not name make a group of
+    their own, their list first."""
     groups = []
     for row in ROW.finditer('\n'.join(text_of(cell) for cell in index['cells'] if cell['cell_type'] == 'markdown')):
         if row['group']: groups.append((row['group'], []))
         groups[-1][1].append((row['title'], row['path']))
     named = {path for _, pages in groups for _, path in pages}
-    others = [path for path in sorted((ROOT/'nbs'/'experiments').glob('*.ipynb'), key=lambda path: (path.stem != 'reproduce', path.stem))]
-    return groups + [('Experiments', [(path.stem.replace('_', ' '), page) for path in others if (page := f'experiments/{path.name}') not in named])]
+    others = [path for path in sorted((ROOT/'nbs'/'experiments').glob('*.ipynb'),
+                                      key=lambda path: (path.stem != 'reproduce', path.stem))]
+    return groups + [('Experiments', [(path.stem.replace('_', ' '), page) for path in others
+                                      if (page := f'experiments/{path.name}') not in named])]
 
 def modules(notebooks: list[Path]) -> dict[str, str]:
     "Module -> path of the notebook that exports it."
@@ -149,7 +152,8 @@ def all_symbols(found: dict[str, str]) -> dict[str, str]:
         loaded = importlib.import_module(f'argus_nb.{module}')
         for name in loaded.__all__:
             where = f'api/{module}.html#{name}'
-            if _has_page(where): places.setdefault(name, []).append(where)  # a name that is handed on is explained where it comes from
+            if _has_page(where):
+                places.setdefault(name, []).append(where)  # a name that is handed on is explained where it comes from
         places[f'argus_nb.{module}'] = [f'api/{module}.html']
     for notebook in own_notebooks():
         if notebook.stem != 'index':

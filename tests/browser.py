@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CHROMIUM, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
 REQUIRED = os.environ.get('ARGUS_BROWSER') == 'required'  # .ci/run: never skip
-needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER) and not REQUIRED, reason='no Chromium here (apt-get install chromium chromium-driver)')
+needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER) and not REQUIRED,
+                                   reason='no Chromium here (apt-get install chromium chromium-driver)')
 PATIENCE = 240  # seconds for anything, on a machine that is busy with something else
 
 
@@ -33,11 +34,19 @@ def serve_lab(folder: Path, source: str) -> Iterator[str]:
     port, token = free_port(), secrets.token_hex(16)
     cell = dict(cell_type='code', id='12345678', metadata={}, source=source, outputs=[], execution_count=None)
     kernel = dict(name='python3', display_name='python3', language='python')
-    (folder/'page.ipynb').write_text(json.dumps(dict(cells=[cell], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)))
-    environment = os.environ | {f'JUPYTER_{kind}_DIR': str(folder/kind) for kind in ('CONFIG', 'DATA', 'RUNTIME')} | dict(PYTHONPATH=str(ROOT), IPYTHONDIR=str(folder/'ipython'), OMP_NUM_THREADS='1')
+    (folder/'page.ipynb').write_text(json.dumps(dict(cells=[cell], metadata=dict(kernelspec=kernel), nbformat=4,
+                                                     nbformat_minor=5)))
+    environment = os.environ | {f'JUPYTER_{kind}_DIR': str(folder/kind)
+                                for kind in ('CONFIG', 'DATA', 'RUNTIME')} | dict(PYTHONPATH=str(ROOT),
+                                                                                  IPYTHONDIR=str(folder/'ipython'),
+                                                                                  OMP_NUM_THREADS='1')
     log = (folder/'log.txt').open('w')
-    server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0', f'--IdentityProvider.token={token}',
-                               f'--ServerApp.root_dir={folder}', '--LabApp.news_url=', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.expose_app_in_browser=True'], cwd=folder, env=environment, stdout=log, stderr=log)
+    server = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip=127.0.0.1',
+                               f'--port={port}', '--ServerApp.port_retries=0', f'--IdentityProvider.token={token}',
+                               f'--ServerApp.root_dir={folder}', '--LabApp.news_url=',
+                               '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate',
+                               '--LabApp.expose_app_in_browser=True'], cwd=folder, env=environment, stdout=log,
+                               stderr=log)
     def answers():
         assert server.poll() is None, (folder/'log.txt').read_text()[-2000:]
         try: return urllib.request.urlopen(f'http://127.0.0.1:{port}/api?token={token}', timeout=5).status == 200
@@ -58,8 +67,10 @@ def open_browser(profile: Path) -> Iterator:
     from selenium import webdriver
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for argument in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--window-size=1000,1100',
-                     '--force-device-scale-factor=1', '--no-proxy-server', f'--user-data-dir={profile}'): options.add_argument(argument)
+    for argument in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--use-gl=angle',
+                     '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--window-size=1000,1100',
+                     '--force-device-scale-factor=1', '--no-proxy-server',
+                     f'--user-data-dir={profile}'): options.add_argument(argument)
     options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     driver.set_window_size(1000, 1100)

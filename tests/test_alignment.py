@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch.testing import assert_close
 
-from argus_nb.alignment import (_Landing, align_frames, align_naive, iter_aligned, iter_pasted, level_rotation, paste_frames, stitch_frames, to_camera_maps,
+from argus_nb.alignment import (_Landing, align_frames, align_naive, iter_aligned, iter_pasted, level_rotation,
+                                paste_frames, stitch_frames, to_camera_maps,
                                 to_shared_map, wander)
 from argus_nb.cameras import CameraTrack
 from argus_nb.motion import simulate_motion
@@ -40,20 +41,23 @@ def cameras(): return simulate_motion(6, 2, make_generator(0), fov_x=1.2, min_dr
 
 
 @pytest.fixture(scope='module')
-def frames(cameras): return panorama_to_perspective(smooth_panorama(128, 256), cameras.world_from_camera, cameras.fov_x, (48, 64))
+def frames(cameras): return panorama_to_perspective(smooth_panorama(128, 256), cameras.world_from_camera,
+                                                    cameras.fov_x, (48, 64))
 
 
 # --- Signs ---------------------------------------------------------------------------------------------------------
 
 def moments(mask):
     "Centre of a footprint, and whether its right side is lower (positive), in pixels from the middle of the map."
-    v, u = (m.double() for m in torch.meshgrid(torch.arange(SIZE[0]) + .5 - SIZE[0]/2, torch.arange(SIZE[1]) + .5 - SIZE[1]/2, indexing='ij'))
+    v, u = (m.double() for m in torch.meshgrid(torch.arange(SIZE[0]) + .5 - SIZE[0]/2,
+                                               torch.arange(SIZE[1]) + .5 - SIZE[1]/2, indexing='ij'))
     w = mask[0].double()/mask.sum()
     x, y = (w*u).sum(), (w*v).sum()
     return x, y, (w*(u - x)*(v - y)).sum()
 
 
-@pytest.mark.parametrize('angles, sign', [((.4, 0, 0), (1, 0, 0)), ((-.4, 0, 0), (-1, 0, 0)), ((0, .4, 0), (0, -1, 0)), ((0, -.4, 0), (0, 1, 0)), ((0, 0, .3), (0, 0, 1)), ((0, 0, -.3), (0, 0, -1))])
+@pytest.mark.parametrize('angles, sign', [((.4, 0, 0), (1, 0, 0)), ((-.4, 0, 0), (-1, 0, 0)), ((0, .4, 0), (0, -1, 0)),
+                                          ((0, -.4, 0), (0, 1, 0)), ((0, 0, .3), (0, 0, 1)), ((0, 0, -.3), (0, 0, -1))])
 def test_yaw_goes_right_pitch_up_and_roll_lowers_the_right_side(angles, sign):
     _, mask = align_frames(torch.ones(1, 3, 24, 48), CameraTrack.from_euler(*angles, 1.), SIZE)
     for value, wanted in zip(moments(mask[0]), sign): assert (abs(value) < .6) if wanted == 0 else (value*wanted > 2)
@@ -70,18 +74,23 @@ def test_streaming_changes_nothing_and_asks_for_few_frames(frames, cameras, chun
 
 
 def test_every_property_of_the_cameras_counts(frames, cameras):
-    track = CameraTrack(cameras.world_from_camera, torch.linspace(.6, 1.4, 6), torch.linspace(1.2, .7, 6), torch.linspace(.4, .6, 12).reshape(6, 2))
+    track = CameraTrack(cameras.world_from_camera, torch.linspace(.6, 1.4, 6), torch.linspace(1.2, .7, 6),
+                        torch.linspace(.4, .6, 12).reshape(6, 2))
     panorama, mask = align_frames(frames, track, SIZE)
-    wanted, seen = perspective_to_panorama(frames, track.world_from_camera, track.fov_x, SIZE, fov_y=track.fov_y, principal_point=track.principal_point)
+    wanted, seen = perspective_to_panorama(frames, track.world_from_camera, track.fov_x, SIZE, fov_y=track.fov_y,
+                                           principal_point=track.principal_point)
     assert_close(panorama, wanted); assert torch.equal(mask, seen)
 
 
 def test_aligned_frames_are_the_scene(frames, cameras):
     panorama, mask = align_frames(frames, cameras, SIZE)
-    error = (panorama - torch.nn.functional.avg_pool2d(smooth_panorama(128, 256)[None], 2)).abs()[mask.expand_as(panorama)]
+    error = (panorama - torch.nn.functional.avg_pool2d(smooth_panorama(128, 256)[None],
+                                                       2)).abs()[mask.expand_as(panorama)]
     assert error.mean() < .004 and error.max() < .05
-    wrong = align_frames(frames, CameraTrack(cameras.world_from_camera.mT, cameras.fov_x), SIZE)  # the inverse must not do
-    assert (wrong[0] - torch.nn.functional.avg_pool2d(smooth_panorama(128, 256)[None], 2)).abs()[wrong[1].expand_as(panorama)].mean() > .03
+    wrong = align_frames(frames, CameraTrack(cameras.world_from_camera.mT, cameras.fov_x),
+                         SIZE)  # the inverse must not do
+    assert (wrong[0] - torch.nn.functional.avg_pool2d(smooth_panorama(128, 256)[None],
+                                                      2)).abs()[wrong[1].expand_as(panorama)].mean() > .03
 
 
 def test_naive_is_aligned_for_a_camera_that_stands_still(frames, cameras):
@@ -116,36 +125,42 @@ def test_wander_is_zero_for_true_cameras_whatever_their_world(cameras):
 @pytest.mark.parametrize('angle', [.01, .05, .1])
 def test_wander_of_a_small_turn_is_that_turn(angle):
     track = CameraTrack.from_euler(torch.tensor([-angle, angle]).double(), 0., 0., .6)
-    assert wander(track, (512, 1024)) == pytest.approx(angle*1024/(2*math.pi), rel=.05)  # each place is `angle` from the mean
+    assert wander(track, (512, 1024)) == pytest.approx(angle*1024/(2*math.pi),
+                                                       rel=.05)  # each place is `angle` from the mean
     assert wander(track, (512, 1024), track[[0, 0]]) == pytest.approx(angle*1024/(2*math.pi), rel=.05)
 
 
 # --- Where a frame lands -------------------------------------------------------------------------------------------
 
 @settings(max_examples=40, deadline=None)
-@given(yaw=angles, pitch=st.floats(-1.57, 1.57), roll=angles, fov=st.floats(.2, 2.6), fov_y=st.none() | st.floats(.2, 2.6), feather=st.sampled_from([0., .1, .5]),
+@given(yaw=angles, pitch=st.floats(-1.57, 1.57), roll=angles, fov=st.floats(.2, 2.6),
+       fov_y=st.none() | st.floats(.2, 2.6), feather=st.sampled_from([0., .1, .5]),
        point=st.none() | st.tuples(st.floats(.2, .8), st.floats(.2, .8)))
 def test_weights_are_the_feathered_mask_everywhere(yaw, pitch, roll, fov, fov_y, feather, point):
     track = CameraTrack.from_euler(yaw, pitch, roll, fov, fov_y=fov_y, principal_point=point)
     index, colours, weights = _Landing(SIZE)(torch.ones(3, 12, 16), track, feather)
-    wanted = feathered_mask((12, 16), track.world_from_camera, track.fov_x, SIZE, fov_y=track.fov_y, principal_point=track.principal_point, feather=feather)[0, 0]
+    wanted = feathered_mask((12, 16), track.world_from_camera, track.fov_x, SIZE, fov_y=track.fov_y,
+                            principal_point=track.principal_point, feather=feather)[0, 0]
     found = torch.zeros(SIZE).flatten().index_put_((index,), weights).reshape(SIZE)
     assert len(index.unique()) == len(index)
     assert (found - wanted).abs().max() < 1e-4 or ((found - wanted).abs() > 1e-4).sum() <= 1  # a ray on the very edge may fall either way
     if len(index): assert_close(colours, torch.ones_like(colours))
 
 
-@pytest.mark.parametrize('angles', [(0, 0, 0), (math.pi, 0, .3), (.5, 1.5, 0), (2, -1.4, 1), (-2, .4, -2)], ids=['front', 'seam', 'zenith', 'nadir', 'aslant'])
+@pytest.mark.parametrize('angles', [(0, 0, 0), (math.pi, 0, .3), (.5, 1.5, 0), (2, -1.4, 1), (-2, .4, -2)],
+                         ids=['front', 'seam', 'zenith', 'nadir', 'aslant'])
 @pytest.mark.parametrize('feather', [0., .1, .4])
 @pytest.mark.parametrize('fov', [.7, 2.])
 def test_pasting_is_the_blend_of_the_projection(angles, feather, fov):
-    track, frame = CameraTrack.from_euler(*angles, fov), torch.rand(1, 3, 6, 8, generator=make_generator(0))  # too small to be shrunk
+    track, frame = CameraTrack.from_euler(*angles, fov), torch.rand(1, 3, 6, 8,
+                                                                    generator=make_generator(0))  # too small to be shrunk
     under = torch.rand(1, 3, *SIZE, generator=make_generator(1))
     over, _ = perspective_to_panorama(frame, track.world_from_camera, track.fov_x, SIZE, antialias=False)
     weight = feathered_mask((6, 8), track.world_from_camera, track.fov_x, SIZE, feather=feather)
     pasted = paste_frames(under, frame, track, feather)
     assert_close(pasted, torch.lerp(under, over, weight), atol=1e-4, rtol=0)
-    assert torch.equal(pasted[(weight == 0).expand_as(pasted)], under[(weight == 0).expand_as(pasted)]) and not torch.equal(pasted, under)
+    assert torch.equal(pasted[(weight == 0).expand_as(pasted)],
+                       under[(weight == 0).expand_as(pasted)]) and not torch.equal(pasted, under)
 
 
 @pytest.mark.parametrize('size', [(64, 128), (128, 256)])
@@ -154,7 +169,8 @@ def test_large_frames_are_averaged_not_skipped(size):
     frame = torch.rand(1, 3, 240, 320, generator=make_generator(0))                  # noise: aliasing would keep all of its contrast
     pasted = paste_frames(torch.full((1, 3, *size), .5), frame, track, 0.)
     inside = feathered_mask((240, 320), track.world_from_camera, track.fov_x, size)[0, 0] == 1
-    exact, _ = perspective_to_panorama(frame, track.world_from_camera, track.fov_x, (size[0]*8, size[1]*8), antialias=False)
+    exact, _ = perspective_to_panorama(frame, track.world_from_camera, track.fov_x, (size[0]*8, size[1]*8),
+                                       antialias=False)
     exact = torch.nn.functional.avg_pool2d(exact, 8)
     aliased, _ = perspective_to_panorama(frame, track.world_from_camera, track.fov_x, size, antialias=False)
     error, of_aliased = ((a - exact)[0][:, inside].square().mean().sqrt() for a in (pasted, aliased))
@@ -189,15 +205,18 @@ def test_a_stream_is_pasted_one_by_one(frames, cameras):
 def test_stitching_a_still_scene_gives_the_scene(frames, cameras, passes):
     panorama, seen = stitch_frames((frames*255).round().byte(), cameras, SIZE, passes=passes)
     assert torch.equal(seen[0], align_frames(frames, cameras, SIZE)[1].any(0)[0])
-    error = (panorama - torch.nn.functional.avg_pool2d(smooth_panorama(128, 256)[None], 2)[0]).abs()[seen.expand_as(panorama)]
+    error = (panorama - torch.nn.functional.avg_pool2d(smooth_panorama(128, 256)[None],
+                                                       2)[0]).abs()[seen.expand_as(panorama)]
     assert error.mean() < .01 and (panorama[~seen.expand_as(panorama)] == 0).all()
 
 
 def test_what_is_seldom_there_is_forgotten():
     still = CameraTrack.static(9, 1.2)
     video = torch.full((9, 3, 48, 64), .4)
-    for n in range(9): video[n, :, :, 7*n:7*n + 14] = torch.tensor([.9, .1, .6])[:, None, None]  # every place is hidden twice in nine
-    errors = [(stitch_frames(video, still, SIZE, passes=p)[0] - .4).abs()[feathered_mask((48, 64), torch.eye(3), 1.2, SIZE).expand(1, 3, -1, -1)[0] > 0].max() for p in (1, 2, 4)]
+    for n in range(9):
+        video[n, :, :, 7*n:7*n + 14] = torch.tensor([.9, .1, .6])[:, None, None]  # every place is hidden twice in nine
+    errors = [(stitch_frames(video, still, SIZE, passes=p)[0] - .4).abs()[feathered_mask((48, 64), torch.eye(3), 1.2,
+                                                                                         SIZE).expand(1, 3, -1, -1)[0] > 0].max() for p in (1, 2, 4)]
     assert errors[0] > .1 and errors[1] < .6*errors[0] and errors[2] < .2*errors[0]
 
 

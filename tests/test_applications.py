@@ -40,7 +40,8 @@ def test_the_average_is_where_the_directions_to_all_others_cancel():
 
 @pytest.mark.parametrize('seconds', [0, .4, None])
 def test_a_steady_track_keeps_what_was_asked_for(seconds):
-    cameras = CameraTrack(random_rotations(12, .1), torch.linspace(1., 1.3, 12), fov_y=torch.linspace(.8, .9, 12), fps=10.)
+    cameras = CameraTrack(random_rotations(12, .1), torch.linspace(1., 1.3, 12), fov_y=torch.linspace(.8, .9, 12),
+                          fps=10.)
     calm = steady.steady_track(cameras, seconds, level=False)
     assert len(calm) == 12 and abs(calm.fov_x - 1.3).max() < 1e-6 and abs(calm.fov_y - .9).max() < 1e-6  # the widest
     if seconds == 0: assert_close(calm.world_from_camera, cameras.world_from_camera)
@@ -87,8 +88,10 @@ def test_named_paths_never_jump(name):
 
 
 @pytest.mark.parametrize('text, said', [
-    ('nonsense', 'no JSON'), ('{"time": 0}', 'must be a list'), ('[]', 'must be a list'), ('[5]', 'keyframe 0'), ('[{"time": 0, "fov": true}]', 'fov'),
-    ('[{"time": 0, "fov": NaN}]', 'fov'), ('[{"time": 0, "distance": 2}]', 'distance'), ('[{"time": 0}, {"time": 0}]', 'increase'), ('[{"time": 0, "jaw": 3}]', "'jaw'")])
+    ('nonsense', 'no JSON'), ('{"time": 0}', 'must be a list'), ('[]', 'must be a list'), ('[5]', 'keyframe 0'),
+    ('[{"time": 0, "fov": true}]', 'fov'),
+    ('[{"time": 0, "fov": NaN}]', 'fov'), ('[{"time": 0, "distance": 2}]', 'distance'),
+    ('[{"time": 0}, {"time": 0}]', 'increase'), ('[{"time": 0, "jaw": 3}]', "'jaw'")])
 def test_files_of_keyframes_that_cannot_be_used_are_named(tmp_path, text, said):
     (file := tmp_path/'path.json').write_text(text)
     with pytest.raises(InputError) as refused: look.camera_path(file, 3, 3.)
@@ -117,27 +120,31 @@ def test_turning_the_light_turns_the_irradiance():
 def test_gloss_becomes_a_mirror_when_the_lobe_is_narrow_and_matt_light_when_it_is_wide():
     panorama = torch.rand(3, 32, 64, generator=make_generator(1))
     narrow, wide = lighting.surroundings(panorama, exponent=20000.), lighting.surroundings(panorama, exponent=1.)
-    assert_close(narrow.blurred[:, 6:26], narrow.light[:, 6:26], atol=1e-3, rtol=0)  # near the poles pixels are narrower than any lobe
+    assert_close(narrow.blurred[:, 6:26], narrow.light[:, 6:26], atol=1e-3,
+                 rtol=0)  # near the poles pixels are narrower than any lobe
     E = (lighting.harmonics(panorama_rays(32, 64)) @ wide.coefficients).movedim(-1, 0).float()
     assert_close(wide.blurred, E/math.pi, rtol=.05, atol=0)
 
 
 def test_a_ball_covers_its_disc_and_leaves_the_rest():
     frame = torch.full((3, 60, 80), 100, dtype=torch.uint8)
-    camera = CameraTrack(rotation_from_euler(1., .3, .2)[None], 1.2, fov_y=.95, principal_point=torch.tensor([.55, .45]), fps=5.)
+    camera = CameraTrack(rotation_from_euler(1., .3, .2)[None], 1.2, fov_y=.95,
+                         principal_point=torch.tensor([.55, .45]), fps=5.)
     balls = [lighting.Ball('matt', camera.world_from_camera[0] @ torch.tensor([0., 0., 4.]).double(), .5)]
     out = lighting.add_balls(frame, camera, balls, lighting.surroundings(torch.ones(3, 16, 32)))
     assert out.dtype == torch.uint8
     changed = (out != frame).any(0)
     rows, columns = changed.nonzero().T
-    assert abs(rows.float().mean() + .5 - 27) < .6 and abs(columns.float().mean() + .5 - 44) < .6  # around the principal point
+    assert abs(rows.float().mean() + .5 - 27) < .6 and abs(columns.float().mean()
+                                                           + .5 - 44) < .6  # around the principal point
     radius = math.tan(math.asin(.5/4))
     assert abs(columns.unique().numel() - 2*radius*40/math.tan(.6)) < 2 and abs(rows.unique().numel() - 2*radius*30/math.tan(.475)) < 2
 
 
 def test_balls_behind_the_camera_are_not_seen():
     frame, camera = torch.rand(3, 20, 30, generator=make_generator(0)), CameraTrack.static(1, 1., fps=5.)
-    out = lighting.add_balls(frame, camera, [lighting.Ball('mirror', torch.tensor([0., 0., -3.]).double(), 1.)], lighting.surroundings(torch.ones(3, 16, 32)))
+    out = lighting.add_balls(frame, camera, [lighting.Ball('mirror', torch.tensor([0., 0., -3.]).double(), 1.)],
+                             lighting.surroundings(torch.ones(3, 16, 32)))
     assert_close(out, frame, atol=1e-5, rtol=0)
 
 
@@ -191,21 +198,26 @@ def test_an_endpoint_gets_pictures_and_question_after_it_was_said(server):
         assert path == '/v1/chat/completions' and headers['Authorization'] == 'Bearer hidden' and body['model'] == 'eye'
         words, picture = body['messages'][0]['content']
         assert 'What is it?' in words['text'] and picture['image_url']['url'].startswith('data:image/jpeg;base64,')
-    assert 'Authorization' not in questions.Endpoint(server.url, 'eye', announce=announce)(PICTURES[:1], 'And now?') and 'Authorization' not in server.seen[-1][1]
+    assert 'Authorization' not in questions.Endpoint(server.url, 'eye', announce=announce)(PICTURES[:1],
+                                                                                           'And now?') and 'Authorization' not in server.seen[-1][1]
 
 
 @pytest.mark.parametrize('answer, said_then', [
-    ((500, {}, b'oops'), 'answered 500'), ((401, {}, b''), 'answered 401'), ((200, {}, b'<html>'), 'no chat completion'), ((200, {}, b'{"choices": []}'), 'no chat completion'),
-    ((302, {'Location': 'http://elsewhere.invalid/'}, b''), 'answered 302'), ((307, {'Location': 'http://elsewhere.invalid/'}, b''), 'answered 307')])
+    ((500, {}, b'oops'), 'answered 500'), ((401, {}, b''), 'answered 401'),
+    ((200, {}, b'<html>'), 'no chat completion'), ((200, {}, b'{"choices": []}'), 'no chat completion'),
+    ((302, {'Location': 'http://elsewhere.invalid/'}, b''), 'answered 302'),
+    ((307, {'Location': 'http://elsewhere.invalid/'}, b''), 'answered 307')])
 def test_what_goes_wrong_at_an_endpoint_is_one_line(server, answer, said_then):
     server.answer = answer
-    with pytest.raises(InputError) as refused: questions.Endpoint(server.url, 'eye', announce=lambda text: None)(PICTURES, 'What?')
+    with pytest.raises(InputError) as refused:
+        questions.Endpoint(server.url, 'eye', announce=lambda text: None)(PICTURES, 'What?')
     assert said_then in str(refused.value) and '\n' not in str(refused.value) and len(server.seen) == 1
 
 
 def test_nobody_at_home(server):
     server.shutdown(); server.server_close()
-    with pytest.raises(InputError, match='cannot be reached'): questions.Endpoint(server.url, 'eye', announce=lambda text: None, timeout=5)(PICTURES, 'What?')
+    with pytest.raises(InputError, match='cannot be reached'):
+        questions.Endpoint(server.url, 'eye', announce=lambda text: None, timeout=5)(PICTURES, 'What?')
 
 
 def test_a_local_model_is_loaded_once_without_the_network_and_asked_in_its_own_way(tmp_path, monkeypatch):
@@ -229,34 +241,45 @@ def test_a_local_model_is_loaded_once_without_the_network_and_asked_in_its_own_w
 
 @pytest.fixture(scope='module')
 def vision_language_model(tmp_path_factory):
-    "A real model folder of transformers, a LLaVA with random weights and a tokenizer of single bytes: it says nothing sensible, but says it in the way that all of them do."
+    """A real model folder of transformers, a LLaVA with random weights and a tokenizer of single bytes: it says nothing
+    sensible, but says it in the way that all of them do."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import (CLIPImageProcessor, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration,
+    from transformers import (CLIPImageProcessor, CLIPVisionConfig, LlamaConfig, LlavaConfig,
+                              LlavaForConditionalGeneration,
                               LlavaProcessor, PreTrainedTokenizerFast)
     folder = tmp_path_factory.mktemp('llava')
-    words = {word: n for n, word in enumerate(['<pad>', '<s>', '</s>', '<image>'] + sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    words = {word: n for n, word in enumerate(['<pad>', '<s>', '</s>', '<image>']
+                                              + sorted(pre_tokenizers.ByteLevel.alphabet()))}
     raw = Tokenizer(models.BPE(vocab=words, merges=[]))
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token='<pad>', bos_token='<s>', eos_token='</s>', additional_special_tokens=['<image>'])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token='<pad>', bos_token='<s>', eos_token='</s>',
+                                        additional_special_tokens=['<image>'])
     template = "{% for m in messages %}{% for part in m['content'] %}{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endfor %}"
     torch.manual_seed(0)
-    vision = CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14)
-    text = LlamaConfig(vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2)
-    LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_id=words['<image>'])).save_pretrained(folder)
-    LlavaProcessor(CLIPImageProcessor(size=dict(shortest_edge=28), crop_size=dict(height=28, width=28)), tokenizer, patch_size=14,
-                   vision_feature_select_strategy='default', num_additional_image_tokens=1, image_token='<image>', chat_template=template).save_pretrained(folder)
+    vision = CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+                              image_size=28, patch_size=14)
+    text = LlamaConfig(vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                       num_attention_heads=2, num_key_value_heads=2)
+    LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text,
+                                              image_token_id=words['<image>'])).save_pretrained(folder)
+    LlavaProcessor(CLIPImageProcessor(size=dict(shortest_edge=28), crop_size=dict(height=28, width=28)), tokenizer,
+                   patch_size=14,
+                   vision_feature_select_strategy='default', num_additional_image_tokens=1, image_token='<image>',
+                   chat_template=template).save_pretrained(folder)
     return folder
 
 
 def test_a_real_model_folder_answers_about_every_view(vision_language_model):
     model = questions.LocalModel(vision_language_model, device='cpu', max_new_tokens=4)
     found = questions.ask(torch.rand(3, 32, 64), 'Where is the door?', model, size=28, around=4, pitches=(0.,))
-    assert len(found.replies) == 6 and all(isinstance(reply.text, str) and 0 <= reply.score <= 1 for _, reply in found.replies)
+    assert len(found.replies) == 6 and all(isinstance(reply.text, str) and 0 <= reply.score <= 1
+                                           for _, reply in found.replies)
 
 
 def test_a_folder_that_is_no_such_model_is_refused_in_one_line(tmp_path):
     (tmp_path/'config.json').write_text('{"model_type": "bert"}')
-    with pytest.raises(InputError, match='cannot be loaded as an image-text-to-text model') as refused: questions.LocalModel(tmp_path)(PICTURES, 'What?')
+    with pytest.raises(InputError, match='cannot be loaded as an image-text-to-text model') as refused:
+        questions.LocalModel(tmp_path)(PICTURES, 'What?')
     assert '\n' not in str(refused.value)
 
 
@@ -264,6 +287,7 @@ def test_a_folder_that_is_no_such_model_is_refused_in_one_line(tmp_path):
 def test_the_answer_points_at_what_was_asked_for(yaw, pitch):
     towards = rotation_from_euler(math.radians(yaw), math.radians(pitch), 0.)[:, 2]
     panorama = (panorama_rays(64, 128) @ towards > math.cos(.1)).float().expand(3, -1, -1)
-    brightest = lambda pictures, question: [questions.Reply('here', float(np.asarray(p)[12:20, 12:20].mean())/255) for p in pictures]
+    brightest = lambda pictures, question: [questions.Reply('here', float(np.asarray(p)[12:20, 12:20].mean())/255)
+                                            for p in pictures]
     found = questions.ask(panorama, 'Where is the lamp?', brightest, size=32)
     assert (found.view.yaw, found.view.pitch) == (yaw, pitch) and len(found.replies) == 26 and 'here' in str(found)

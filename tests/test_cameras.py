@@ -1,4 +1,5 @@
-"Every pose format from a file written in its own layout from known rotations; faults; resampling and levelling as properties."
+"""Every pose format from a file written in its own layout from known rotations; faults; resampling and levelling as
+properties."""
 import json, math, os, pickle, struct
 from dataclasses import replace
 
@@ -48,12 +49,14 @@ def agrees(track, R, atol=1e-9, centred=True):
 # --- Formats -------------------------------------------------------------------------------------------------------
 
 def test_megasam_takes_the_field_of_view_before_the_crop(tmp_path, R, c2w):
-    np.savez(tmp_path/'a.npz', images=np.zeros((T, H - 8, W - 8, 3), np.uint8), depths=np.zeros((T, 4, 4), np.float16), intrinsic=K(), cam_c2w=c2w)
+    np.savez(tmp_path/'a.npz', images=np.zeros((T, H - 8, W - 8, 3), np.uint8), depths=np.zeros((T, 4, 4), np.float16),
+             intrinsic=K(), cam_c2w=c2w)
     agrees(load_cameras(tmp_path/'a.npz', T), R)
 
 
 def vipe(folder, c2w, frames, lens_frames=range(T), size=(W/2, H/2)):
-    for half, data, inds in (('pose', c2w[list(frames)], frames), ('intrinsics', np.tile([FOCAL, FOCAL, *size], (len(lens_frames), 1)), lens_frames)):
+    for half, data, inds in (('pose', c2w[list(frames)], frames),
+                             ('intrinsics', np.tile([FOCAL, FOCAL, *size], (len(lens_frames), 1)), lens_frames)):
         (folder/half).mkdir(exist_ok=True)
         np.savez(folder/half/'clip.npz', data=data, inds=np.array(list(inds)))
     return folder/'pose'/'clip.npz'
@@ -77,12 +80,15 @@ def test_vipe_missing_frames_are_bridged_and_marked(tmp_path, R, c2w):
 
 def test_vipe_may_lose_its_first_frames_but_not_half_a_clip(tmp_path, c2w):
     assert load_cameras(vipe(tmp_path, c2w, range(2, T)), T).confidence.tolist() == [0, 0] + [1]*5
-    with pytest.raises(InputError, match='holds 7 cameras, but the video has 14'): load_cameras(vipe(tmp_path, c2w, range(T)), 14)
+    with pytest.raises(InputError, match='holds 7 cameras, but the video has 14'):
+        load_cameras(vipe(tmp_path, c2w, range(T)), 14)
 
 
-def colmap_text(folder, R, names, camera=f'1 PINHOLE {W} {H} {FOCAL} {FOCAL} {W/2} {H/2}', points='1.5 2.5 -1 3.5 4.5 8'):
+def colmap_text(folder, R, names, camera=f'1 PINHOLE {W} {H} {FOCAL} {FOCAL} {W/2} {H/2}',
+                points='1.5 2.5 -1 3.5 4.5 8'):
     folder.mkdir(parents=True, exist_ok=True)
-    lines = ['# Image list with two lines of data per image:', '#   IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME']
+    lines = ['# Image list with two lines of data per image:',
+             '#   IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME']
     for n in reversed(range(len(names))):
         x, y, z, w = Rotation.from_matrix(R[n].T.numpy()).as_quat()
         lines += [f'{n + 1} {w} {x} {y} {z} 0.1 -2e-3 3 1 {names[n]}', points if n % 2 else '']
@@ -92,8 +98,10 @@ def colmap_text(folder, R, names, camera=f'1 PINHOLE {W} {H} {FOCAL} {FOCAL} {W/
 
 
 @pytest.mark.parametrize('named', ['images.txt', 'cameras.txt', '.'])
-@pytest.mark.parametrize('camera', [f'1 PINHOLE {W} {H} {FOCAL} {FOCAL} {W/2} {H/2}', f'1 SIMPLE_PINHOLE {W} {H} {FOCAL} {W/2} {H/2}',
-                                    f'1 SIMPLE_RADIAL {W} {H} {FOCAL} {W/2} {H/2} 0', f'1 OPENCV {W} {H} {FOCAL} {FOCAL} {W/2} {H/2} 0.1 0 0 0'])
+@pytest.mark.parametrize('camera', [f'1 PINHOLE {W} {H} {FOCAL} {FOCAL} {W/2} {H/2}',
+                                    f'1 SIMPLE_PINHOLE {W} {H} {FOCAL} {W/2} {H/2}',
+                                    f'1 SIMPLE_RADIAL {W} {H} {FOCAL} {W/2} {H/2} 0',
+                                    f'1 OPENCV {W} {H} {FOCAL} {FOCAL} {W/2} {H/2} 0.1 0 0 0'])
 def test_colmap_text(tmp_path, R, named, camera):
     colmap_text(tmp_path, R, [f'{n:04}.png' for n in range(T)], camera)
     track = load_cameras(tmp_path/named, T)
@@ -102,7 +110,8 @@ def test_colmap_text(tmp_path, R, named, camera):
 
 
 def test_colmap_orders_by_number_and_finds_gaps(tmp_path, R):
-    names = [f'frame {5*n}.jpg' for n in (1, 2, 4, 8, 9, 10, 13)]  # 'frame 10' after 'frame 5', blanks in names, every fifth frame
+    names = [f'frame {5*n}.jpg' for n in (1, 2, 4, 8, 9, 10,
+                                          13)]  # 'frame 10' after 'frame 5', blanks in names, every fifth frame
     track = load_cameras(colmap_text(tmp_path, R, names))
     assert track.confidence.tolist() == [1, 1, 0, 1, 0, 0, 0, 1, 1, 1, 0, 0, 1]
     assert_close(track.world_from_camera[track.confidence == 1], R, atol=1e-9, rtol=0)
@@ -113,7 +122,8 @@ def test_colmap_name_of_digits_is_no_row_of_points(tmp_path, R):
 
 
 def test_colmap_off_centre_principal_point(tmp_path, R):
-    track = load_cameras(colmap_text(tmp_path, R, [f'{n}.png' for n in range(T)], f'1 PINHOLE {W} {H} {FOCAL} {FOCAL} 330 240'), T)
+    track = load_cameras(colmap_text(tmp_path, R, [f'{n}.png' for n in range(T)],
+                                     f'1 PINHOLE {W} {H} {FOCAL} {FOCAL} 330 240'), T)
     agrees(track, R, centred=False)
     assert_close(track.principal_point[0], torch.tensor([330/W, .5]).double())
 
@@ -122,7 +132,8 @@ def test_colmap_off_centre_principal_point(tmp_path, R):
 def reconstruction(R):
     "A model as pycolmap keeps it."
     pycolmap = pytest.importorskip('pycolmap')
-    model, camera = pycolmap.Reconstruction(), pycolmap.Camera(model='PINHOLE', width=W, height=H, params=[FOCAL, FOCAL, W/2, H/2], camera_id=1)
+    model, camera = pycolmap.Reconstruction(), pycolmap.Camera(model='PINHOLE', width=W, height=H,
+                                                               params=[FOCAL, FOCAL, W/2, H/2], camera_id=1)
     model.add_camera_with_trivial_rig(camera)
     for n in range(T):
         pose = pycolmap.Rigid3d(pycolmap.Rotation3d(R[n].T.numpy()), np.array([.1, .2, .3]))
@@ -173,9 +184,11 @@ def test_dust3r_npz_needs_an_image_size(tmp_path, R, c2w, shape):
 @pytest.mark.parametrize('named', ['motion/clip.txt', 'fov/clip.txt', '.'])
 def test_released_trajectory(tmp_path, named, fov_numbers):
     angles = torch.randn(3, T, generator=make_generator(1)).double()*.4
-    for folder, lines in (('motion', angles), ('fov', torch.tensor([[FOV_X], [FOV_Y]], dtype=torch.float64).rad2deg().expand(2, fov_numbers))):
+    for folder, lines in (('motion', angles), ('fov', torch.tensor([[FOV_X], [FOV_Y]],
+                                                                   dtype=torch.float64).rad2deg().expand(2, fov_numbers))):
         (tmp_path/folder).mkdir()
-        (tmp_path/folder/'clip.txt').write_text('\n'.join(' '.join(f'{v:.12f}' for v in line) for line in lines.tolist()))
+        (tmp_path/folder/'clip.txt').write_text('\n'.join(' '.join(f'{v:.12f}' for v in line)
+                                                          for line in lines.tolist()))
     pitch, yaw, roll = angles
     track = load_cameras(tmp_path/named, T)
     agrees(track, rotation_from_euler(yaw, pitch, roll))
@@ -216,12 +229,14 @@ def test_nothing_pickled_is_ever_opened(tmp_path):
 # --- What does not fit ---------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('arrays, message', [
-    (dict(cam_c2w=np.eye(3)[None], intrinsic=np.eye(3)), r'MegaSaM \(cam_c2w: camera to world\): cam_c2w must have shape \(T, 4, 4\), got \(1, 3, 3\)'),
+    (dict(cam_c2w=np.eye(3)[None], intrinsic=np.eye(3)),
+     r'MegaSaM \(cam_c2w: camera to world\): cam_c2w must have shape \(T, 4, 4\), got \(1, 3, 3\)'),
     (dict(cam_c2w=np.eye(4)[None]*2, intrinsic=K()), r'MegaSaM.*must be rotations'),
     (dict(cam_c2w=np.diag([1., 1, -1, 1])[None], intrinsic=K()), r'MegaSaM.*an axis is mirrored'),
     (dict(cam_c2w=np.eye(4)[None]*np.nan, intrinsic=K()), r'MegaSaM.*must be finite'),
     (dict(cam_c2w=np.eye(4)[None], intrinsic=np.zeros((3, 3))), 'MegaSaM.*focal lengths must be positive'),
-    (dict(extrinsic=np.eye(4), intrinsic=K(n=1)), r'VGGT \(extrinsic: world to camera\): extrinsic must have shape \(T, 4, 4\), got \(4, 4\)'),
+    (dict(extrinsic=np.eye(4), intrinsic=K(n=1)),
+     r'VGGT \(extrinsic: world to camera\): extrinsic must have shape \(T, 4, 4\), got \(4, 4\)'),
     (dict(extrinsic=np.eye(4)[None, :3], intrinsic=np.eye(3)), r'VGGT.*intrinsic must have shape \(T, 3, 3\)'),
     (dict(poses=np.eye(4)[None], intrinsics=K(n=2)), 'DUSt3R.*fov_x must be one number or 1'),
     (dict(poses=np.array(['a'])), 'known are MegaSaM'),
@@ -237,9 +252,12 @@ def test_messages_name_the_file_and_the_reading_tried(tmp_path, arrays, message)
 
 
 @pytest.mark.parametrize('content, message', [
-    (b'', 'an empty file'), (b'{"poses": [', 'not valid JSON'), (b'[1, 2]', 'a JSON list'), (b'{"poses": 1, "intrinsics": 2}', 'DUSt3R'),
-    (b'PK\x03\x04broken', 'not a readable npz'), (b'\xff\xfe\x00\x01', 'no camera format fits'), (b'hello\n', 'neither JSON'), (b'1 2\n3 4\n5\n', 'equally long'),
-    (b'\x93NUMPY\x01\x00', 'a single array'), (b'1 2 3\n4 5 6\n', 'look like the fields of view'), (struct.pack('<Q', 2**60) + b'\x80\x81', 'no camera format fits'),
+    (b'', 'an empty file'), (b'{"poses": [', 'not valid JSON'), (b'[1, 2]', 'a JSON list'),
+    (b'{"poses": 1, "intrinsics": 2}', 'DUSt3R'),
+    (b'PK\x03\x04broken', 'not a readable npz'), (b'\xff\xfe\x00\x01', 'no camera format fits'),
+    (b'hello\n', 'neither JSON'), (b'1 2\n3 4\n5\n', 'equally long'),
+    (b'\x93NUMPY\x01\x00', 'a single array'), (b'1 2 3\n4 5 6\n', 'look like the fields of view'),
+    (struct.pack('<Q', 2**60) + b'\x80\x81', 'no camera format fits'),
     (b'{"poses": [[1, "x"]], "intrinsics": []}', 'DUSt3R'), (b'1 1 0 0 0 0 0 0 1 a.png\n\n', 'cameras.txt is missing'),
 ])
 def test_broken_files_get_one_line(tmp_path, content, message):
@@ -262,9 +280,12 @@ def simulate_and_save(folder, name):
 
 def test_colmap_faults(tmp_path, R):
     names = [f'{n}.png' for n in range(T)]
-    with pytest.raises(InputError, match='OPENCV_FISHEYE is not a pinhole; undistort'): load_cameras(colmap_text(tmp_path, R, names, f'1 OPENCV_FISHEYE {W} {H} 1 1 1 1 0 0 0 0'))
-    with pytest.raises(InputError, match='refers to camera 1, which is not there'): load_cameras(colmap_text(tmp_path, R, names, f'2 PINHOLE {W} {H} 1 1 1 1'))
-    with pytest.raises(InputError, match='does not follow that layout'): load_cameras(colmap_text(tmp_path, R, names, '1 PINHOLE wide high 1 1 1 1'))
+    with pytest.raises(InputError, match='OPENCV_FISHEYE is not a pinhole; undistort'):
+        load_cameras(colmap_text(tmp_path, R, names, f'1 OPENCV_FISHEYE {W} {H} 1 1 1 1 0 0 0 0'))
+    with pytest.raises(InputError, match='refers to camera 1, which is not there'):
+        load_cameras(colmap_text(tmp_path, R, names, f'2 PINHOLE {W} {H} 1 1 1 1'))
+    with pytest.raises(InputError, match='does not follow that layout'):
+        load_cameras(colmap_text(tmp_path, R, names, '1 PINHOLE wide high 1 1 1 1'))
 
 
 # --- Saving --------------------------------------------------------------------------------------------------------
@@ -273,11 +294,14 @@ angles = st.floats(-3, 3)
 
 
 @settings(max_examples=20, deadline=None)
-@given(angles=st.lists(st.tuples(angles, st.floats(-1.5, 1.5), angles), min_size=1, max_size=4), fov=st.floats(.05, 3), fov_y=st.none() | st.floats(.05, 3),
-       point=st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)), fps=st.none() | st.floats(.1, 240), suffix=st.sampled_from(['.json', '.npz']))
+@given(angles=st.lists(st.tuples(angles, st.floats(-1.5, 1.5), angles), min_size=1, max_size=4), fov=st.floats(.05, 3),
+       fov_y=st.none() | st.floats(.05, 3),
+       point=st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)), fps=st.none() | st.floats(.1, 240),
+       suffix=st.sampled_from(['.json', '.npz']))
 def test_saved_tracks_come_back_to_the_last_bit(tmp_path_factory, angles, fov, fov_y, point, fps, suffix):
     path = tmp_path_factory.mktemp('saved')/f'track{suffix}'
-    track = CameraTrack.from_euler(*torch.tensor(angles, dtype=torch.float64).T, fov, fov_y=fov_y, principal_point=point, fps=fps, source='a "test" ü')
+    track = CameraTrack.from_euler(*torch.tensor(angles, dtype=torch.float64).T, fov, fov_y=fov_y,
+                                   principal_point=point, fps=fps, source='a "test" ü')
     track = replace(track, confidence=torch.linspace(0, 1, len(track)))
     track.save(path)
     back = load_cameras(path, len(track))
@@ -318,7 +342,8 @@ def test_gimbal_lock_keeps_the_rotation(yaw, pitch, roll):
 
 
 def test_signs():
-    right, up, tilt = (CameraTrack.from_euler(*a, 1.).world_from_camera[0] for a in ((.1, 0, 0), (0, .1, 0), (0, 0, .1)))
+    right, up, tilt = (CameraTrack.from_euler(*a, 1.).world_from_camera[0]
+                       for a in ((.1, 0, 0), (0, .1, 0), (0, 0, .1)))
     assert right[0, 2] > 0 and up[1, 2] < 0 and tilt[1, 0] > 0  # looks to +x, to -y; the right side goes down, to +y
 
 
@@ -327,7 +352,9 @@ def test_signs():
 def test_order_of_the_angles(yaw, pitch, roll):
     "Ry(yaw) Rx(pitch) Rz(roll), as another library composes it."
     track = CameraTrack.from_euler(yaw, pitch, roll, 1.)
-    assert_close(track.world_from_camera[0], torch.from_numpy(Rotation.from_euler('YXZ', [yaw, pitch, roll]).as_matrix()), atol=1e-12, rtol=0)
+    assert_close(track.world_from_camera[0], torch.from_numpy(Rotation.from_euler('YXZ', [yaw, pitch,
+                                                                                          roll]).as_matrix()),
+                                                                                          atol=1e-12, rtol=0)
     back = rotation_from_euler(*track.euler())
     assert_close(back, track.world_from_camera, atol=1e-9, rtol=0)
 
@@ -347,7 +374,8 @@ def test_resampling_stays_on_the_great_arcs(seed, fps):
 
 def test_resampling_edges():
     track = replace(simulate_motion(4, 5, make_generator(0)), confidence=torch.tensor([1., 0, 1, 1]))
-    assert_close(track.at_times([.79]).world_from_camera, track[-1].world_from_camera)  # the last frame lasts until its end
+    assert_close(track.at_times([.79]).world_from_camera,
+                 track[-1].world_from_camera)  # the last frame lasts until its end
     assert_close(track.at_times([.1]).confidence, torch.tensor([.5]).double())
     assert len(track[:1].at_times([0., .1])) == 2
     for times in ([-.1], [.81]):
@@ -356,16 +384,23 @@ def test_resampling_edges():
 
 
 def test_slices_keep_everything_together():
-    track = CameraTrack(torch.eye(3).repeat(4, 1, 1), torch.linspace(.5, 1, 4), torch.linspace(.4, .8, 4), torch.rand(4, 2), 30., 'a', torch.rand(4))
+    track = CameraTrack(torch.eye(3).repeat(4, 1, 1), torch.linspace(.5, 1, 4), torch.linspace(.4, .8, 4),
+                        torch.rand(4, 2), 30., 'a', torch.rand(4))
     part = track[1:3]
-    assert_close(part.fov_y, track.fov_y[1:3]); assert_close(part.principal_point, track.principal_point[1:3]); assert_close(part.confidence, track.confidence[1:3])
+    assert_close(part.fov_y, track.fov_y[1:3])
+    assert_close(part.principal_point, track.principal_point[1:3])
+    assert_close(part.confidence, track.confidence[1:3])
     assert (part.fps, part.source) == (30., 'a') and track[::-1].fps == 30. and track[torch.tensor([3, 0])].fov_x.tolist() == track.fov_x[[3, 0]].tolist()
-    assert_close(track[::-1].fov_x, track.fov_x.flip(0)); assert_close(track[track.fov_x > .7].fov_x, track.fov_x[track.fov_x > .7])
+    assert_close(track[::-1].fov_x, track.fov_x.flip(0))
+    assert_close(track[track.fov_x > .7].fov_x, track.fov_x[track.fov_x > .7])
 
 
 @pytest.mark.parametrize('fields, message', [
-    (dict(fov_x=0.), 'fov_x must lie'), (dict(fov_x=math.pi), 'fov_x must lie'), (dict(fov_x=math.nan), 'fov_x must lie'), (dict(fov_x=1., fov_y=4.), 'fov_y must lie'),
-    (dict(fov_x=1., fps=0.), 'fps must be positive'), (dict(fov_x=1., principal_point=[.5]), 'principal_point must have shape'), (dict(fov_x=1., confidence=[2., 2]), 'confidence must lie'),
+    (dict(fov_x=0.), 'fov_x must lie'), (dict(fov_x=math.pi), 'fov_x must lie'),
+    (dict(fov_x=math.nan), 'fov_x must lie'), (dict(fov_x=1., fov_y=4.), 'fov_y must lie'),
+    (dict(fov_x=1., fps=0.), 'fps must be positive'),
+    (dict(fov_x=1., principal_point=[.5]), 'principal_point must have shape'),
+    (dict(fov_x=1., confidence=[2., 2]), 'confidence must lie'),
 ])
 def test_fields_are_checked(fields, message):
     with pytest.raises(InputError, match=message): CameraTrack(torch.eye(3).repeat(2, 1, 1), **fields)
@@ -408,7 +443,8 @@ def test_upright_rotation_of_a_camera_that_looks_straight_down():
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_a_given_up_direction_undoes_the_first_camera(seed):
-    "Relative to the first camera and levelled with the true up-direction: the pitch and roll of the upright world are back."
+    """Relative to the first camera and levelled with the true up-direction: the pitch and roll of the upright world are
+    back."""
     track = simulate_motion(6, 5, make_generator(seed))
     relative = track.relative_to_first()
     assert_close(relative.world_from_camera[0], torch.eye(3).double(), atol=1e-12, rtol=0)
@@ -427,8 +463,10 @@ def tilt_left(track, level):
 @pytest.mark.parametrize('side', [-1, 1])
 def test_rolling_to_and_fro_is_not_taken_for_a_view_straight_up(side):
     "A camera that spins about its axis could as well look at the zenith; people seldom do."
-    steps = lambda degrees: torch.nn.functional.interpolate(torch.tensor(degrees)[None, None], 90, mode='linear', align_corners=True)[0, 0].double().deg2rad()
-    track = CameraTrack.from_euler(steps([0., -20, -10, 0, 10, 10, 10]), -.2, side*steps([0., 60, 80, 0, -50, 0, 0, 0, 0]), 1.)
+    steps = lambda degrees: torch.nn.functional.interpolate(torch.tensor(degrees)[None, None], 90, mode='linear',
+                                                            align_corners=True)[0, 0].double().deg2rad()
+    track = CameraTrack.from_euler(steps([0., -20, -10, 0, 10, 10, 10]), -.2,
+                                   side*steps([0., 60, 80, 0, -50, 0, 0, 0, 0]), 1.)
     assert tilt_left(track, track.relative_to_first())[0] < 20
 
 

@@ -16,11 +16,14 @@ ARGUS = [sys.executable, '-c', 'import sys; from argus_nb.cli import main; sys.e
 def make_clip(path: Path, frames: int = 6, size: tuple[int, int] = (96, 128), fps: int = 5) -> Path:
     "A little H.264 clip of something with texture that moves to the left."
     height, width = size
-    noise = np.random.default_rng(0).integers(0, 255, (height//8, width//8 + frames, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    noise = np.random.default_rng(0).integers(0, 255, (height//8, width//8 + frames, 3),
+                                              dtype=np.uint8).repeat(8, 0).repeat(8, 1)
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('libx264', rate=fractions.Fraction(fps))
         stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'
-        for i in range(frames): container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(noise[:, i*4:i*4 + width]), format='rgb24')))
+        for i in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(noise[:, i*4:i*4 + width]),
+                                                                   format='rgb24')))
         container.mux(stream.encode())
     return path
 
@@ -76,7 +79,8 @@ def test_every_command_explains_itself(command, capsys):
 def test_the_installed_script_answers(tmp_path):
     script = Path(sys.executable).with_name('argus')
     if not script.exists(): pytest.skip('argus_nb is not installed in this environment')
-    assert subprocess.run([script, '--version'], cwd=tmp_path, capture_output=True, text=True).stdout.startswith('argus_nb ')
+    assert subprocess.run([script, '--version'], cwd=tmp_path, capture_output=True,
+                          text=True).stdout.startswith('argus_nb ')
 
 
 QUICK = {  # What can be said without opening a video, so before anything heavy is imported
@@ -94,16 +98,20 @@ QUICK = {  # What can be said without opening a video, so before anything heavy 
     'output of another kind': (['generate', 'clip.mp4', 'out.gif'], '.mp4'),
     'output is the input': (['generate', 'clip.mp4', 'clip.mp4', '--overwrite'], 'is the input itself'),
     'output is a link to the input': (['generate', 'clip.mp4', 'link.mp4', '--overwrite'], 'is the input itself'),
-    **{f'size {size}': (['generate', 'clip.mp4', 'out.mp4', '--size', size], '--size', 'multiple of 16', size) for size in ('0', '100', '4096', 'large')},
-    **{f'strength {share}': (['generate', 'clip.mp4', 'out.mp4', '--strength', share], '--strength', 'from 0 to 1', share) for share in ('-1', '1.5', 'nan')},
-    **{f'fov {fov}': (['generate', 'clip.mp4', 'out.mp4', '--fov', fov], '--fov', 'between 0 and 180', fov) for fov in ('0', '180', '-10', '400', 'nan', 'inf', 'wide')},
+    **{f'size {size}': (['generate', 'clip.mp4', 'out.mp4', '--size', size], '--size', 'multiple of 16', size)
+       for size in ('0', '100', '4096', 'large')},
+    **{f'strength {share}': (['generate', 'clip.mp4', 'out.mp4', '--strength', share], '--strength', 'from 0 to 1',
+                             share) for share in ('-1', '1.5', 'nan')},
+    **{f'fov {fov}': (['generate', 'clip.mp4', 'out.mp4', '--fov', fov], '--fov', 'between 0 and 180', fov)
+       for fov in ('0', '180', '-10', '400', 'nan', 'inf', 'wide')},
     'no time': (['generate', 'clip.mp4', 'out.mp4', '--seconds', '0'], '--seconds'),
     'before the start': (['generate', 'clip.mp4', 'out.mp4', '--start', '-1'], '--start'),
     'no steps': (['generate', 'clip.mp4', 'out.mp4', '--steps', '0'], '--steps'),
     'half a step': (['generate', 'clip.mp4', 'out.mp4', '--steps', '2.5'], '--steps'),
     'odd width': (['generate', 'clip.mp4', 'out.mp4', '--width', '101'], '--width'),
     'unknown seam': (['generate', 'clip.mp4', 'out.mp4', '--seam', 'sewn'], '--seam', 'blended'),
-    'both static and known': (['generate', 'clip.mp4', 'out.mp4', '--static', '--cameras', 'done.mp4'], '--static', '--cameras'),
+    'both static and known': (['generate', 'clip.mp4', 'out.mp4', '--static', '--cameras', 'done.mp4'], '--static',
+                              '--cameras'),
     'no such camera file': (['generate', 'clip.mp4', 'out.mp4', '--cameras', 'poses.npz'], 'poses.npz'),
     'size without height': (['view', 'clip.mp4', 'out.png', '--size', '640'], '--size', 'WIDTHxHEIGHT'),
     'view: no such file': (['view', 'missing.mp4', 'out.png'], 'missing.mp4'),
@@ -134,15 +142,20 @@ def test_mistakes_are_answered_at_once(words, mentions, folder):
 
 
 def test_mistakes_are_answered_without_heavy_imports(folder):
-    code = ARGUS[2].replace('sys.exit(main())', 'code = main(); print(sorted({"torch", "numpy", "av"} & set(sys.modules))); sys.exit(code)')
-    result = subprocess.run([sys.executable, '-c', code, 'generate', 'clip.mp4', 'done.mp4'], cwd=folder, env=os.environ | {'PYTHONPATH': str(ROOT)}, capture_output=True, text=True)
+    code = ARGUS[2].replace('sys.exit(main())',
+                            'code = main(); print(sorted({"torch", "numpy", "av"} & set(sys.modules))); sys.exit(code)')
+    result = subprocess.run([sys.executable, '-c', code, 'generate', 'clip.mp4', 'done.mp4'], cwd=folder,
+                            env=os.environ | {'PYTHONPATH': str(ROOT)}, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, '[]\n')
 
 
 def test_info_reads_headers_without_heavy_imports(folder):
-    code = ARGUS[2].replace('sys.exit(main())', 'code = main(); print(sorted({"torch", "diffusers", "numba"} & set(sys.modules))); sys.exit(code)')
+    code = ARGUS[2].replace('sys.exit(main())',
+                            'code = main(); print(sorted({"torch", "diffusers", "numba"} & set(sys.modules))); '
+                            'sys.exit(code)')
     began = time.perf_counter()
-    result = subprocess.run([sys.executable, '-c', code, 'info', 'clip.mp4'], cwd=folder, env=os.environ | {'PYTHONPATH': str(ROOT)}, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, '-c', code, 'info', 'clip.mp4'], cwd=folder,
+                            env=os.environ | {'PYTHONPATH': str(ROOT)}, capture_output=True, text=True)
     took = time.perf_counter() - began
     assert result.returncode == 0 and result.stdout.endswith('[]\n') and '1.20 s, 6 frames' in result.stdout, result.stdout + result.stderr
     assert took < 3, f'argus info took {took:.2f} s'  # a quarter of a second on a machine of its own
@@ -246,7 +259,8 @@ def test_the_whole_way(clip, tiny, tmp_path, capsys):
     for fact in (out.name, '128x64', 'static', 'tiny'): assert fact in said, said
     assert sorted(files_in(tmp_path)) == ['around it.mp4', 'around it_sheet.jpg', 'with sound.mp4']
     code, said, _ = run(capsys, 'info', out)
-    for fact in ('128x64', '5 frames per second', '1.20 s, 6 frames', 'h264, yuv420p', 'aac', 'v1 and v2'): assert fact in said, said
+    for fact in ('128x64', '5 frames per second', '1.20 s, 6 frames', 'h264, yuv420p', 'aac', 'v1 and v2'):
+        assert fact in said, said
     assert 'every frame can be decoded' in run(capsys, 'info', out, '--check')[1]
     first = out.read_bytes()
     assert run(capsys, *words)[0] == 2 and out.read_bytes() == first
@@ -256,7 +270,9 @@ def test_the_whole_way(clip, tiny, tmp_path, capsys):
 def test_views_of_a_video_and_of_a_picture(clip, tiny, tmp_path, capsys, monkeypatch):
     from PIL import Image
     monkeypatch.chdir(tmp_path)
-    columns = np.zeros((64, 128, 3), np.uint8); columns[:, :64, 0] = 255; columns[:, 64:, 2] = 255  # red to the left, blue to the right
+    columns = np.zeros((64, 128, 3), np.uint8)
+    columns[:, :64, 0] = 255
+    columns[:, 64:, 2] = 255  # red to the left, blue to the right
     Image.fromarray(columns).save('pano.png')
     for yaw, channel in ((-90, 0), (90, 2)):
         assert run(capsys, 'view', 'pano.png', 'view.png', '--yaw', yaw, '--size', '64x32', '--overwrite')[0] == 0
@@ -266,7 +282,8 @@ def test_views_of_a_video_and_of_a_picture(clip, tiny, tmp_path, capsys, monkeyp
     assert run(capsys, 'view', 'pano.mp4', 'view.mp4', '--size', '64x32', '--seconds', '0.8')[0] == 0
     said = run(capsys, 'info', 'view.mp4')[1]
     for fact in ('64x32', '0.80 s, 4 frames', 'not marked'): assert fact in said, said
-    assert run(capsys, 'view', 'pano.mp4', 'moment.jpg', '--start', '0.4')[0] == 0 and Image.open('moment.jpg').size == (640, 360)
+    assert run(capsys, 'view', 'pano.mp4', 'moment.jpg', '--start',
+               '0.4')[0] == 0 and Image.open('moment.jpg').size == (640, 360)
     assert_refused(*run(capsys, 'view', 'pano.png', 'view.mp4'), '.png')
     (tmp_path/'no.png').write_text('no picture')
     assert_refused(*run(capsys, 'view', 'no.png', 'other.png'), 'no.png')
@@ -277,7 +294,8 @@ def test_views_of_a_video_and_of_a_picture(clip, tiny, tmp_path, capsys, monkeyp
 def test_a_file_cut_off_half_way_gives_one_warning(tiny, tmp_path, capsys):
     whole = make_clip(tmp_path/'whole.mkv', frames=40)
     cut = tmp_path/'cut.mkv'; cut.write_bytes(whole.read_bytes()[:whole.stat().st_size*6//10])
-    code, said, progress = run(capsys, 'generate', cut, tmp_path/'out.mp4', '--model', tiny, '--static', '--steps', 1, '--width', 64)
+    code, said, progress = run(capsys, 'generate', cut, tmp_path/'out.mp4', '--model', tiny, '--static', '--steps', 1,
+                               '--width', 64)
     assert code == 0, progress
     warnings = [line for line in progress.splitlines() if line.startswith('argus: warning: ')]
     assert len(warnings) == 1 and 'cut.mkv' in warnings[0] and (tmp_path/'out.mp4').exists()
@@ -287,7 +305,8 @@ def test_a_file_cut_off_half_way_gives_one_warning(tiny, tmp_path, capsys):
 def test_an_interrupted_run_leaves_nothing(number, clip, tiny, tmp_path):
     words = ['generate', str(clip), 'out.mp4', '--model', str(tiny), '--static', '--steps', '100000', '--width', '64']
     # A shell that starts the suite in the background has it ignore Ctrl-C, and children inherit that: undo it for this one.
-    process = subprocess.Popen([*ARGUS, *words], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(ROOT)}, stderr=subprocess.PIPE, text=True,
+    process = subprocess.Popen([*ARGUS, *words], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(ROOT)},
+                               stderr=subprocess.PIPE, text=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     lines = [process.stderr.readline()]
     while lines[-1] and 'about ' not in lines[-1]: lines.append(process.stderr.readline())
@@ -299,13 +318,15 @@ def test_an_interrupted_run_leaves_nothing(number, clip, tiny, tmp_path):
     assert files_in(tmp_path) == {}
 
 
-ODD = ['av1_video.mkv', 'corrupted.mp4', 'h264_10bits.mp4', 'h265_video.mp4', 'no_duration.webm', 'odd_321x181_vp9.webm', 'sar_2x1.mp4', 'transparent.webm', 'var_fps_video.mp4', 'video_180.mov', 'video_90.mov']
+ODD = ['av1_video.mkv', 'corrupted.mp4', 'h264_10bits.mp4', 'h265_video.mp4', 'no_duration.webm',
+       'odd_321x181_vp9.webm', 'sar_2x1.mp4', 'transparent.webm', 'var_fps_video.mp4', 'video_180.mov', 'video_90.mov']
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ODD)
 def test_odd_videos_simply_work(name, media, tiny, tmp_path, capsys):
     if not (media/'odd'/name).exists(): pytest.skip(f'no {name}')
-    code, said, progress = run(capsys, 'generate', media/'odd'/name, tmp_path/'out.mp4', '--model', tiny, '--steps', 1, '--width', 128, '--seconds', 1)
+    code, said, progress = run(capsys, 'generate', media/'odd'/name, tmp_path/'out.mp4', '--model', tiny, '--steps', 1,
+                               '--width', 128, '--seconds', 1)
     assert code == 0 and 'Traceback' not in progress, progress
     assert 'v1 and v2' in run(capsys, 'info', tmp_path/'out.mp4')[1]
 
@@ -318,7 +339,8 @@ def test_training_makes_a_model_and_goes_on(clip, tmp_path, capsys):
     assert str(tmp_path/'run'/'model') in said
     assert_refused(*run(capsys, 'train', tmp_path/'run', '--effort', '0.01'), 'effort 0.002')
     assert run(capsys, *words)[0] == 0
-    assert run(capsys, 'generate', clip, tmp_path/'out.mp4', '--model', tmp_path/'run'/'model', '--static', '--steps', 1, '--width', 64)[0] == 0
+    assert run(capsys, 'generate', clip, tmp_path/'out.mp4', '--model', tmp_path/'run'/'model', '--static', '--steps',
+               1, '--width', 64)[0] == 0
 
 
 # --- How a run can end ---------------------------------------------------------------------------------------------
@@ -334,7 +356,8 @@ def ending(monkeypatch, capsys, clip, error, *extra) -> tuple[int, str]:
 def test_an_input_error_of_the_package_is_one_line_and_two(monkeypatch, capsys, clip):
     from argus_nb.runtime import InputError
     for extra in ([], ['--debug']):
-        assert ending(monkeypatch, capsys, clip, InputError('frames must\nbe many'), *extra) == (2, 'argus: error: frames must be many\n')
+        assert ending(monkeypatch, capsys, clip, InputError('frames must\nbe many'),
+                      *extra) == (2, 'argus: error: frames must be many\n')
 
 
 def test_a_failure_is_one_line_and_one(monkeypatch, capsys, clip):

@@ -28,7 +28,8 @@ def made(tmp_path_factory):
     pitch = torch.tensor([0., 3., -3., 2.]).double().deg2rad()
     cameras = CameraTrack(rotation_from_euler(0*pitch, pitch, 0*pitch), 1.2, fps=FPS)
     write_video(folder/'pano.mp4', panorama.expand(FRAMES, -1, -1, -1), FPS)
-    write_video(folder/'clip.mp4', panorama_to_perspective(panorama, cameras.world_from_camera, 1.2, (48, 64)), FPS, spherical=False)
+    write_video(folder/'clip.mp4', panorama_to_perspective(panorama, cameras.world_from_camera, 1.2, (48, 64)), FPS,
+                spherical=False)
     cameras.save(folder/'cameras.json')
     return folder
 
@@ -56,7 +57,9 @@ def test_look_follows_a_thing_that_goes_around(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     panorama = smooth_noise(0)*.2 + .3
     panorama[:, 28:36, 60:68] = torch.rand(3, 8, 8, generator=make_generator(4))
-    write_video('pano.mp4', torch.stack([torch.nn.functional.interpolate(panorama[None], (256, 512), mode='nearest')[0].roll(6*n, -1) for n in range(12)]), FPS)
+    write_video('pano.mp4', torch.stack([torch.nn.functional.interpolate(panorama[None], (256, 512),
+                                                                         mode='nearest')[0].roll(6*n, -1)
+                                                                         for n in range(12)]), FPS)
     assert main('look pano.mp4 out.mp4 --follow 0,0 --size 64x64'.split()) == 0
     first, last = (read_video('out.mp4').frames[n][:, 24:40, 24:40].float() for n in (0, 11))
     assert (first - last).abs().mean() < 12 < (first - first.flip(-1)).abs().mean()
@@ -66,7 +69,8 @@ def test_look_follows_a_thing_that_goes_around(tmp_path, monkeypatch):
 
 
 def test_a_steady_film_is_as_large_as_its_input(here):
-    for cameras, size in (('--cameras cameras.json', (640, 360)), ('--cameras cameras.json --input clip.mp4', (64, 48))):
+    for cameras, size in (('--cameras cameras.json', (640, 360)),
+                          ('--cameras cameras.json --input clip.mp4', (64, 48))):
         assert main(f'stabilise pano.mp4 steady.mp4 {cameras} --still --no-level --overwrite'.split()) == 0
         assert tuple(video_info('steady.mp4')[side] for side in ('width', 'height')) == size
 
@@ -75,7 +79,8 @@ def test_look_follows_its_keyframes(here):
     assert main('look pano.mp4 out.mp4 --path keys.json --size 64x48'.split()) == 0
     frames, panorama = read_video('out.mp4').frames[:].float(), read_video('pano.mp4').frames[0]
     for n, yaw, fov in ((0, 0, 90), (2, 90, 60)):
-        wanted = panorama_to_perspective(panorama, rotation_from_euler(math.radians(yaw), 0., 0.), math.radians(fov), (48, 64))[0].float()
+        wanted = panorama_to_perspective(panorama, rotation_from_euler(math.radians(yaw), 0., 0.), math.radians(fov),
+                                         (48, 64))[0].float()
         assert (frames[n] - wanted).abs().mean() < 3
     assert main('look pano.mp4 planet.mp4 --path planet --size 48x48'.split()) == 0
 
@@ -102,7 +107,8 @@ def test_ask_says_what_leaves_and_where_the_answer_lies(here, capsys, monkeypatc
     monkeypatch.setattr(questions.Endpoint, '_send', said)
     Image.new('RGB', (128, 64), 'green').save('pano.png')
     for source in ('pano.png', 'pano.mp4'):
-        assert main(['ask', source, 'What is ahead?', '--endpoint', 'https://vision.example.org/v1', '--model', 'eye', '--save', 'view.png', '--overwrite']) == 0
+        assert main(['ask', source, 'What is ahead?', '--endpoint', 'https://vision.example.org/v1', '--model', 'eye',
+                     '--save', 'view.png', '--overwrite']) == 0
         out, err = capsys.readouterr()
         assert 'A wall.' in out and 'yaw 0, pitch 0' in out and '60%' in out
         assert err.count('\n') == 1 and '26 pictures' in err and 'vision.example.org' in err

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest, torch
 from torch.testing import assert_close
 from argus_nb import data
-from argus_nb.data import Batch, VideoClips, draw_batch, example_clip, filmed, frame_size, is_held_out, panorama_clip, read_clip_list, seen_from, world_clip
+from argus_nb.data import (Batch, VideoClips, draw_batch, example_clip, filmed, frame_size, is_held_out,
+                           panorama_clip, read_clip_list, seen_from, world_clip)
 from argus_nb.models import build_models, encode_frames
 from argus_nb.motion import simulate_motion
 from argus_nb.projection import rotate_panorama
@@ -48,7 +49,8 @@ def test_photographs_are_varied_and_worlds_are_not():
 def test_from_another_place_a_point_of_the_sphere_is_seen_where_it_lies(row, column):
     "The other way round from the function: a point of the sphere is projected into the eye."
     lon, lat = ((column + .5)/128 - .5)*2*math.pi, (.5 - (row + .5)/64)*math.pi
-    point, place = torch.tensor([math.cos(lat)*math.sin(lon), -math.sin(lat), math.cos(lat)*math.cos(lon)]), torch.tensor([.2, 0, -.3])
+    point, place = torch.tensor([math.cos(lat)*math.sin(lon), -math.sin(lat),
+                                 math.cos(lat)*math.cos(lon)]), torch.tensor([.2, 0, -.3])
     x, y, z = (point - place).tolist()
     u, v = (math.atan2(x, z)/(2*math.pi) + .5)*128, (.5 - math.atan2(-y, math.hypot(x, z))/math.pi)*64
     spot = torch.zeros(1, 1, 64, 128); spot[..., row, column] = 1
@@ -64,7 +66,8 @@ def test_processes_share_the_making_of_a_cache(tmp_path, monkeypatch):
     alone = make(tmp_path/'alone')
     made = []
     for rank in (1, 0):  # the first reads what both made
-        state = SimpleNamespace(process_index=rank, num_processes=2, wait_for_everyone=lambda: made.append(sorted(p.name for p in (tmp_path/'shared').glob('*.safetensors'))), main_process_first=nullcontext)
+        state = SimpleNamespace(process_index=rank, num_processes=2,
+                                wait_for_everyone=lambda: made.append(sorted(p.name for p in (tmp_path/'shared').glob('*.safetensors'))), main_process_first=nullcontext)
         monkeypatch.setattr(data, 'PartialState', lambda: state)
         shared = make(tmp_path/'shared')
     assert made == [['000001.safetensors'], ['000000.safetensors', '000001.safetensors', '000002.safetensors']]
@@ -74,7 +77,8 @@ def test_target_is_the_clip_in_the_first_cameras_frame():
     clip, track = example_clip(0, 2, size=(32, 64)), simulate_motion(2, 5, make_generator(3))
     from argus_nb.data import training_pair
     target = training_pair(clip, track).target
-    back = rotate_panorama(torch.nn.functional.interpolate(target, scale_factor=2, mode='bilinear'), track.world_from_camera[0])
+    back = rotate_panorama(torch.nn.functional.interpolate(target, scale_factor=2, mode='bilinear'),
+                           track.world_from_camera[0])
     assert (back - clip).abs().mean() < .06
 
 def test_frames_have_square_pixels():
@@ -100,7 +104,8 @@ def own_videos(tmp_path_factory):
     "Panoramic videos of three seconds as people have them, one flat one, and one that is torn."
     folder = tmp_path_factory.mktemp('videos')
     (folder/'deep').mkdir()
-    for n, name in enumerate(('one', 'two', 'deep/three')): write_video(folder/f'{name}.mp4', world_clip(n, 15, size=(32, 64)), 5)
+    for n, name in enumerate(('one', 'two', 'deep/three')):
+        write_video(folder/f'{name}.mp4', world_clip(n, 15, size=(32, 64)), 5)
     write_video(folder/'flat.mp4', torch.rand(15, 3, 48, 64, generator=make_generator(0)), 5)
     (folder/'torn.mp4').write_bytes(b'\0\0\0\x18ftypmp42')
     return folder
@@ -132,7 +137,8 @@ def test_lists_of_clips(tmp_path):
     (tmp_path/'list.tsv').write_text('indoor\tabc-1\t4\n\nstreet\tx y\t0\n')
     assert read_clip_list(tmp_path/'list.tsv') == [('abc-1', 4), ('x y', 0)]
     (tmp_path/'list.tsv').write_text('indoor\tabc\t1\nindoor abc 2\n')
-    with pytest.raises(InputError, match="line 2: must be 'category<tab>video_id<tab>clip number', got 'indoor abc 2'"): read_clip_list(tmp_path/'list.tsv')
+    with pytest.raises(InputError, match="line 2: must be 'category<tab>video_id<tab>clip number', got 'indoor abc 2'"):
+        read_clip_list(tmp_path/'list.tsv')
     with pytest.raises(InputError, match='holds no video'): VideoClips(tmp_path)
 
 def test_a_tenth_of_the_names_is_held_out():
@@ -143,7 +149,8 @@ def test_mirrored_cameras_film_the_mirrored_clip():
     clip = example_clip(0, 2, size=(32, 64))
     plain, mirrored = (filmed(clip, 0, 1, mirror=m).target for m in (False, True))
     assert not torch.allclose(plain, mirrored)
-    assert_close(filmed(clip, 0, 2, mirror=True).target, filmed(clip, 0, 2).target, rtol=0, atol=0)  # even cameras do not
+    assert_close(filmed(clip, 0, 2, mirror=True).target, filmed(clip, 0, 2).target, rtol=0,
+                 atol=0)  # even cameras do not
 
 def test_cached_latents_shift_as_panoramas_do():
     torch.manual_seed(0)
@@ -153,7 +160,8 @@ def test_cached_latents_shift_as_panoramas_do():
     assert_close(shifted, encode_frames(vae, panorama, circular=True).roll(3, -1), atol=1e-4, rtol=0)
 
 def test_clips_stay_where_they_are_without_the_shift():
-    cache = dict(target=torch.arange(8.).expand(2, 3, 4, 2, 8), condition=torch.arange(8.).expand(2, 3, 4, 2, 8), embeddings=torch.ones(2, 3, 5), noise=torch.ones(2))
+    cache = dict(target=torch.arange(8.).expand(2, 3, 4, 2, 8), condition=torch.arange(8.).expand(2, 3, 4, 2, 8),
+                 embeddings=torch.ones(2, 3, 5), noise=torch.ones(2))
     still, moved = (draw_batch(cache, 2, 1., make_generator(1), dropout=0., shift=shift) for shift in (False, True))
     assert torch.equal(still.target[0], cache['target'][0]) and torch.equal(still.condition[0], cache['condition'][0])
     assert not torch.equal(moved.target, still.target) and torch.equal(moved.target, moved.condition)

@@ -8,14 +8,16 @@ from diffusers import AutoencoderKLTemporalDecoder
 @pytest.fixture(scope='module')
 def vae():
     torch.manual_seed(0)
-    return AutoencoderKLTemporalDecoder(block_out_channels=(32, 32), down_block_types=('DownEncoderBlock2D',)*2, layers_per_block=1, scaling_factor=.3).eval()
+    return AutoencoderKLTemporalDecoder(block_out_channels=(32, 32), down_block_types=('DownEncoderBlock2D',)*2,
+                                        layers_per_block=1, scaling_factor=.3).eval()
 
 def noise(*shape, seed=0): return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 def plain_pixels(vae, latents, chunk):
     "Frames in [-1, 1], chunk by chunk, straight from the decoder's own call."
     with torch.no_grad():
-        return torch.cat([vae.decode(latents[i:i + chunk]/.3, num_frames=len(latents[i:i + chunk])).sample for i in range(0, len(latents), chunk)])
+        return torch.cat([vae.decode(latents[i:i + chunk]/.3, num_frames=len(latents[i:i + chunk])).sample
+                          for i in range(0, len(latents), chunk)])
 
 def loop_weights(seam, width, ratio):
     "Column weights written out one by one, from the text of the method."
@@ -25,14 +27,16 @@ def loop_weights(seam, width, ratio):
     return left + left[::-1]
 
 @pytest.mark.parametrize('seam', ('blended', 'ramp'))
-@pytest.mark.parametrize('frames, height, width, chunk, ratio', [(1, 4, 8, 10, 16), (3, 4, 8, 2, 4), (4, 8, 16, 3, 16), (2, 6, 10, 1, 8), (2, 4, 12, 4, 8)])
+@pytest.mark.parametrize('frames, height, width, chunk, ratio',
+                         [(1, 4, 8, 10, 16), (3, 4, 8, 2, 4), (4, 8, 16, 3, 16), (2, 6, 10, 1, 8), (2, 4, 12, 4, 8)])
 def test_blending_equals_a_loop_over_columns(vae, seam, frames, height, width, chunk, ratio):
     latents = noise(frames, 4, height, width)
     straight = plain_pixels(vae, latents, chunk)
     turned = plain_pixels(vae, torch.cat([latents[..., width//2:], latents[..., :width//2]], -1), chunk)
     turned = torch.cat([turned[..., width:], turned[..., :width]], -1)
     expected = torch.empty_like(straight)
-    for j, h in enumerate(loop_weights(seam, 2*width, ratio)): expected[..., j] = h*straight[..., j] + (1 - h)*turned[..., j]
+    for j, h in enumerate(loop_weights(seam, 2*width, ratio)):
+        expected[..., j] = h*straight[..., j] + (1 - h)*turned[..., j]
     assert_close(decode(vae, latents, seam, chunk, ratio), ((expected + 1)/2).clamp(0, 1), atol=2e-6, rtol=0)
 
 @pytest.mark.parametrize('width', (8, 12, 32, 256, 2048))
@@ -47,14 +51,16 @@ def test_circular_equals_decoding_a_wider_grid(vae, width):
     latents, margin = noise(3, 4, 4, width), -(-width//8)
     columns = [j%width for j in range(-margin, width + margin)]
     wide = plain_pixels(vae, latents[..., columns], 2)
-    assert_close(decode(vae, latents, 'wrapped_margins', chunk=2), (wide[..., 2*margin:2*(margin + width)]/2 + .5).clamp(0, 1))
+    assert_close(decode(vae, latents, 'wrapped_margins', chunk=2),
+                 (wide[..., 2*margin:2*(margin + width)]/2 + .5).clamp(0, 1))
 
 @pytest.mark.parametrize('seam', SEAMS)
 def test_chunks_can_be_decoded_apart(vae, seam):
     latents = noise(7, 4, 4, 8)
     together = decode(vae, latents, seam, chunk=3)
     assert_close(torch.cat([decode(vae, latents[i:i + 3], seam, chunk=3) for i in (0, 3, 6)]), together)
-    assert not torch.allclose(decode(vae, latents, seam, chunk=7), together, atol=1e-3)  # the chunk is part of the setting
+    assert not torch.allclose(decode(vae, latents, seam, chunk=7), together,
+                              atol=1e-3)  # the chunk is part of the setting
 
 def test_half_precision_comes_back_as_float32(vae):
     import copy
@@ -76,7 +82,8 @@ def test_the_seam_measure_sees_the_seam_alone():
     assert seam_discontinuity(scene.expand(4, 3, 16, 128)) == pytest.approx(seam_discontinuity(scene))
 
 @pytest.mark.parametrize('call, message', [
-    (lambda vae: decode(vae, noise(2, 4, 4, 8), 'Blended'), "seam must be one of none, blended, ramp, wrapped_margins, circular_padding, got 'Blended'"),
+    (lambda vae: decode(vae, noise(2, 4, 4, 8), 'Blended'),
+     "seam must be one of none, blended, ramp, wrapped_margins, circular_padding, got 'Blended'"),
     (lambda vae: decode(vae, noise(2, 3, 4, 8)), r'latents must have shape \(T, 4, h, w\)'),
     (lambda vae: decode(vae, noise(2, 4, 4, 9), 'ramp'), 'even number of latent columns, got 9'),
     (lambda vae: decode(vae, noise(2, 4, 4, 8), chunk=0), 'chunk must be at least one frame, got 0'),
@@ -86,7 +93,8 @@ def test_wrong_arguments_say_what_was_found(vae, call, message):
     with pytest.raises(InputError, match=message): call(vae)
 
 def test_nano_closes_its_seam_in_the_way_that_looks_nearest_to_the_truth():
-    "A held-out world through nano's autoencoder in every way: to the eye's measure none is as near as the one that nano uses, and no seam is seen."
+    """A held-out world through nano's autoencoder in every way: to the eye's measure none is as near as the one that
+    nano uses, and no seam is seen."""
     from argus_nb.data import world_clip
     from argus_nb.metrics import STLPIPS
     from argus_nb.models import encode_frames

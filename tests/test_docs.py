@@ -32,7 +32,8 @@ def test_every_notebook_has_one_place_in_the_navigation(docs):
     ('tables/nano.ipynb', '../images/a.jpg', '../images/a.jpg'),
     ('index.ipynb', 'https://arxiv.org/abs/2504.07940', 'https://arxiv.org/abs/2504.07940'),
     ('index.ipynb', '#two-commands', '#two-commands')])
-def test_links_of_notebooks_become_links_of_pages(docs, page, target, wanted): assert docs.page_link(target, page) == wanted
+def test_links_of_notebooks_become_links_of_pages(docs, page, target,
+                                                  wanted): assert docs.page_link(target, page) == wanted
 
 
 def test_a_file_outside_the_notebooks_is_read_in_the_repository(docs):
@@ -42,7 +43,9 @@ def test_a_file_outside_the_notebooks_is_read_in_the_repository(docs):
 def test_names_lead_to_their_reference_and_code_stays_as_it_is(docs):
     symbols = {'panorama_rays': 'api/sphere.html#panorama_rays'}
     text = 'Call `panorama_rays()`, `other`, [`panorama_rays`](x.ipynb).\n```\n`panorama_rays` costs 3$ or 4$\n```'
-    assert docs.page_text(text, 'tables/nano.ipynb', symbols) == ('Call [`panorama_rays()`](../api/sphere.html#panorama_rays), `other`, [`panorama_rays`](x.html).\n'
+    assert docs.page_text(text, 'tables/nano.ipynb',
+                          symbols) == ('Call [`panorama_rays()`](../api/sphere.html#panorama_rays), `other`, '
+                                       '[`panorama_rays`](x.html).\n'
                                                                   '```\n`panorama_rays` costs 3$ or 4$\n```')
 
 
@@ -53,7 +56,8 @@ def test_formulas_are_drawn_without_scripts(docs):
 
 
 def test_what_a_cell_shows_as_markdown_has_the_links_of_its_page(docs):
-    cell = dict(cell_type='code', source='', outputs=[dict(output_type='display_data', data={'text/markdown': ['see [here](../46_pipeline.ipynb)']})])
+    cell = dict(cell_type='code', source='', outputs=[dict(output_type='display_data',
+                                                           data={'text/markdown': ['see [here](../46_pipeline.ipynb)']})])
     docs.on_page(cell, 'tables/nano.ipynb', {})
     assert cell['outputs'][0]['data']['text/markdown'] == 'see [here](../46_pipeline.html)'
 
@@ -67,44 +71,55 @@ def test_a_notebook_of_the_readers_own_stays_out_of_the_site(docs, tmp_path):
 
 def formulas(docs, path: Path) -> list[str]:
     "The TeX in the markdown cells of a notebook, code left out."
-    cells = [''.join(cell['source']) for cell in json.loads(path.read_text())['cells'] if cell['cell_type'] == 'markdown']
-    return [m['block'] or m['inline'] for cell in cells for part in docs.CODE.split(cell)[::2] for m in docs.FORMULA.finditer(part)]
+    cells = [''.join(cell['source']) for cell in json.loads(path.read_text())['cells']
+             if cell['cell_type'] == 'markdown']
+    return [m['block'] or m['inline'] for cell in cells for part in docs.CODE.split(cell)[::2]
+            for m in docs.FORMULA.finditer(part)]
 
 
 def test_no_page_has_two_headings_of_one_name(docs):
     "Anchors of the second would be called otherwise by those who make the page and those who make its contents."
     for path in docs.own_notebooks():
-        cells = [''.join(cell['source']) for cell in json.loads(path.read_text())['cells'] if cell['cell_type'] == 'markdown']
-        headings = [line.lstrip('# ').lower() for cell in cells for line in re.sub(r'```.*?```', '', cell, flags=re.DOTALL).splitlines() if line.startswith('#')]
+        cells = [''.join(cell['source']) for cell in json.loads(path.read_text())['cells']
+                 if cell['cell_type'] == 'markdown']
+        headings = [line.lstrip('# ').lower() for cell in cells
+                    for line in re.sub(r'```.*?```', '', cell, flags=re.DOTALL).splitlines() if line.startswith('#')]
         twice = {heading for heading in headings if headings.count(heading) > 1}
         assert not twice, f'{path.name}: {twice}'
 
 
 def test_citations_of_the_method_resolve():
-    sections = re.findall(r'^## (\d+)\.', '\n'.join(''.join(cell['source']) for cell in json.loads((ROOT/'nbs'/'03_method.ipynb').read_text())['cells']), re.MULTILINE)
-    cited = {number for path in (ROOT/'argus_nb').glob('*.py') for number in re.findall(r'`03_method`, section (\d+)', path.read_text())}
+    sections = re.findall(r'^## (\d+)\.', '\n'.join(''.join(cell['source'])
+                                                    for cell in json.loads((ROOT/'nbs'/'03_method.ipynb').read_text())['cells']), re.MULTILINE)
+    cited = {number for path in (ROOT/'argus_nb').glob('*.py')
+             for number in re.findall(r'`03_method`, section (\d+)', path.read_text())}
     assert cited and cited <= set(sections)
     assert not [path.name for path in (ROOT/'argus_nb').glob('*.py') if 'SPEC section' in path.read_text()]
 
 
 def test_no_formula_has_doubled_backslashes(docs):
     "Before a letter two backslashes are a line break and a word, where a command was meant."
-    doubled = [f'{path.name}: {tex}' for path in docs.own_notebooks() for tex in formulas(docs, path) if re.search(r'\\\\(?!(?:begin|end)\b)[A-Za-z]', tex)]
+    doubled = [f'{path.name}: {tex}' for path in docs.own_notebooks() for tex in formulas(docs, path)
+               if re.search(r'\\\\(?!(?:begin|end)\b)[A-Za-z]', tex)]
     assert not doubled, '\n'.join(doubled)
 
 
 @pytest.mark.skipif(find_spec('latex2mathml') is None, reason='latex2mathml is not installed: make docs does that')
 def test_every_formula_can_be_drawn(docs):
     for path in docs.own_notebooks():
-        for tex in formulas(docs, path): assert '<math' in docs.drawn(re.match(r'(?P<block>.+)(?P<inline>)', tex, re.DOTALL)), f'{path.name}: {tex}'
+        for tex in formulas(docs, path):
+            assert '<math' in docs.drawn(re.match(r'(?P<block>.+)(?P<inline>)', tex, re.DOTALL)), f'{path.name}: {tex}'
 
 
 def test_the_checker_finds_what_leads_nowhere(docs, tmp_path):
-    (tmp_path/'a.html').write_text('<h1 id="top">A</h1><a href="b.html#here">b</a> <a href="#top">up</a> <a href="https://example.org">out</a><img src="data:image/png;base64,xx">')
+    (tmp_path/'a.html').write_text('<h1 id="top">A</h1><a href="b.html#here">b</a> <a href="#top">up</a> <a '
+                                   'href="https://example.org">out</a><img src="data:image/png;base64,xx">')
     (tmp_path/'b.html').write_text('<p id="here">B</p><a href="a.html">a</a>')
     assert docs.broken_links(tmp_path) == []
-    (tmp_path/'b.html').write_text('<a href="c.html">c</a><a href="a.html#bottom">a</a><img src="lost.png"><script src="https://example.org/x.js"></script>')
-    assert docs.broken_links(tmp_path) == ['a.html: b.html#here has no such anchor', 'b.html: c.html is not there', 'b.html: a.html#bottom has no such anchor',
+    (tmp_path/'b.html').write_text('<a href="c.html">c</a><a href="a.html#bottom">a</a><img src="lost.png"><script '
+                                   'src="https://example.org/x.js"></script>')
+    assert docs.broken_links(tmp_path) == ['a.html: b.html#here has no such anchor', 'b.html: c.html is not there',
+                                           'b.html: a.html#bottom has no such anchor',
                                            'b.html: lost.png is not there', 'b.html loads https://example.org/x.js']
 
 
@@ -118,4 +133,5 @@ def test_the_whole_site_builds_every_link_leads_somewhere_and_formulas_are_drawn
         page = (ROOT/'_docs'/path.relative_to(ROOT/'nbs')).with_suffix('.html').read_text(encoding='utf-8')
         assert page.count('<math') >= len(formulas(docs, path)), f'{path.name} shows fewer formulas than it has'
         for drawing in re.findall(r'<math.*?</math>', page, re.DOTALL):
-            assert '\\' not in re.sub(r'<annotation.*?</annotation>', '', drawing, flags=re.DOTALL), f'{path.name}: {drawing[:300]}'
+            assert '\\' not in re.sub(r'<annotation.*?</annotation>', '', drawing,
+                                      flags=re.DOTALL), f'{path.name}: {drawing[:300]}'

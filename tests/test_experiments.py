@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from argus_nb.cli import build_parser, main
-from argus_nb.experiments.reproduce import ALIASES, EXPERIMENTS, find_experiment, list_experiments, recorded, reproduce, what_it_takes
+from argus_nb.experiments.reproduce import (ALIASES, EXPERIMENTS, find_experiment, list_experiments, recorded,
+                                            reproduce, what_it_takes)
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT/'nbs'/'experiments').glob('*.ipynb'))

@@ -15,7 +15,8 @@ def tracked_files() -> list[Path]:
     "What git knows; without git (an unpacked archive), what lies in the folders of the project."
     listed = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True)
     names = listed.stdout.split('\0') if listed.returncode == 0 else \
-        [str(p.relative_to(ROOT)) for folder in ('argus_nb', 'nbs', 'scripts', 'tests', 'results') for p in (ROOT/folder).rglob('*') if '__pycache__' not in p.parts]
+        [str(p.relative_to(ROOT)) for folder in ('argus_nb', 'nbs', 'scripts', 'tests', 'results')
+         for p in (ROOT/folder).rglob('*') if '__pycache__' not in p.parts]
     return [ROOT/name for name in names if name and (ROOT/name).is_file()]
 
 
@@ -67,7 +68,8 @@ def test_no_star_imports(path):
 def test_ruff_finds_nothing():
     "Names that are not there, bugs by pattern and long lines; what is looked at stands in pyproject.toml."
     pytest.importorskip('ruff')
-    found = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--quiet', '--output-format', 'concise', '.'], cwd=ROOT, capture_output=True, text=True)
+    found = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--quiet', '--output-format', 'concise', '.'],
+                           cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
 
 
@@ -80,11 +82,13 @@ def test_types_fit():
 
 def test_what_jupyter_adds_to_a_notebook_is_not_seen_by_git():
     "The filter of `make hooks` takes away what JupyterLab writes, and leaves clean notebooks as they are."
-    def seen(text): return subprocess.run([sys.executable, 'scripts/make_clean.py'], cwd=ROOT, input=text, capture_output=True, encoding='utf-8', check=True).stdout
+    def seen(text): return subprocess.run([sys.executable, 'scripts/make_clean.py'], cwd=ROOT, input=text,
+                                          capture_output=True, encoding='utf-8', check=True).stdout
     text = (ROOT/'nbs'/'00_edges.ipynb').read_text(encoding='utf-8')
     assert seen(text) == text
     notebook = json.loads(text)
-    notebook['metadata'] = {'kernelspec': {'display_name': 'Python 3 (ipykernel)', 'language': 'python', 'name': 'python3'}, 'language_info': {'name': 'python', 'version': '3.11.7'}}
+    notebook['metadata'] = {'kernelspec': {'display_name': 'Python 3 (ipykernel)', 'language': 'python',
+                                           'name': 'python3'}, 'language_info': {'name': 'python', 'version': '3.11.7'}}
     for n, cell in enumerate(cell for cell in notebook['cells'] if cell['cell_type'] == 'code'):
         cell['execution_count'], cell['metadata'] = n, {'execution': {'iopub.status.busy': 'now'}}
     assert seen(json.dumps(notebook, indent=1, ensure_ascii=False) + '\n') == text
@@ -137,13 +141,18 @@ PROMISED = {
     'request': ['GenerationRequest(input, output, model=, cameras=, static=, fov=, seed=, start=, seconds=)'],
     'runtime': ['InputError', 'check(condition, message)', 'check_shape(name, tensor, pattern)', 'pick_device(name=)',
                 'make_generator(seed, device=)', 'write_beside(path)', 'save_json(path, record)'],
-    'sphere': ['rotation_from_euler(yaw, pitch, roll)', 'euler_from_rotation(rotation)', 'panorama_rays(height, width, ...)',
+    'sphere': ['rotation_from_euler(yaw, pitch, roll)', 'euler_from_rotation(rotation)',
+               'panorama_rays(height, width, ...)',
                'perspective_rays(height, width, fov_x, fov_y=, principal_point=, ...)', 'rotation_angle(rotation)'],
     'projection': [
-        'perspective_to_panorama(frames, world_from_camera, fov_x, size, *, fov_y=, principal_point=, mode=, antialias=)',
-        'panorama_to_perspective(panorama, world_from_camera, fov_x, size, *, fov_y=, principal_point=, mode=, antialias=)',
-        'rotate_panorama(panorama, rotation, ...)', 'panorama_to_cubemap(panorama, face_size, ...)', 'cubemap_to_panorama(faces, size, ...)'],
-    'video': ['read_video(path, ...)', 'write_video(path, frames, fps, spherical=, audio_from=, ...)', 'video_info(path)', 'Video'],
+        'perspective_to_panorama(frames, world_from_camera, fov_x, size, *, fov_y=, principal_point=, mode=, '
+        'antialias=)',
+        'panorama_to_perspective(panorama, world_from_camera, fov_x, size, *, fov_y=, principal_point=, mode=, '
+        'antialias=)',
+        'rotate_panorama(panorama, rotation, ...)', 'panorama_to_cubemap(panorama, face_size, ...)',
+        'cubemap_to_panorama(faces, size, ...)'],
+    'video': ['read_video(path, ...)', 'write_video(path, frames, fps, spherical=, audio_from=, ...)',
+              'video_info(path)', 'Video'],
     'cameras': ['CameraTrack(world_from_camera, fov_x, fov_y=, principal_point=, ...)', 'load_cameras(path, ...)'],
     'motion': ['simulate_motion(num_frames, fps, generator, ...)'],
     'worlds': ['random_world(seed, ...)', 'panorama_names(split=)', 'load_panorama(name)'],
@@ -176,7 +185,8 @@ def test_promised_names_are_there(module):
         assert target is not None and name in imported.__all__, f'argus_nb.{module} does not export {name}'
         if '(' not in text: continue
         found = inspect.signature(target).parameters
-        needed = [n for n, p in found.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        needed = [n for n, p in found.items() if p.default is p.empty
+                  and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         assert needed == asked, f'{module}.{name} asks for {needed}, promised {asked}'
         assert set(optional) <= set(found), f'{module}.{name} takes {list(found)}, promised {optional}'
 

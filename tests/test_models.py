@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest, torch
 from torch.testing import assert_close
 from safetensors.torch import load_file, save_file
-from argus_nb.models import PARTS, build_image_encoder, build_models, build_scheduler, build_unet, build_vae, clip_input, encode_frames, load_models, locate_model, save_models, weights_of
+from argus_nb.models import (PARTS, build_image_encoder, build_models, build_scheduler, build_unet, build_vae,
+                             clip_input, encode_frames, load_models, locate_model, save_models, weights_of)
 from argus_nb.runtime import InputError
 
 @pytest.fixture(scope='module')
@@ -26,7 +27,8 @@ def test_round_trip(folder):
 def test_other_unet(folder, tmp_path):
     torch.manual_seed(5)
     other = build_unet('tiny'); other.save_pretrained(tmp_path/'fine'); other.save_pretrained(tmp_path/'whole'/'unet')
-    for source in ('fine', 'whole'): assert_close(load_models(folder, unet=tmp_path/source).unet.conv_in.weight, other.conv_in.weight)
+    for source in ('fine', 'whole'):
+        assert_close(load_models(folder, unet=tmp_path/source).unet.conv_in.weight, other.conv_in.weight)
 
 def test_weights_in_shards(folder, tmp_path):
     whole, split = load_models(folder), copied(folder, tmp_path/'split')
@@ -45,7 +47,8 @@ def test_a_copy_in_half_precision_beside_the_weights_is_neither_compared_nor_cou
     both = copied(folder, tmp_path/'both')
     save_file({'stranger': torch.zeros(1)}, both/'unet'/'diffusion_pytorch_model.fp16.safetensors')
     assert weights_of(both) == weights_of(folder)
-    for a, b in zip(load_models(folder).unet.parameters(), load_models(both).unet.parameters()): assert_close(a, b, rtol=0, atol=0)
+    for a, b in zip(load_models(folder).unet.parameters(), load_models(both).unet.parameters()):
+        assert_close(a, b, rtol=0, atol=0)
 
 @pytest.mark.parametrize('part', ['vae', 'unet', 'image_encoder'])
 def test_truncated_weights_are_one_line(folder, tmp_path, part):
@@ -59,25 +62,31 @@ def published_shapes():
     "Names and shapes of the parameters of Stable Video Diffusion, as tests/svd_parameters.txt lists them."
     lines = (Path(__file__).parent/'svd_parameters.txt').read_text().splitlines()
     rows = [line.split() for line in lines if not line.startswith('#')]
-    return {part: {name: tuple(map(int, shape.split('x'))) if shape != '-' else () for p, name, shape in rows if p == part} for part in PARTS}
+    return {part: {name: tuple(map(int, shape.split('x'))) if shape != '-' else () for p, name, shape in rows
+                   if p == part} for part in PARTS}
 
-@pytest.mark.parametrize('part, build', [('vae', build_vae), ('unet', build_unet), ('image_encoder', build_image_encoder)])
+@pytest.mark.parametrize('part, build', [('vae', build_vae), ('unet', build_unet),
+                                         ('image_encoder', build_image_encoder)])
 def test_svd_has_the_published_parameters(part, build):
-    "Built without memory, the full-size networks have the names and shapes of the published files, whatever the libraries' defaults become."
+    """Built without memory, the full-size networks have the names and shapes of the published files, whatever the
+    libraries' defaults become."""
     with torch.device('meta'): network = build('svd')
     found, published = {name: tuple(p.shape) for name, p in network.named_parameters()}, published_shapes()[part]
     assert found == published
     totals = dict(vae=97_742_847, unet=1_524_623_082, image_encoder=632_076_800)
     assert sum(p.numel() for p in network.parameters()) == totals[part]
 
-@pytest.mark.parametrize('part, name', [('vae', 'decoder.conv_in.weight'), ('unet', 'conv_out.bias'), ('image_encoder', 'visual_projection.weight')])
+@pytest.mark.parametrize('part, name', [('vae', 'decoder.conv_in.weight'), ('unet', 'conv_out.bias'),
+                                        ('image_encoder', 'visual_projection.weight')])
 def test_a_parameter_that_does_not_fit_is_named_with_both_shapes(folder, tmp_path, part, name):
     broken = copied(folder, tmp_path/'broken')
     path = next((broken/part).glob('*.safetensors'))
     weights = load_file(path)
     save_file(weights | {name: weights[name][:1].contiguous()}, path, metadata=dict(format='pt'))
     shapes = [str(tuple(w.shape)).replace('(', r'\(').replace(')', r'\)') for w in (weights[name][:1], weights[name])]
-    with pytest.raises(InputError, match=f'{part} of model .* parameter {name} has shape {shapes[0]} in the file, but the network wants {shapes[1]}'): load_models(broken)
+    with pytest.raises(InputError, match=f'{part} of model .* parameter {name} has shape {shapes[0]} in the file, but '
+                                         f'the network wants {shapes[1]}'):
+        load_models(broken)
     save_file({n.replace(name, name + '_old'): w for n, w in weights.items()}, path, metadata=dict(format='pt'))
     with pytest.raises(InputError, match=f'parameter {name} of shape {shapes[1]} is missing'): load_models(broken)
     save_file(weights | dict(surplus=torch.zeros(2)), path, metadata=dict(format='pt'))
@@ -100,7 +109,8 @@ def test_weights_that_come_in_half_precision_alone(folder, tmp_path):
     assert all('.fp16' in f.name for f in half.rglob('*.safetensors')) and len(list((half/'unet').glob('*.safetensors'))) > 2
     again = load_models(half)
     for part in PARTS:
-        for a, b in zip(getattr(whole, part).parameters(), getattr(again, part).parameters()): assert_close(a, b, rtol=1e-3, atol=1e-3)
+        for a, b in zip(getattr(whole, part).parameters(), getattr(again, part).parameters()):
+            assert_close(a, b, rtol=1e-3, atol=1e-3)
     assert len(weights_of(half)['unet']) == 64
 
 def test_pickles_are_not_opened(folder, tmp_path):
@@ -125,13 +135,16 @@ def test_clip_input_matches_the_library(folder):
     from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
     from transformers import CLIPImageProcessor
     frames = torch.rand(2, 3, 90, 160, generator=torch.Generator().manual_seed(0))
-    wanted = CLIPImageProcessor()(images=[f for f in (_resize_with_antialiasing(frames*2 - 1, (224, 224)) + 1)/2], do_resize=False, do_center_crop=False, do_rescale=False, return_tensors='pt').pixel_values
+    wanted = CLIPImageProcessor()(images=[f for f in (_resize_with_antialiasing(frames*2 - 1, (224, 224)) + 1)/2],
+                                  do_resize=False, do_center_crop=False, do_rescale=False,
+                                  return_tensors='pt').pixel_values
     assert_close(clip_input(frames, 224), wanted, atol=1e-5, rtol=1e-4)
 
 def test_posterior_sample_differs_from_mode(folder):
     vae = load_models(folder).vae
     frames = torch.rand(2, 3, 32, 64, generator=torch.Generator().manual_seed(0))
-    mode, sample = encode_frames(vae, frames), encode_frames(vae, frames, sample=True, generator=torch.Generator().manual_seed(0))
+    mode, sample = encode_frames(vae, frames), encode_frames(vae, frames, sample=True,
+                                                             generator=torch.Generator().manual_seed(0))
     assert not torch.allclose(mode, sample)
     assert_close(encode_frames(vae, frames, chunk=1), mode, atol=1e-5, rtol=1e-4)
 
@@ -139,7 +152,8 @@ def test_posterior_sample_differs_from_mode(folder):
 def test_nano_starts_at_the_noise_level_that_it_was_trained_up_to():
     stored = json.loads((Path(locate_model('nano'))/'scheduler'/'scheduler_config.json').read_text())
     wanted = build_scheduler().config
-    assert {name: value for name, value in stored.items() if not name.startswith('_')} == {name: value for name, value in wanted.items() if not name.startswith('_')}
+    assert {name: value for name, value in stored.items() if not name.startswith('_')} == {name: value
+                                                                                           for name, value in wanted.items() if not name.startswith('_')}
 
 def test_weights_on_the_disk_are_loaded_without_a_word(capfd):
     "And what others load afterwards is announced as before."
@@ -150,7 +164,8 @@ def test_weights_on_the_disk_are_loaded_without_a_word(capfd):
 
 
 def test_normalisation_is_exact_far_from_zero(tmp_path):
-    "Every group normalisation of an autoencoder as it is loaded: on activations far from zero it gives what double precision gives."
+    """Every group normalisation of an autoencoder as it is loaded: on activations far from zero it gives what double
+    precision gives."""
     torch.manual_seed(0)
     models, errors = build_models('tiny'), []
     with torch.no_grad():
@@ -159,7 +174,8 @@ def test_normalisation_is_exact_far_from_zero(tmp_path):
     save_models(models, tmp_path)
     vae = load_models(tmp_path).vae
     def compare(norm, inputs, output):
-        exact = torch.nn.functional.group_norm(inputs[0].double().contiguous(), norm.num_groups, norm.weight.double(), norm.bias.double(), norm.eps)
+        exact = torch.nn.functional.group_norm(inputs[0].double().contiguous(), norm.num_groups, norm.weight.double(),
+                                               norm.bias.double(), norm.eps)
         errors.append((output - exact).abs().max().item())
     for layer in vae.modules():
         if isinstance(layer, torch.nn.GroupNorm): layer.register_forward_hook(compare)

@@ -7,7 +7,8 @@ from execnb.nbio import dict2nb, nb2str
 from nbdev.clean import clean_nb
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(part.startswith(('.', '_')) for part in p.parts[len(ROOT.parts):]))
+NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb')
+                   if not any(part.startswith(('.', '_')) for part in p.parts[len(ROOT.parts):]))
 MODULES = sorted(p for p in (ROOT/'argus_nb').rglob('*.py') if not p.name.startswith('_'))
 LARGEST_KB = 500
 
@@ -22,7 +23,8 @@ UNWELCOME = {
 
 
 def name_of(path: Path) -> str: return path.stem
-def dotted(path: Path) -> str: return '.'.join(path.relative_to(ROOT/'argus_nb').with_suffix('').parts)  # 'experiments.seams'
+def dotted(path: Path) -> str:
+    return '.'.join(path.relative_to(ROOT/'argus_nb').with_suffix('').parts)  # 'experiments.seams'
 def cells_of(path: Path) -> list[dict]: return json.loads(path.read_text(encoding='utf-8'))['cells']
 def source_of(cell: dict) -> str: return ''.join(cell['source'])
 
@@ -38,7 +40,8 @@ def text_outputs(cell: dict) -> str:
 
 def module_of(path: Path) -> str|None:
     "The module that a notebook exports to, from its `#| default_exp`."
-    names = [m[1] for cell in cells_of(path) if (m := re.search(r'^#\|\s*default_exp\s+(\S+)', source_of(cell), re.MULTILINE))]
+    names = [m[1] for cell in cells_of(path) if (m := re.search(r'^#\|\s*default_exp\s+(\S+)', source_of(cell),
+                                                                re.MULTILINE))]
     assert len(names) <= 1, f'{path.name} has {len(names)} default_exp directives'
     return names[0] if names else None
 
@@ -52,7 +55,8 @@ def number_of(path: Path) -> int|None:
 # Experiments have no numbers: they may import from anything, and nothing but the command line imports from them, which
 # needs their list; the list itself imports nothing.
 LIST, LAST = 'experiments.reproduce', 100
-NUMBERS = {module: 67 if module == LIST else LAST if number_of(path) is None else number_of(path) for path in NOTEBOOKS if (module := module_of(path))}
+NUMBERS = {module: 67 if module == LIST else LAST if number_of(path) is None else number_of(path)
+           for path in NOTEBOOKS if (module := module_of(path))}
 
 
 def imported_modules(source: str, package: str = 'argus_nb') -> set[str]:
@@ -62,7 +66,8 @@ def imported_modules(source: str, package: str = 'argus_nb') -> set[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import): names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = '.'.join(package.split('.')[:len(package.split('.')) + 1 - node.level]) + '.' + (node.module or '') if node.level else node.module or ''
+            base = '.'.join(package.split('.')[:len(package.split('.')) + 1 - node.level]) + '.' + (node.module
+                                                                                                    or '') if node.level else node.module or ''
             names = [f"{base.rstrip('.')}.{alias.name}" for alias in node.names]
         else: continue
         found |= {'.'.join(name.split('.')[1:1 + n]) for name in names if name.startswith('argus_nb.') for n in (1, 2)}
@@ -100,7 +105,8 @@ def test_notebook_begins_as_all_do(path):
         f'{path.name} does not open with a title and one quoted line'
 
 
-@pytest.mark.parametrize('path', [p for p in NOTEBOOKS if number_of(p) is not None and p.parent.name == 'nbs'], ids=name_of)
+@pytest.mark.parametrize('path', [p for p in NOTEBOOKS if number_of(p) is not None and p.parent.name == 'nbs'],
+                         ids=name_of)
 def test_imports_only_point_to_lower_numbers(path):
     number = number_of(path)
     for cell in cells_of(path):
@@ -120,7 +126,8 @@ def test_module_imports_only_point_to_lower_numbers(path):
 
 def test_imports_are_found_in_nested_modules():
     nested = 'from ..data import Pair\nfrom .main import run\nfrom argus_nb.experiments.nano import line\nimport argus_nb.sphere\n'
-    assert imported_modules(nested, 'argus_nb.experiments') == {'data', 'experiments.main', 'experiments.nano', 'sphere'}
+    assert imported_modules(nested, 'argus_nb.experiments') == {'data', 'experiments.main', 'experiments.nano',
+                                                                'sphere'}
     assert imported_modules('from .data import Pair\nfrom .experiments.reproduce import list_experiments') == {'data', LIST}
 
 
@@ -141,12 +148,14 @@ def test_exporting_changes_nothing(tmp_path):
     shutil.copy(ROOT/'argus_nb'/'__init__.py', tmp_path/'argus_nb')
     export = 'from nbdev.doclinks import nbdev_export; nbdev_export.__wrapped__()'
     subprocess.run([sys.executable, '-c', export], cwd=tmp_path, check=True, timeout=120)
-    ours, fresh = ({str(p.relative_to(folder)): p.read_text(encoding='utf-8') for p in (folder/'argus_nb').rglob('*.py')} for folder in (ROOT, tmp_path))
+    ours, fresh = ({str(p.relative_to(folder)): p.read_text(encoding='utf-8')
+                    for p in (folder/'argus_nb').rglob('*.py')} for folder in (ROOT, tmp_path))
     assert sorted(ours) == sorted(fresh)
     stale = [name for name in ours if ours[name] != fresh[name]]
     assert not stale, f"{', '.join(stale)} not as the notebooks have it: run `make export`"
 
 
 def test_readme_is_fresh():
-    check = subprocess.run([sys.executable, ROOT/'scripts'/'make_readme.py', '--check'], capture_output=True, text=True, timeout=60)
+    check = subprocess.run([sys.executable, ROOT/'scripts'/'make_readme.py', '--check'], capture_output=True,
+                           text=True, timeout=60)
     assert check.returncode == 0, check.stderr

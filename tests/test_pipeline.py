@@ -1,4 +1,5 @@
-"The pipeline against a plain implementation of its own, its windows and stream, loading, and whole runs from file to file."
+"""The pipeline against a plain implementation of its own, its windows and stream, loading, and whole runs from file to
+file."""
 import copy, math, wave
 import pytest, torch
 from accelerate.hooks import ModelHook, add_hook_to_module
@@ -63,23 +64,28 @@ def plain_embeddings(models, frames):
     mean, std = torch.tensor([.48145466, .4578275, .40821073]), torch.tensor([.26862954, .26130258, .27577711])
     return models.image_encoder((image - mean[:, None, None])/std[:, None, None]).image_embeds[None]
 
-def plain_sampler(models, condition, embeddings, noise, steps, guidance, roll, strength=.02, fps=5., bucket=127., multistep=False):
-    "v-prediction, Euler, Karras: every formula written out; rolled by index, not by torch.roll. (Two steps, 700 to 0.002, would cost float32 four digits.)"
+def plain_sampler(models, condition, embeddings, noise, steps, guidance, roll, strength=.02, fps=5., bucket=127.,
+                  multistep=False):
+    """v-prediction, Euler, Karras: every formula written out; rolled by index, not by torch.roll. (Two steps, 700 to
+    0.002, would cost float32 four digits.)"""
     ids = torch.tensor([[fps - 1, bucket, strength]])
-    levels = [(700**(1/7) + (i/(steps - 1) if steps > 1 else 0)*(.002**(1/7) - 700**(1/7)))**7 for i in range(steps)] + [0.]
+    levels = [(700**(1/7) + (i/(steps - 1) if steps > 1 else 0)*(.002**(1/7) - 700**(1/7)))**7
+              for i in range(steps)] + [0.]
     width = noise.shape[-1]
     turn = lambda a, by: a[..., [(j - by)%width for j in range(width)]]
     x, turned, last = noise*math.sqrt(700**2 + 1), 0, None
     for i in range(steps):
         s, below = levels[i], levels[i + 1]
-        def v(cond, emb): return models.unet(torch.cat([x/math.sqrt(s*s + 1), turn(cond, turned)], 2), torch.tensor(.25*math.log(s)), emb, ids).sample
+        def v(cond, emb): return models.unet(torch.cat([x/math.sqrt(s*s + 1), turn(cond, turned)], 2),
+                                             torch.tensor(.25*math.log(s)), emb, ids).sample
         output = v(condition, embeddings)
         if guidance != 1:
             nothing = v(torch.zeros_like(condition), torch.zeros_like(embeddings))
             output = nothing + guidance*(output - nothing)
         estimate = x/(s*s + 1) - s/math.sqrt(s*s + 1)*output
         flat = turn(estimate, -turned)
-        if multistep and i and below: estimate = turn(flat + math.log(s/below)/(2*math.log(levels[i - 1]/s))*(flat - last), turned)
+        if multistep and i and below:
+            estimate = turn(flat + math.log(s/below)/(2*math.log(levels[i - 1]/s))*(flat - last), turned)
         x, last = x + (x - estimate)/s*(below - s), flat
         if roll and i < steps - 1: x, turned = turn(x, width//4), turned + width//4
     return turn(x, -turned)
@@ -87,13 +93,17 @@ def plain_sampler(models, condition, embeddings, noise, steps, guidance, roll, s
 def plain_condition(models, panorama, mask, noise, strength):
     return models.vae.encode(panorama*2 - 1 + strength*noise*mask).latent_dist.mean[None]
 
-@pytest.mark.parametrize('guidance, roll, steps, solver', [(1, False, 3, 'euler'), (3., False, 4, 'euler'), (1, True, 6, 'euler'), (2.5, True, 3, 'euler'), (2., True, 6, 'dpmpp_2m')])
+@pytest.mark.parametrize('guidance, roll, steps, solver',
+                         [(1, False, 3, 'euler'), (3., False, 4, 'euler'), (1, True, 6, 'euler'),
+                          (2.5, True, 3, 'euler'), (2., True, 6, 'dpmpp_2m')])
 @torch.no_grad()
 def test_equals_a_plain_implementation(models, pipeline, clip, guidance, roll, steps, solver):
     frames, _, panorama, mask = (c[:3] for c in clip)
     noise = normal(1, 3, 4, 4, 8, seed=1)
-    expected = plain_sampler(models, plain_condition(models, panorama, mask, 0, 0), plain_embeddings(models, frames), noise, steps, guidance, roll, multistep=solver == 'dpmpp_2m')
-    latents = pipeline(frames, panorama=panorama, mask=mask, latents=noise, num_inference_steps=steps, guidance_scale=guidance,
+    expected = plain_sampler(models, plain_condition(models, panorama, mask, 0, 0), plain_embeddings(models, frames),
+                             noise, steps, guidance, roll, multistep=solver == 'dpmpp_2m')
+    latents = pipeline(frames, panorama=panorama, mask=mask, latents=noise, num_inference_steps=steps,
+                       guidance_scale=guidance,
                        roll=roll, solver=solver, noise_aug=False, preset='release', output_type='latent')
     assert latents.shape == (1, 3, 4, 4, 8) and latents.dtype == torch.float32
     assert_close(latents, expected, atol=1e-4, rtol=1e-4)
@@ -101,27 +111,34 @@ def test_equals_a_plain_implementation(models, pipeline, clip, guidance, roll, s
 @torch.no_grad()
 def test_noise_on_the_condition_and_its_time_id(models, pipeline, clip):
     frames, _, panorama, mask = (c[:2] for c in clip)
-    noise, settings = normal(1, 2, 4, 4, 8, seed=2), dict(num_inference_steps=3, guidance_scale=1., noise_aug_strength=.3, fps=7., motion_bucket_id=90.)
+    noise, settings = normal(1, 2, 4, 4, 8, seed=2), dict(num_inference_steps=3, guidance_scale=1.,
+                                                          noise_aug_strength=.3, fps=7., motion_bucket_id=90.)
     condition = plain_condition(models, panorama, mask, normal(2, 3, 32, 64, seed=3), .3)
     expected = plain_sampler(models, condition, plain_embeddings(models, frames), noise, 3, 1, True, .3, 7., 90.)
-    latents = pipeline(frames, panorama=panorama, mask=mask, latents=noise, generator=generator(3), output_type='latent', **settings)
+    latents = pipeline(frames, panorama=panorama, mask=mask, latents=noise, generator=generator(3),
+                       output_type='latent', **settings)
     assert_close(latents, expected, atol=1e-4, rtol=1e-4)
-    told_only = pipeline(frames, panorama=panorama, mask=mask, latents=noise, noise_aug=False, output_type='latent', **settings)
-    expected = plain_sampler(models, plain_condition(models, panorama, mask, 0, 0), plain_embeddings(models, frames), noise, 3, 1, True, .3, 7., 90.)
+    told_only = pipeline(frames, panorama=panorama, mask=mask, latents=noise, noise_aug=False, output_type='latent',
+                         **settings)
+    expected = plain_sampler(models, plain_condition(models, panorama, mask, 0, 0), plain_embeddings(models, frames),
+                             noise, 3, 1, True, .3, 7., 90.)
     assert_close(told_only, expected, atol=1e-4, rtol=1e-4)
 
 @torch.no_grad()
 def test_the_second_window_is_given_the_first_ones_end(models, pipeline, clip):
     frames, _, panorama, mask = clip
     noise, scale = normal(1, 5, 4, 4, 8, seed=4), models.vae.config.scaling_factor
-    parts = lambda a, b, known=None: (torch.cat(([] if known is None else [known/scale]) + [plain_condition(models, panorama[a + (0 if known is None else 2):b], 0, 0, 0)], 1),
+    parts = lambda a, b, known=None: (torch.cat(([] if known is None else [known/scale])
+                                                + [plain_condition(models, panorama[a + (0 if known is None else 2):b],
+                                                                   0, 0, 0)], 1),
                                       plain_embeddings(models, frames[a:b]), noise[:, a:b], 3, 2., True)
     first = plain_sampler(models, *parts(0, 3))
     second = plain_sampler(models, *parts(1, 4, first[:, 1:]))
     mixed = torch.stack([first[:, 1]*2/3 + second[:, 0]/3, first[:, 2]/3 + second[:, 1]*2/3], 1)
     third = plain_sampler(models, *parts(2, 5, torch.cat([mixed[:, 1:], second[:, 2:]], 1)))
     end = torch.stack([mixed[:, 1]*2/3 + third[:, 0]/3, second[:, 2]/3 + third[:, 1]*2/3, third[:, 2]], 1)
-    latents = pipeline(frames, panorama=panorama, mask=mask, latents=noise, window=3, overlap=2, num_inference_steps=3, guidance_scale=2.,
+    latents = pipeline(frames, panorama=panorama, mask=mask, latents=noise, window=3, overlap=2, num_inference_steps=3,
+                       guidance_scale=2.,
                        noise_aug=False, output_type='latent')
     assert_close(latents, torch.cat([first[:, :1], mixed[:, :1], end], 1), atol=2e-4, rtol=1e-4)
 
@@ -145,13 +162,15 @@ def test_what_streams_is_what_a_call_gives(models, pipeline, clip, seam, chunk):
     chunks = list(pipeline.stream(frames, cameras, generator=generator(5), **settings))
     assert [len(c) for c in chunks] == [2, 2, 1] if chunk == 2 else [3, 2]
     assert_close(torch.cat(chunks), decode(models.vae, latents[0], seam, chunk))
-    assert_close(pipeline(frames, cameras, generator=generator(5), **settings), torch.cat(chunks), rtol=0, atol=0)  # same seed, same result
+    assert_close(pipeline(frames, cameras, generator=generator(5), **settings), torch.cat(chunks), rtol=0,
+                 atol=0)  # same seed, same result
 
 def test_bytes_and_floats_are_the_same_frames(pipeline, clip):
     frames, cameras, *_ = clip
     frames = (frames[:2]*255).byte()
     settings = dict(num_inference_steps=1, guidance_scale=1.)
-    assert_close(pipeline(frames, cameras[:2], generator=generator(), **settings), pipeline(frames.float()/255, cameras[:2], generator=generator(), **settings))
+    assert_close(pipeline(frames, cameras[:2], generator=generator(), **settings),
+                 pipeline(frames.float()/255, cameras[:2], generator=generator(), **settings))
 
 class Watched:
     "Frames that remember which of them were asked for, and how many at once."
@@ -163,7 +182,8 @@ class Watched:
 
 def test_a_stream_reads_no_further_than_it_must(pipeline):
     frames = Watched(uniform(20, 3, 12, 16))
-    stream = pipeline.stream(frames, CameraTrack.static(20, 1.), num_inference_steps=1, guidance_scale=1., chunk=2, window=4, overlap=1)
+    stream = pipeline.stream(frames, CameraTrack.static(20, 1.), num_inference_steps=1, guidance_scale=1., chunk=2,
+                             window=4, overlap=1)
     assert frames.seen == []          # nothing is read before somebody asks
     next(stream)
     assert max(frames.seen) == 3      # one window
@@ -173,15 +193,18 @@ def test_a_stream_reads_no_further_than_it_must(pipeline):
     assert max(frames.seen) == 19 and frames.most == 4
 
 def test_half_precision_comes_close(models, pipeline, clip):
-    half = ArgusPipeline(*(copy.deepcopy(m).to(torch.bfloat16) for m in (models.vae, models.image_encoder, models.unet)), models.scheduler)
-    settings = dict(frames=clip[0][:2], cameras=clip[1][:2], latents=normal(1, 2, 4, 4, 8), num_inference_steps=3, guidance_scale=2., noise_aug=False, output_type='latent')
+    half = ArgusPipeline(*(copy.deepcopy(m).to(torch.bfloat16)
+                           for m in (models.vae, models.image_encoder, models.unet)), models.scheduler)
+    settings = dict(frames=clip[0][:2], cameras=clip[1][:2], latents=normal(1, 2, 4, 4, 8), num_inference_steps=3,
+                    guidance_scale=2., noise_aug=False, output_type='latent')
     exact, close = pipeline(**settings), half(**settings)
     assert close.dtype == torch.float32 and (close - exact).abs().mean() < .05*exact.abs().mean()
 
 def test_progress_counts_denoising_steps(pipeline, clip):
     frames, cameras, *_ = clip
     told = []
-    pipeline(frames, cameras, num_inference_steps=2, guidance_scale=1., window=3, overlap=1, progress=lambda *a: told.append(a))
+    pipeline(frames, cameras, num_inference_steps=2, guidance_scale=1., window=3, overlap=1,
+             progress=lambda *a: told.append(a))
     assert told == [('generate', n + 1, 4) for n in range(4)]
 
 # -- what may be chosen -----------------------------------------------------------------------------------------------
@@ -190,23 +213,28 @@ def test_progress_counts_denoising_steps(pipeline, clip):
 def test_the_multistep_solver_is_the_one_of_diffusers(models, pipeline, clip):
     from diffusers import DPMSolverMultistepScheduler
     frames, _, panorama, mask = (c[:3] for c in clip)
-    noise, condition, embeddings = normal(1, 3, 4, 4, 8, seed=1), plain_condition(models, clip[2][:3], 0, 0, 0), plain_embeddings(models, clip[0][:3])
-    ours = pipeline(frames, panorama=panorama, mask=mask, latents=noise, noise_aug=False, num_inference_steps=6, solver='dpmpp_2m', guidance_scale=1., roll=False, output_type='latent')
-    theirs = DPMSolverMultistepScheduler(algorithm_type='dpmsolver++', solver_order=2, prediction_type='sample', final_sigmas_type='zero')
+    noise, condition, embeddings = normal(1, 3, 4, 4, 8, seed=1), plain_condition(models, clip[2][:3], 0, 0,
+                                                                                  0), plain_embeddings(models, clip[0][:3])
+    ours = pipeline(frames, panorama=panorama, mask=mask, latents=noise, noise_aug=False, num_inference_steps=6,
+                    solver='dpmpp_2m', guidance_scale=1., roll=False, output_type='latent')
+    theirs = DPMSolverMultistepScheduler(algorithm_type='dpmsolver++', solver_order=2, prediction_type='sample',
+                                         final_sigmas_type='zero')
     theirs.set_timesteps(6)
     models.scheduler.set_timesteps(6)
     theirs.sigmas = models.scheduler.sigmas  # theirs scales noise and signal: x/sqrt(s^2 + 1) stands for our x
     x = noise*math.sqrt(700**2 + 1)/math.sqrt(models.scheduler.sigmas[0]**2 + 1)
     for t, sigma in zip(theirs.timesteps, models.scheduler.sigmas):
         s = float(sigma)
-        output = models.unet(torch.cat([x, condition], 2), torch.tensor(.25*math.log(s)), embeddings, torch.tensor([[4., 127., .02]])).sample
+        output = models.unet(torch.cat([x, condition], 2), torch.tensor(.25*math.log(s)), embeddings,
+                             torch.tensor([[4., 127., .02]])).sample
         x = theirs.step(x/math.sqrt(s*s + 1) - s/math.sqrt(s*s + 1)*output, t, x).prev_sample
     assert_close(ours, x, atol=1e-3, rtol=1e-3)
 
 @torch.no_grad()
 def test_guidance_between_two_levels_and_the_influence_of_the_input(models, pipeline, clip):
     frames, _, panorama, mask = (c[:2] for c in clip)
-    common = dict(panorama=panorama, mask=mask, latents=normal(1, 2, 4, 4, 8, seed=2), noise_aug=False, num_inference_steps=3, output_type='latent')
+    common = dict(panorama=panorama, mask=mask, latents=normal(1, 2, 4, 4, 8, seed=2), noise_aug=False,
+                  num_inference_steps=3, output_type='latent')
     call = lambda **options: pipeline(frames, **common | options)
     assert_close(call(guidance_scale=3., guided=(1e4, 1e5)), call(guidance_scale=1.), atol=1e-4, rtol=1e-4)
     assert_close(call(guidance_scale=3., guided=(0., 1e4)), call(guidance_scale=3.))
@@ -219,11 +247,14 @@ def test_guidance_between_two_levels_and_the_influence_of_the_input(models, pipe
 @pytest.mark.parametrize('frames, window', [(5, 5), (5, 3)])
 def test_known_first_panoramas_stand_and_the_rest_goes_on_from_them(models, pipeline, clip, frames, window):
     given, _, panorama, mask = (c[:frames] for c in clip)
-    known, noise, scale = uniform(2, 3, 32, 64, seed=5), normal(1, frames, 4, 4, 8, seed=4), models.vae.config.scaling_factor
+    known, noise, scale = uniform(2, 3, 32, 64, seed=5), normal(1, frames, 4, 4, 8,
+                                                                seed=4), models.vae.config.scaling_factor
     before = plain_condition(models, known, 0, 0, 0)
     condition = torch.cat([before, plain_condition(models, panorama[2:window], 0, 0, 0)], 1)
-    expected = plain_sampler(models, condition, plain_embeddings(models, given[:window]), noise[:, :window], 3, 2., True)
-    latents = pipeline(given, panorama=panorama, mask=mask, context=known, latents=noise, window=window, overlap=1, num_inference_steps=3, guidance_scale=2., noise_aug=False, output_type='latent')
+    expected = plain_sampler(models, condition, plain_embeddings(models, given[:window]), noise[:, :window], 3, 2.,
+                             True)
+    latents = pipeline(given, panorama=panorama, mask=mask, context=known, latents=noise, window=window, overlap=1,
+                       num_inference_steps=3, guidance_scale=2., noise_aug=False, output_type='latent')
     assert_close(latents[:, :2], before*scale, atol=1e-5, rtol=1e-5)
     last = window if window == frames else window - 1  # the window's last frame is mixed with the next one's
     assert_close(latents[:, 2:last], expected[:, 2:last], atol=2e-4, rtol=1e-4)
@@ -231,7 +262,8 @@ def test_known_first_panoramas_stand_and_the_rest_goes_on_from_them(models, pipe
 def test_a_callback_sees_each_step_and_may_change_it(pipeline, clip, capsys):
     frames, cameras, *_ = clip
     seen, common = [], dict(num_inference_steps=2, guidance_scale=1., window=3, overlap=1, output_type='latent')
-    def watch(pipe, step, level, state): seen.append((pipe is pipeline, step, tuple(state['latents'].shape))); return {'latents': torch.zeros_like(state['latents'])}
+    def watch(pipe, step, level, state): seen.append((pipe is pipeline, step,
+                                                      tuple(state['latents'].shape))); return {'latents': torch.zeros_like(state['latents'])}
     assert pipeline(frames, cameras, callback_on_step_end=watch, **common).abs().max() == 0
     assert seen == [(True, n, (1, 3, 4, 4, 8)) for n in (0, 1, 0, 1)]
     assert '4/4' in capsys.readouterr().err  # diffusers' bar
@@ -242,16 +274,20 @@ def test_a_callback_sees_each_step_and_may_change_it(pipeline, clip, capsys):
 
 def test_what_does_not_fit_is_said_with_what_would(models, pipeline, clip, monkeypatch):
     import argus_nb.sampling as module
-    needed = [module.memory_needed(models.unet, models.vae, module.Sampling(window=w, overlap=1, chunk=c), (32, 64)) for w, c in ((5, 10), (5, 4), (4, 1))]
+    needed = [module.memory_needed(models.unet, models.vae, module.Sampling(window=w, overlap=1, chunk=c), (32, 64))
+              for w, c in ((5, 10), (5, 4), (4, 1))]
     assert needed[0] > needed[1] > needed[2]
-    for free, message in ((needed[1], 'chunk=4 and window=5 would fit'), (needed[2], 'chunk=1 and window=4 would fit'), (10, 'a smaller size= is needed')):
+    for free, message in ((needed[1], 'chunk=4 and window=5 would fit'), (needed[2], 'chunk=1 and window=4 would fit'),
+                          (10, 'a smaller size= is needed')):
         monkeypatch.setattr(module, 'memory_free', lambda device: free)
-        with pytest.raises(InputError, match=message): pipeline.stream(*clip[:2], window=5, overlap=1, guidance_scale=1.)
+        with pytest.raises(InputError, match=message):
+            pipeline.stream(*clip[:2], window=5, overlap=1, guidance_scale=1.)
     monkeypatch.setattr(module, 'memory_free', lambda device: needed[0])
     pipeline.stream(*clip[:2], window=5, overlap=1, chunk=10)
 
 class Away(ModelHook):
-    "Weights that are nowhere (on `meta`) until their network is called, and then on the processor: an offloaded network without an accelerator."
+    """Weights that are nowhere (on `meta`) until their network is called, and then on the processor: an offloaded
+    network without an accelerator."""
     execution_device, here = torch.device('cpu'), []
     def init_hook(self, module):
         self.weights = {name: value.clone() for name, value in (*module.named_parameters(), *module.named_buffers())}
@@ -266,7 +302,8 @@ class Away(ModelHook):
 
 def test_networks_may_be_away_until_they_are_wanted(models, clip):
     "As with `enable_model_cpu_offload`: a network that is not at work is elsewhere, and the result is the same."
-    def sampled(pipe): return pipe(*clip[:2], size=(32, 64), generator=generator(1), num_inference_steps=2, guidance_scale=2., window=4, overlap=1)
+    def sampled(pipe): return pipe(*clip[:2], size=(32, 64), generator=generator(1), num_inference_steps=2,
+                                   guidance_scale=2., window=4, overlap=1)
     pipe = ArgusPipeline(*map(copy.deepcopy, (models.vae, models.image_encoder, models.unet)), models.scheduler)
     pipe.set_progress_bar_config(disable=True)
     expected = sampled(pipe)
@@ -277,7 +314,8 @@ def test_networks_may_be_away_until_they_are_wanted(models, clip):
 
 
 def test_offloading_wants_an_accelerator(pipeline, film, tmp_path, capsys):
-    with pytest.raises(InputError, match='on a CPU there is none'): generate_video(film, tmp_path/'out.mp4', device='cpu', offload=True)
+    with pytest.raises(InputError, match='on a CPU there is none'):
+        generate_video(film, tmp_path/'out.mp4', device='cpu', offload=True)
     assert not list(tmp_path.iterdir())
 
 
@@ -288,7 +326,8 @@ def test_cancelling_from_a_callback_is_at_once(pipeline, clip):
 
 def test_size_may_differ_from_the_models_own(pipeline, clip):
     frames, cameras, *_ = clip
-    assert pipeline(frames[:1], cameras[:1], size=(48, 96), num_inference_steps=1, guidance_scale=1.).shape == (1, 3, 48, 96)
+    assert pipeline(frames[:1], cameras[:1], size=(48, 96), num_inference_steps=1,
+                    guidance_scale=1.).shape == (1, 3, 48, 96)
 
 # -- loading ----------------------------------------------------------------------------------------------------------
 
@@ -297,13 +336,17 @@ def test_saved_models_load_with_another_unet(models, tmp_path, clip):
     torch.manual_seed(9)
     other = build_models('tiny').unet
     other.save_pretrained(tmp_path/'other')
-    base, changed = ArgusPipeline.from_pretrained(tmp_path/'base', device='cpu'), ArgusPipeline.from_pretrained(str(tmp_path/'base'), unet=tmp_path/'other', device='cpu')
+    base, changed = ArgusPipeline.from_pretrained(tmp_path/'base',
+                                                  device='cpu'), ArgusPipeline.from_pretrained(str(tmp_path/'base'),
+                                                                                               unet=tmp_path/'other',
+                                                                                               device='cpu')
     assert_close(base.unet.conv_in.weight, models.unet.conv_in.weight)
     assert_close(changed.unet.conv_in.weight, other.conv_in.weight)
     assert_close(changed.vae.encoder.conv_in.weight, models.vae.encoder.conv_in.weight)
 
 def test_unknown_and_absent_models_say_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setenv('HF_HOME', str(tmp_path)); monkeypatch.setattr('huggingface_hub.constants.HF_HUB_CACHE', str(tmp_path))
+    monkeypatch.setenv('HF_HOME', str(tmp_path))
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_CACHE', str(tmp_path))
     with pytest.raises(InputError, match="model 'mega' is not known: use one of nano, svd"): local_model('mega')
     with pytest.raises(InputError, match='hf download stabilityai/stable-video-diffusion-img2vid'): local_model('svd')
     (tmp_path/'empty').mkdir()
@@ -320,7 +363,8 @@ def test_a_scheduler_of_another_kind_is_refused(models):
     (dict(panorama=torch.zeros(5, 3, 32, 64)), 'got both'),
     (dict(cameras=CameraTrack.static(4, 1.)), 'cameras must have as many frames as frames, 5, got 4'),
     (dict(cameras=None, panorama=torch.zeros(5, 3, 32, 60)), 'twice as wide as high'),
-    (dict(cameras=None, panorama=torch.zeros(5, 3, 32, 64), mask=torch.zeros(5, 1, 16, 32)), 'mask must be as large as the panorama'),
+    (dict(cameras=None, panorama=torch.zeros(5, 3, 32, 64), mask=torch.zeros(5, 1, 16, 32)),
+     'mask must be as large as the panorama'),
     (dict(size=(40, 80)), 'multiple of 16'),
     (dict(latents=torch.zeros(1, 5, 4, 8, 8)), r'latents must have shape \(1, 5, 4, 4, 8\)'),
     (dict(window=4, overlap=4), 'overlap must be smaller than the window'),
@@ -355,11 +399,13 @@ def test_crossfade_reads_as_little_as_it_can():
 @pytest.fixture(scope='module')
 def film(tmp_path_factory):
     "A small film with a hum, whose picture drifts to the left: a camera that pans."
-    folder, wide = tmp_path_factory.mktemp('film'), interpolate(uniform(1, 3, 6, 20), (48, 160), mode='bicubic')[0].clamp(0, 1)
+    folder, wide = tmp_path_factory.mktemp('film'), interpolate(uniform(1, 3, 6, 20), (48, 160),
+                                                                mode='bicubic')[0].clamp(0, 1)
     with wave.open(str(folder/'hum.wav'), 'wb') as sound:
         sound.setparams((1, 2, 8000, 0, 'NONE', ''))
         sound.writeframes((torch.sin(torch.arange(8000*2)/8000*2*math.pi*220)*9000).short().numpy().tobytes())
-    write_video(folder/'in.mp4', (wide[:, :, 2*n:2*n + 64] for n in range(14)), 10, spherical=False, audio_from=folder/'hum.wav')
+    write_video(folder/'in.mp4', (wide[:, :, 2*n:2*n + 64] for n in range(14)), 10, spherical=False,
+                audio_from=folder/'hum.wav')
     return folder/'in.mp4'
 
 FAST = dict(steps=1, guidance=1., width=128)
@@ -387,14 +433,16 @@ def test_a_camera_on_its_side_is_generated_as_training_held_it(pipeline, film, m
     angles = torch.linspace(0, 2.5, 14).double(), torch.full((14,), math.radians(pitch)), torch.full((14,), math.radians(roll))
     absolute = CameraTrack.from_euler(*angles, math.radians(60), fps=10)
     monkeypatch.setattr('argus_nb.generate.level_rotation', lambda cameras: absolute.world_from_camera[0])
-    run = Generation(pipeline, read_video(film), absolute.relative_to_first(), sampling_for(pipeline.settings), width=128, level=level)
+    run = Generation(pipeline, read_video(film), absolute.relative_to_first(), sampling_for(pipeline.settings),
+                     width=128, level=level)
     given, upright = run.source.cameras, generation_frame(absolute.world_from_camera[0])
     assert_close(upright @ given.world_from_camera[0], absolute.world_from_camera[0])
     yaw, tilt, lean = euler_from_rotation(upright)
     assert abs(math.degrees(tilt)) < 30.01 and abs(math.degrees(lean)) < 10.01
     if roll == -5: assert_close(given.world_from_camera[0], torch.eye(3).double(), rtol=0, atol=1e-12)
     _, aligned, seen = run.source.read([1])
-    written, (there, mask) = run.enlarge(aligned[0]), align_frames(run.video.frames[[run.index[1]]], run.cameras[[run.index[1]]], (64, 128))
+    written, (there, mask) = run.enlarge(aligned[0]), align_frames(run.video.frames[[run.index[1]]],
+                                                                   run.cameras[[run.index[1]]], (64, 128))
     assert (written - there[0]).abs()[mask[0].expand(3, -1, -1)].median() < .05
     assert abs(run.enlarge(seen[0].float().expand(3, -1, -1)).mean() - mask.float().mean()) < .02
 
@@ -410,25 +458,29 @@ def test_a_part_takes_its_part_of_the_cameras(pipeline, film, tmp_path):
     used = cameras_for(read_video(film, .5, .4), tmp_path/'cameras.json')
     assert_close(used.euler()[0], track.euler()[0][5:9] - track.euler()[0][5])
     assert_close(cameras_for(read_video(film), track, fov=80).fov_x, torch.full((14,), math.radians(80)).double())
-    summary = generate_video(film, tmp_path/'out.mp4', model=pipeline, cameras=tmp_path/'cameras.json', start=.5, seconds=.4, **FAST)
+    summary = generate_video(film, tmp_path/'out.mp4', model=pipeline, cameras=tmp_path/'cameras.json', start=.5,
+                             seconds=.4, **FAST)
     assert summary['frames'] == 4
     with pytest.raises(InputError, match='holds 13 cameras, but .* has 14 frames'):
         generate_video(film, tmp_path/'more.mp4', model=pipeline, cameras=track[:13], **FAST)
 
 def test_the_same_seed_writes_the_same_film(pipeline, film, tmp_path):
-    runs = [generate_video(film, tmp_path/f'{n}.mp4', model=pipeline, static=True, seed=seed, seconds=.5, **FAST) for n, seed in enumerate((3, 3, 4))]
+    runs = [generate_video(film, tmp_path/f'{n}.mp4', model=pipeline, static=True, seed=seed, seconds=.5, **FAST)
+            for n, seed in enumerate((3, 3, 4))]
     a, b, c = (read_video(r['written']).frames[:] for r in runs)
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
 def test_the_networks_compute_in_the_precision_that_was_asked_for(precision, models, film, tmp_path):
     save_models(models, tmp_path/'model', dtype=torch.float32)
-    summary = generate_video(film, tmp_path/'out.mp4', model=tmp_path/'model', static=True, seconds=.5, precision=precision, **FAST)
+    summary = generate_video(film, tmp_path/'out.mp4', model=tmp_path/'model', static=True, seconds=.5,
+                             precision=precision, **FAST)
     assert summary['precision'] == precision
 
 def test_poles_are_calmed_in_latents_and_in_pictures(pipeline, clip):
     frames, cameras, *_ = clip
-    def made(**more): return pipeline(frames, cameras, generator=generator(1), num_inference_steps=1, guidance_scale=1., **more)
+    def made(**more): return pipeline(frames, cameras, generator=generator(1), num_inference_steps=1,
+                                      guidance_scale=1., **more)
     latents = made(output_type='latent')[0]
     plain, chunk = made(poles=False), made(poles=True)
     assert_close(chunk, torch.cat([decode(pipeline.vae, part, 'blended', poles=True) for part in latents.split(10)]))
@@ -437,7 +489,8 @@ def test_poles_are_calmed_in_latents_and_in_pictures(pipeline, clip):
 def test_an_interrupted_run_leaves_nothing(pipeline, film, tmp_path):
     def progress(stage, done, total):
         if stage == 'generate' and done > .5*total: raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt): generate_video(film, tmp_path/'out.mp4', model=pipeline, static=True, progress=progress, **FAST)
+    with pytest.raises(KeyboardInterrupt):
+        generate_video(film, tmp_path/'out.mp4', model=pipeline, static=True, progress=progress, **FAST)
     assert list(tmp_path.iterdir()) == []
 
 @pytest.mark.parametrize('change, message', [
@@ -459,5 +512,6 @@ def test_mistakes_are_said_in_one_line(pipeline, film, tmp_path, change, message
 
 def test_an_output_that_exists_is_kept(pipeline, film, tmp_path):
     (tmp_path/'out.mp4').write_bytes(b'precious')
-    with pytest.raises(InputError, match='exists already'): generate_video(film, tmp_path/'out.mp4', model=pipeline, static=True, **FAST)
+    with pytest.raises(InputError, match='exists already'):
+        generate_video(film, tmp_path/'out.mp4', model=pipeline, static=True, **FAST)
     assert (tmp_path/'out.mp4').read_bytes() == b'precious'

@@ -6,14 +6,18 @@ import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from torch.testing import assert_close
 
-from argus_nb.projection import (SamplingGrid, feathered_mask, panorama_to_perspective, perspective_to_panorama, rotate_panorama,
+from argus_nb.projection import (SamplingGrid, feathered_mask, panorama_to_perspective, perspective_to_panorama,
+                                 rotate_panorama,
                                  tangent_rotations, tangent_views, views_to_panorama)
 from argus_nb.runtime import make_generator
-from argus_nb.sphere import euler_from_rotation, panorama_rays, perspective_coordinates, perspective_rays, rotation_from_euler
+from argus_nb.sphere import (euler_from_rotation, panorama_rays, perspective_coordinates, perspective_rays,
+                             rotation_from_euler)
 
-few = settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=25, deadline=None, derandomize=True, database=None,
+               suppress_health_check=[HealthCheck.too_slow])
 ANGLE = st.floats(-math.pi, math.pi)
-ROTATIONS = st.builds(rotation_from_euler, ANGLE, st.floats(-math.pi/2, math.pi/2) | st.sampled_from([-math.pi/2, math.pi/2]), ANGLE)
+ROTATIONS = st.builds(rotation_from_euler, ANGLE,
+                      st.floats(-math.pi/2, math.pi/2) | st.sampled_from([-math.pi/2, math.pi/2]), ANGLE)
 FOVS = st.floats(.3, 2.4)
 SIZES = st.tuples(st.integers(8, 40), st.integers(8, 40))
 PANORAMAS = st.tuples(st.integers(8, 24), st.integers(9, 48))  # odd widths too
@@ -47,7 +51,8 @@ def test_a_photograph_comes_back(R, fov_x, aspect, point, size):
 @few
 @given(ROTATIONS, FOVS, FOVS, st.tuples(st.floats(.2, .8), st.floats(.2, .8)), SIZES, PANORAMAS, st.floats(0, .5))
 def test_masks_are_the_analytic_ones(R, fov_x, fov_y, point, frame, size, feather):
-    "Except for rays within 1e-9 of the edge; the feathered one is positive exactly there and level with its distance inside."
+    """Except for rays within 1e-9 of the edge; the feathered one is positive exactly there and level with its distance
+    inside."""
     mask = perspective_to_panorama(noise(1, 1, *frame), R, fov_x, size, fov_y, point)[1][0, 0]
     x, y, z = (panorama_rays(*size) @ R).unbind(-1)
     u, v = x/z/(2*math.tan(fov_x/2)) + point[0], y/z/(2*math.tan(fov_y/2)) + point[1]
@@ -64,7 +69,8 @@ def test_masks_are_the_analytic_ones(R, fov_x, fov_y, point, frame, size, feathe
 @given(PANORAMAS, st.integers(-60, 60), MODES, DTYPES, st.integers(0, 99))
 def test_a_yaw_by_whole_pixels_is_a_roll(size, pixels, mode, dtype, seed):
     panorama = noise(2, 3, *size, seed=seed, dtype=dtype)
-    turned = rotate_panorama(panorama, rotation_from_euler(pixels*2*math.pi/size[1], 0., 0.), mode=mode, antialias=False)
+    turned = rotate_panorama(panorama, rotation_from_euler(pixels*2*math.pi/size[1], 0., 0.), mode=mode,
+                             antialias=False)
     assert_close(turned, panorama.roll(pixels, -1), atol=1e-5, rtol=0)
 
 @few
@@ -72,7 +78,8 @@ def test_a_yaw_by_whole_pixels_is_a_roll(size, pixels, mode, dtype, seed):
 def test_turning_camera_and_panorama_together_changes_nothing(R, fov, size, pixels, mode):
     "A view of a rolled panorama, by a camera that is turned as far."
     panorama, turn = noise(3, 16, 36), rotation_from_euler(pixels*2*math.pi/36, 0., 0.)
-    assert_close(panorama_to_perspective(panorama.roll(pixels, -1), turn @ R, fov, size, mode=mode), panorama_to_perspective(panorama, R, fov, size, mode=mode),
+    assert_close(panorama_to_perspective(panorama.roll(pixels, -1), turn @ R, fov, size, mode=mode),
+                 panorama_to_perspective(panorama, R, fov, size, mode=mode),
                  atol=1e-5 if mode != 'nearest' else 1, rtol=0)
 
 @few
@@ -100,7 +107,8 @@ def test_a_grid_reads_what_the_functions_read(R, fov, frame, size, mode, dtype, 
     painted, mask = perspective_to_panorama(frames, R, fov, size, **how)
     assert torch.equal(painting.mask.expand_as(mask), mask)
     pairs = [(painting(frames, **how), painted),
-             (SamplingGrid.panorama_to_perspective(size, R, fov, frame)(panorama, **how), panorama_to_perspective(panorama, R, fov, frame, **how)),
+             (SamplingGrid.panorama_to_perspective(size, R, fov, frame)(panorama, **how),
+              panorama_to_perspective(panorama, R, fov, frame, **how)),
              (SamplingGrid.rotate_panorama(size, R)(panorama, **how), rotate_panorama(panorama, R, **how))]
     for ours, theirs in pairs:
         assert ours.dtype == dtype and ours.shape == theirs.shape
@@ -111,7 +119,8 @@ def test_a_grid_reads_what_the_functions_read(R, fov, frame, size, mode, dtype, 
 def test_tangent_views_come_back(count, fov, edge, feather):
     "However many, as long as they cover the sphere, which from eight views of 92 degrees on they do but for little."
     around, panorama = tangent_rotations(count), scene(panorama_rays(32, 64)).float()
-    back, seen = views_to_panorama(tangent_views(panorama, around, fov, (edge, edge)), around, fov, (32, 64), feather=feather)
+    back, seen = views_to_panorama(tangent_views(panorama, around, fov, (edge, edge)), around, fov, (32, 64),
+                                   feather=feather)
     assert seen.float().mean() > .95 and not back[:, ~seen[0]].any()
     step = 2*math.tan(fov/2)/edge
     assert (back - panorama)[:, seen[0]].abs().max() < .3*(step + 2*math.pi/64)*step + 4e-3

@@ -27,7 +27,8 @@ def here(tmp_path_factory):
     "A folder with a small film and a model of random weights."
     folder = tmp_path_factory.mktemp('studio')
     hand = simulate_motion(12, 6., make_generator(19), fov_x=math.radians(70), min_drift=15)
-    write_video(folder/'walk.mp4', random_world(5).render_perspective(torch.arange(12)/6, hand.world_from_camera, hand.fov_x, (120, 160)), 6, spherical=False)
+    write_video(folder/'walk.mp4', random_world(5).render_perspective(torch.arange(12)/6, hand.world_from_camera,
+                                                                      hand.fov_x, (120, 160)), 6, spherical=False)
     torch.manual_seed(0)
     save_models(build_models('tiny'), folder/'tiny')
     return folder
@@ -83,8 +84,12 @@ def test_while_it_works_only_cancel_can_be_pressed(panel, monkeypatch):
     assert [c.find.disabled, c.generate.disabled, c.cancel.disabled, c.save.disabled] == [False, False, True, True]
 
 
-@pytest.mark.parametrize('change, words', [(dict(video=None), 'choose a video first'), (dict(start=99.), 'beyond its end'), (dict(start=-1.), '0 seconds or more'), (dict(seconds=0.), 'more than 0'),
-                                           (dict(fov=200.), 'between 0 and 180 degrees, got 200'), (dict(fov=0.), 'between 0 and 180 degrees, got 0'), (dict(seed=-1), 'between 0 and 2^63')])
+@pytest.mark.parametrize('change, words', [(dict(video=None), 'choose a video first'),
+                                           (dict(start=99.), 'beyond its end'), (dict(start=-1.), '0 seconds or more'),
+                                           (dict(seconds=0.), 'more than 0'),
+                                           (dict(fov=200.), 'between 0 and 180 degrees, got 200'),
+                                           (dict(fov=0.), 'between 0 and 180 degrees, got 0'),
+                                           (dict(seed=-1), 'between 0 and 2^63')])
 def test_what_is_wrong_is_one_line(panel, change, words):
     for name, value in change.items(): getattr(panel.controls, name).value = value
     press(panel, panel.controls.find)
@@ -93,7 +98,8 @@ def test_what_is_wrong_is_one_line(panel, change, words):
 
 def upload(panel, name, data):
     "What the browser sends when a file was picked."
-    panel.controls.upload.value = ({'name': name, 'type': 'video/mp4', 'size': len(data), 'content': memoryview(data), 'last_modified': datetime(2026, 1, 1)},)
+    panel.controls.upload.value = ({'name': name, 'type': 'video/mp4', 'size': len(data), 'content': memoryview(data),
+                                    'last_modified': datetime(2026, 1, 1)},)
 
 
 def test_uploads_are_offered_and_the_last_is_chosen(panel, here):
@@ -112,7 +118,9 @@ def test_another_upload_of_a_known_name_is_another_film(panel, here):
     upload(panel, 'clip.mp4', (here/'walk.mp4').read_bytes())
     press(panel, panel.controls.find)
     known = panel.track
-    write_video(here.parent/'other.mp4', random_world(8).render_perspective(torch.arange(6)/6, torch.eye(3).repeat(6, 1, 1), 1.2, (120, 160)), 6, spherical=False)
+    write_video(here.parent/'other.mp4', random_world(8).render_perspective(torch.arange(6)/6,
+                                                                            torch.eye(3).repeat(6, 1, 1), 1.2,
+                                                                            (120, 160)), 6, spherical=False)
     upload(panel, 'clip.mp4', (here.parent/'other.mp4').read_bytes())
     press(panel, panel.controls.find)
     assert panel.track is not known
@@ -143,13 +151,17 @@ def test_a_double_click_starts_work_once(panel):
 def test_without_ipywidgets_there_is_one_clear_line():
     program = "import sys; sys.modules['ipywidgets'] = None\nimport argus_nb.studio"
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
-    assert done.stderr.strip().splitlines()[-1].endswith("InputError: the studio needs ipywidgets: pip install 'ipywidgets>=8'")
+    assert done.stderr.strip().splitlines()[-1].endswith("InputError: the studio needs ipywidgets: pip install "
+                                                         "'ipywidgets>=8'")
 
 
 def test_long_remarks_of_the_tracker_fit_the_picture():
-    short, long = (CameraTrack(torch.eye(3).repeat(3, 1, 1), 1., fps=5., source=source) for source in ('tracked', 'tracked, ' + 'the camera travels, '*10))
-    pictures = [torch.from_numpy(np.array(Image.open(io.BytesIO(camera_curves(track))).convert('L'))) for track in (short, long)]
-    assert pictures[1].shape[0] > pictures[0].shape[0] and all((picture[:, [0, -1]] == 255).all() for picture in pictures)  # nothing reaches the edge
+    short, long = (CameraTrack(torch.eye(3).repeat(3, 1, 1), 1., fps=5., source=source)
+                   for source in ('tracked', 'tracked, ' + 'the camera travels, '*10))
+    pictures = [torch.from_numpy(np.array(Image.open(io.BytesIO(camera_curves(track))).convert('L')))
+                for track in (short, long)]
+    assert pictures[1].shape[0] > pictures[0].shape[0] and all((picture[:, [0, -1]] == 255).all()
+                                                               for picture in pictures)  # nothing reaches the edge
 
 
 def test_a_folder_that_is_none():
@@ -161,8 +173,12 @@ def test_in_a_browser_work_is_cancelled_and_a_video_is_made_shown_and_saved(here
     with serve_lab(here, NOTEBOOK) as address, open_browser(tmp_path_factory.mktemp('chromium')) as browser:
         browser.set_window_size(1280, 1400)
         run_notebook(browser, address)
-        def button(text): return next((b for b in browser.find_elements('css selector', 'button.jupyter-button') if b.text.strip() == text), None)
-        def says(words): return any(words in element.text for element in browser.find_elements('css selector', '.widget-html-content, .jupyter-widgets-html-content, .widget-html'))
+        def button(text): return next((b for b in browser.find_elements('css selector', 'button.jupyter-button')
+                                       if b.text.strip() == text), None)
+        def says(words): return any(words in element.text
+                                    for element in browser.find_elements('css selector',
+                                                                         '.widget-html-content, '
+                                                                         '.jupyter-widgets-html-content, .widget-html'))
         try:
             wait(lambda: button('Generate'), 'the panel')
             button('Generate').click()
@@ -177,7 +193,8 @@ def test_in_a_browser_work_is_cancelled_and_a_video_is_made_shown_and_saved(here
             wait(lambda: says('Save keeps it'), 'the film')
             wait(lambda: browser.find_elements('css selector', '.argus-viewer[data-ready]'), 'the viewer')
             time.sleep(1)
-            browser.execute_script("arguments[0].scrollIntoView({block: 'start'})", button('Find cameras').find_element('xpath', '../..'))
+            browser.execute_script("arguments[0].scrollIntoView({block: 'start'})",
+                                   button('Find cameras').find_element('xpath', '../..'))
             keep(browser, 'studio')
             button('Save').click()
             wait(lambda: says('saved as'), 'the file')

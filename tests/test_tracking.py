@@ -1,4 +1,5 @@
-"The tracker against known cameras: signs, kinds of input, loops, cuts, faults of the footage, and videos with nothing to hold on to."
+"""The tracker against known cameras: signs, kinds of input, loops, cuts, faults of the footage, and videos with nothing
+to hold on to."""
 import math, sys
 import numpy as np
 import pytest, torch
@@ -8,14 +9,16 @@ from argus_nb.motion import simulate_motion
 from argus_nb.projection import panorama_to_perspective
 from argus_nb.runtime import InputError, make_generator
 from argus_nb.sphere import panorama_coordinates, perspective_rays, rotation_angle, rotation_from_euler
-from argus_nb.tracking import DEFAULT_FOV, close_loops, estimate_cameras, from_centre, link_keyframes, solve_rotation, star_matches, track_corners
+from argus_nb.tracking import (DEFAULT_FOV, close_loops, estimate_cameras, from_centre, link_keyframes,
+                               solve_rotation, star_matches, track_corners)
 from argus_nb.worlds import load_panorama, panorama_names
 
 SIZE, FOV = (135, 240), math.radians(70)
 
 def filmed(rotations, name=0, fov=FOV):
     "What a camera turning inside a panorama records, uint8."
-    return (panorama_to_perspective(load_panorama(panorama_names('test')[name]), rotations, fov, SIZE)*255).round().byte()
+    return (panorama_to_perspective(load_panorama(panorama_names('test')[name]), rotations, fov,
+                                    SIZE)*255).round().byte()
 
 def error(track, rotations): return rotation_angle(track.world_from_camera.mT @ (rotations[0].T @ rotations)).rad2deg()
 
@@ -52,7 +55,8 @@ def test_field_of_view_is_found(fov):
 def test_pixels_are_counted_from_the_middle_of_the_image():
     "OpenCV's pixel centres are whole numbers: the middle of w pixels is at (w - 1)/2, not at w/2."
     for height, width in ((135, 240), (90, 161)):
-        assert np.allclose(from_centre(np.array([[(width - 1)/2, (height - 1)/2], [0, 0]]), np.zeros((height, width))), [[0, 0], [.5 - width/2, .5 - height/2]])
+        assert np.allclose(from_centre(np.array([[(width - 1)/2, (height - 1)/2], [0, 0]]), np.zeros((height, width))),
+                           [[0, 0], [.5 - width/2, .5 - height/2]])
 
 def test_a_loop_is_closed():
     "A pan away and back ties its end to its beginning, by what the place looks like."
@@ -75,7 +79,8 @@ def test_a_loop_takes_the_drift_away(monkeypatch):
     frames, honest = filmed(rotations), track_corners
     def creeping(*given):
         tracks = honest(*given)
-        life = tracks.frame - tracks.frame[np.unique(tracks.corner, return_index=True)[1]][np.unique(tracks.corner, return_inverse=True)[1]]
+        life = tracks.frame - tracks.frame[np.unique(tracks.corner, return_index=True)[1]][np.unique(tracks.corner,
+                                                                                                     return_inverse=True)[1]]
         return tracks._replace(xy=tracks.xy + .05*life[:, None]*[1, 0])
     monkeypatch.setattr('argus_nb.tracking.track_corners', creeping)
     closed = error(estimate_cameras(frames, 12, FOV), rotations)[-1]
@@ -116,12 +121,14 @@ def test_a_cut_is_said_and_the_track_goes_on():
 @pytest.mark.parametrize('size', [(240, 135), (61, 97), (200, 200)])
 def test_sizes_and_shapes(size):
     rotations = pan(8, 8)
-    frames = (panorama_to_perspective(load_panorama(panorama_names('test')[0]), rotations, FOV, size)*255).round().byte()
+    frames = (panorama_to_perspective(load_panorama(panorama_names('test')[0]), rotations, FOV,
+                                      size)*255).round().byte()
     assert error(estimate_cameras(list(frames), 12, FOV), rotations).max() < .3
 
 def test_faults():
     frames = filmed(pan(3, 2))
-    for given, message in ((dict(method='slam'), "method must be 'rotation' or 'colmap', got 'slam'"), (dict(fov_x=4.), 'fov_x must lie between'), (dict(fps=0), 'fps must be positive')):
+    for given, message in ((dict(method='slam'), "method must be 'rotation' or 'colmap', got 'slam'"),
+                           (dict(fov_x=4.), 'fov_x must lie between'), (dict(fps=0), 'fps must be positive')):
         with pytest.raises(InputError, match=message): estimate_cameras(**(dict(frames=frames, fps=5) | given))
     with pytest.raises(InputError, match='frame 1 differs'): estimate_cameras([frames[0], frames[1, :, :80]], 5)
     with pytest.raises(InputError, match='at least one frame'): estimate_cameras([], 5)
@@ -130,20 +137,24 @@ def test_without_pycolmap_there_is_a_line_that_says_so(monkeypatch):
     frames = filmed(pan(3, 2))
     monkeypatch.setitem(sys.modules, 'pycolmap', None)
     assert len(estimate_cameras(frames, 5, FOV)) == 3  # not asked for, not missed
-    with pytest.raises(InputError, match="method 'colmap' needs pycolmap: pip install pycolmap"): estimate_cameras(frames, 5, method='colmap')
+    with pytest.raises(InputError, match="method 'colmap' needs pycolmap: pip install pycolmap"):
+        estimate_cameras(frames, 5, method='colmap')
 
 def test_colmap_says_when_it_finds_nothing():
     pytest.importorskip('pycolmap')
-    with pytest.raises(InputError, match="COLMAP found no .* method 'rotation'"): estimate_cameras(torch.full((4, 3, 60, 80), 128, dtype=torch.uint8), 5, method='colmap')
+    with pytest.raises(InputError, match="COLMAP found no .* method 'rotation'"):
+        estimate_cameras(torch.full((4, 3, 60, 80), 128, dtype=torch.uint8), 5, method='colmap')
 
 def painted_room(rotations, positions, size=(180, 240), half=(4., 2., 5.)):
     "A room whose walls are painted with noise, filmed by a camera that walks through it; uint8."
-    paint = torch.nn.functional.interpolate(torch.rand(1, 3, 128, 256, generator=make_generator(0)), scale_factor=4, mode='bicubic').clamp(0, 1)
+    paint = torch.nn.functional.interpolate(torch.rand(1, 3, 128, 256, generator=make_generator(0)), scale_factor=4,
+                                            mode='bicubic').clamp(0, 1)
     rays = perspective_rays(*size, FOV).double() @ rotations.mT[:, None]
     far = ((rays.sign()*torch.tensor(half) - positions[:, None, None])/rays).amin(-1, keepdim=True)
     u, v = panorama_coordinates(positions[:, None, None] + far*rays, tuple(paint.shape[2:]))
     place = torch.stack([2*u/paint.shape[3] - 1, 2*v/paint.shape[2] - 1], -1).float()
-    return (torch.nn.functional.grid_sample(paint.expand(len(place), -1, -1, -1), place, padding_mode='border', align_corners=False)*255).round().byte()
+    return (torch.nn.functional.grid_sample(paint.expand(len(place), -1, -1, -1), place, padding_mode='border',
+                                            align_corners=False)*255).round().byte()
 
 @pytest.mark.slow
 def test_colmap_follows_a_wide_walk():
@@ -167,7 +178,8 @@ def test_floats_and_bytes_agree():
     one, two = estimate_cameras(frames, 15, FOV), estimate_cameras(frames.float()/255, 15, FOV)
     assert rotation_angle(one.world_from_camera.mT @ two.world_from_camera).rad2deg().max() < .05
 
-@pytest.mark.parametrize('frames', [torch.full((5, 3, *SIZE), 128, dtype=torch.uint8), torch.zeros(2, 3, *SIZE, dtype=torch.uint8)], ids=['grey', 'black'])
+@pytest.mark.parametrize('frames', [torch.full((5, 3, *SIZE), 128, dtype=torch.uint8),
+                                    torch.zeros(2, 3, *SIZE, dtype=torch.uint8)], ids=['grey', 'black'])
 def test_nothing_to_see_is_no_exception(frames):
     track = estimate_cameras(frames, 15)
     assert_close(track.world_from_camera, torch.eye(3).double().expand(len(frames), 3, 3))
@@ -176,7 +188,8 @@ def test_nothing_to_see_is_no_exception(frames):
 
 def test_progress_reaches_the_end():
     seen = []
-    estimate_cameras(filmed(torch.eye(3).double().expand(6, 3, 3)), 15, FOV, progress=lambda done, total: seen.append((done, total)))
+    estimate_cameras(filmed(torch.eye(3).double().expand(6, 3, 3)), 15, FOV, progress=lambda done,
+                     total: seen.append((done, total)))
     assert seen and seen[-1][0] == seen[-1][1]
 
 def test_real_footage_is_followed(media):

@@ -33,7 +33,8 @@ cache = {n: torch.randn(6, 3, *s, generator=generator) for n, s in dict(target=(
 unet, fit = build_unet('tiny'), training.fit
 def stopped(module, loss_of, *a, **k):
     def loss(step, generator):
-        if step == int(sys.argv[2]): PartialState().wait_for_everyone(); time.sleep(1); os._exit(0)  # not while the others are still waiting
+        if step == int(sys.argv[2]):
+            PartialState().wait_for_everyone(); time.sleep(1); os._exit(0)  # not while the others are still waiting
         return loss_of(step, generator)
     return fit(module, loss, *a, **k, save_every=0 if int(sys.argv[2]) > 0 else 1e9, picture_every=5)
 def pictures():
@@ -50,10 +51,14 @@ if PartialState().is_main_process: torch.save(unet.state_dict(), sys.argv[1] + '
 def run_shared(folder, processes, stop=-1, **environment):
     "What SHARED leaves in `folder`, made by one process or by several that share its batches: losses and weights."
     script = folder.parent/'shared.py'; script.write_text(SHARED)
-    start = [sys.executable] if processes == 1 else [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(processes)]
-    done = subprocess.run([*start, script, folder, str(stop)], env=os.environ | dict(OMP_NUM_THREADS='1', ACCELERATE_USE_CPU='true') | environment, capture_output=True, text=True)
+    start = [sys.executable] if processes == 1 else [sys.executable, '-m', 'torch.distributed.run', '--standalone',
+                                                     '--nproc_per_node', str(processes)]
+    done = subprocess.run([*start, script, folder, str(stop)],
+                          env=os.environ | dict(OMP_NUM_THREADS='1', ACCELERATE_USE_CPU='true') | environment,
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return (json.loads((folder/'log.json').read_text())['log'], torch.load(folder/'final.pt', weights_only=True)) if stop < 0 else None
+    return (json.loads((folder/'log.json').read_text())['log'],
+            torch.load(folder/'final.pt', weights_only=True)) if stop < 0 else None
 
 @pytest.fixture(scope='module')
 def alone(tmp_path_factory):
@@ -62,7 +67,8 @@ def alone(tmp_path_factory):
 
 def agree(one, two):
     assert [e['step'] for e in one] == [e['step'] for e in two] == [0, 10]
-    for a, b in zip(one, two): assert b['loss'] == pytest.approx(a['loss'], rel=1e-4) and b['norm'] == pytest.approx(a['norm'], rel=1e-3)
+    for a, b in zip(one, two):
+        assert b['loss'] == pytest.approx(a['loss'], rel=1e-4) and b['norm'] == pytest.approx(a['norm'], rel=1e-3)
 
 def test_two_processes_learn_what_one_learns(alone, tmp_path):
     "The same batches shared by two processes: the same losses, the same gradients, the same files."
@@ -71,17 +77,22 @@ def test_two_processes_learn_what_one_learns(alone, tmp_path):
     assert (folder/'drawn').exists()
     assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in (tmp_path/'run').iterdir())
 
-SPLIT = dict(ACCELERATE_USE_FSDP='true', FSDP_VERSION='2', FSDP_AUTO_WRAP_POLICY='TRANSFORMER_BASED_WRAP', FSDP_TRANSFORMER_CLS_TO_WRAP='SpatioTemporalResBlock')
+SPLIT = dict(ACCELERATE_USE_FSDP='true', FSDP_VERSION='2', FSDP_AUTO_WRAP_POLICY='TRANSFORMER_BASED_WRAP',
+             FSDP_TRANSFORMER_CLS_TO_WRAP='SpatioTemporalResBlock')
 
-@pytest.mark.parametrize('first, then', [((2, SPLIT), (2, SPLIT)), pytest.param((2, SPLIT), (2, {}), marks=pytest.mark.slow), pytest.param((1, {}), (2, SPLIT), marks=pytest.mark.slow)],
+@pytest.mark.parametrize('first, then', [((2, SPLIT), (2, SPLIT)),
+                                         pytest.param((2, SPLIT), (2, {}), marks=pytest.mark.slow),
+                                         pytest.param((1, {}), (2, SPLIT), marks=pytest.mark.slow)],
                          ids=['split', 'split, then not', 'one process, then split'])
 def test_split_weights_learn_what_whole_ones_learn(alone, tmp_path, first, then):
-    "Each process may hold a part of every weight (FSDP); a run is stopped in between, and may go on in another way than it began."
+    """Each process may hold a part of every weight (FSDP); a run is stopped in between, and may go on in another way
+    than it began."""
     go = lambda way, stop=-1: run_shared(tmp_path/'run', way[0], stop, **way[1])
     go(first, stop=3)
     log, weights = go(then)
     agree(alone[1], log)
-    off = sum((weights[name] - value).square().sum() for name, value in alone[2].items())/sum(value.square().sum() for value in alone[2].values())
+    off = sum((weights[name] - value).square().sum() for name, value in alone[2].items())/sum(value.square().sum()
+                                                                                              for value in alone[2].values())
     assert off**.5 < 1e-4  # some biases have no effect, and wander
     assert (tmp_path/'run'/'drawn').exists() == (not then[1])  # one process cannot draw with a part of the weights
 
@@ -90,7 +101,8 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
     from argus_nb import precision, recipe, training
     monkeypatch.setattr(training, 'PartialState', lambda: SimpleNamespace(process_index=1, num_processes=2))
     assert training.my_share(torch.arange(4)).tolist() == [1, 3]
-    with pytest.raises(InputError, match='a batch of 3 cannot be shared evenly by 2 processes'): training.my_share(torch.arange(3))
+    with pytest.raises(InputError, match='a batch of 3 cannot be shared evenly by 2 processes'):
+        training.my_share(torch.arange(3))
 
 def test_diary_holds_what_was_logged(tmp_path):
     "TensorBoard's files have the loss of every tenth step and the pictures, also over an interruption."
@@ -99,7 +111,8 @@ def test_diary_holds_what_was_logged(tmp_path):
     def loss_of(step, generator):
         if step == stop: raise KeyboardInterrupt
         return module.weight.square().sum(), {}
-    options = dict(tensorboard=True, pictures=lambda: dict(sample=torch.rand(3, 4, 8)), picture_every=20, save_every=0, progress=False)
+    options = dict(tensorboard=True, pictures=lambda: dict(sample=torch.rand(3, 4, 8)), picture_every=20, save_every=0,
+                   progress=False)
     for stop in (25, None):
         try: log = fit(module, loss_of, 41, tmp_path, **options)
         except KeyboardInterrupt: pass
@@ -111,7 +124,8 @@ def test_checkpointing_changes_memory_only():
     "Gradients are the same whether activations are kept or computed again."
     from argus_nb.models import build_unet
     from argus_nb.denoiser import denoiser_loss
-    cache = {n: torch.randn(2, 2, *s) for n, s in dict(target=(4, 4, 8), condition=(4, 4, 8), embeddings=(32,)).items()} | dict(noise=torch.full((2,), .05))
+    cache = {n: torch.randn(2, 2, *s) for n, s in dict(target=(4, 4, 8), condition=(4, 4, 8),
+                                                       embeddings=(32,)).items()} | dict(noise=torch.full((2,), .05))
     gradients = []
     for again in (False, True):
         torch.manual_seed(0); unet = build_unet('tiny').train()
@@ -128,10 +142,13 @@ def test_gradients_in_bfloat16_are_those_of_float32(again):
     unet = load_models('nano').unet.train().requires_grad_(True)
     if again: unet.enable_gradient_checkpointing()
     generator = torch.Generator().manual_seed(0)
-    cache = {n: torch.randn(2, 3, *s, generator=generator) for n, s in dict(target=(4, 8, 16), condition=(4, 8, 16), embeddings=(64,)).items()} | dict(noise=torch.full((2,), .05))
+    cache = {n: torch.randn(2, 3, *s, generator=generator)
+             for n, s in dict(target=(4, 8, 16), condition=(4, 8, 16),
+                              embeddings=(64,)).items()} | dict(noise=torch.full((2,), .05))
     def gradients(low):
         unet.zero_grad()
-        with torch.autocast('cpu', torch.bfloat16, enabled=low), processor_kernels(): denoiser_loss(unet, cache, .5, torch.Generator().manual_seed(3), batch=2)[0].backward()
+        with torch.autocast('cpu', torch.bfloat16, enabled=low), processor_kernels():
+            denoiser_loss(unet, cache, .5, torch.Generator().manual_seed(3), batch=2)[0].backward()
         return {n: p.grad.clone() for n, p in unet.named_parameters() if p.grad is not None}
     exact, found = gradients(False), gradients(True)
     whole = torch.stack([g.norm() for g in exact.values()]).norm()
@@ -162,7 +179,8 @@ def test_a_missing_package_is_named_before_any_work(tiny, tmp_path, monkeypatch)
     def missing(): raise InputError('a distance between features needs the package x')
     monkeypatch.setattr(recipe, 'feature_network', missing)
     monkeypatch.setattr(recipe, 'build_cache', lambda *args, **options: pytest.fail('work was begun'))
-    with pytest.raises(InputError, match='needs the package'): recipe.train_nano(tmp_path, 'tiny', start=tiny, progress=False)
+    with pytest.raises(InputError, match='needs the package'):
+        recipe.train_nano(tmp_path, 'tiny', start=tiny, progress=False)
 
 def test_convolutions_along_time_never_reach_the_kernel_that_is_wrong(monkeypatch):
     "In bfloat16 on a processor it writes outside its memory, now and then: it must not be called at all."
@@ -193,9 +211,11 @@ def test_the_decoder_learns_alone(tmp_path):
     pool = torch.tensor([40, 220, 130], dtype=torch.uint8)[:, None, None, None, None].expand(3, 4, 3, 32, 64)
     frames = pool[:, 0].float()/255
     def error():
-        with torch.no_grad(): return (vae.decode(encode_frames(vae, frames), num_frames=1).sample/2 + .5 - frames).square().mean().item()
+        with torch.no_grad():
+            return (vae.decode(encode_frames(vae, frames), num_frames=1).sample/2 + .5 - frames).square().mean().item()
     before, off = encode_frames(vae, frames), error()
-    train_decoder(tmp_path, vae, pool, 2, steps=31, lr=1e-2, perceptual=0., frames=4, crop=(32, 32), lengths=(1, 2), progress=False)
+    train_decoder(tmp_path, vae, pool, 2, steps=31, lr=1e-2, perceptual=0., frames=4, crop=(32, 32), lengths=(1, 2),
+                  progress=False)
     assert_close(encode_frames(vae, frames), before, rtol=0, atol=0)
     assert error() < .95*off and not any(p.requires_grad for p in vae.parameters())
 
@@ -232,7 +252,8 @@ def test_another_seed_trains_on_other_clips(tiny, tmp_path, monkeypatch, seed, f
         return {}
     monkeypatch.setattr(recipe, 'build_cache', build_cache)
     monkeypatch.setattr(recipe, 'train_denoiser', lambda *args, **options: None)
-    with pytest.raises(Enough): recipe.train_nano(tmp_path, 'tiny', recipe.RECIPE, seed=seed, start=tiny, progress=False)
+    with pytest.raises(Enough):
+        recipe.train_nano(tmp_path, 'tiny', recipe.RECIPE, seed=seed, start=tiny, progress=False)
     assert asked == firsts
 
 @pytest.mark.parametrize('kept', [0, .5])
@@ -241,9 +262,11 @@ def test_a_further_run_ends_between_what_it_began_with_and_what_it_learned(tiny,
         with torch.no_grad():
             for weight in unet.parameters(): weight += 1
     monkeypatch.setattr(recipe, 'train_denoiser', train_denoiser)
-    for name in ('build_cache', 'read_pool', 'train_decoder', 'stage_record'): monkeypatch.setattr(recipe, name, lambda *args, **options: {})
+    for name in ('build_cache', 'read_pool', 'train_decoder', 'stage_record'):
+        monkeypatch.setattr(recipe, name, lambda *args, **options: {})
     ended = recipe.train_nano(tmp_path, 'tiny', recipe.FURTHER | dict(kept=kept), start=tiny, progress=False).unet
-    for old, new in zip(load_models(tiny).unet.parameters(), ended.parameters()): assert_close(new, old + 2*(1 - kept), rtol=0, atol=2e-3)  # kept as float16
+    for old, new in zip(load_models(tiny).unet.parameters(), ended.parameters()):
+        assert_close(new, old + 2*(1 - kept), rtol=0, atol=2e-3)  # kept as float16
     assert json.loads((tmp_path/'nano_training.json').read_text())['kept'] == kept
 
 def test_own_clips_are_taken_as_they_are_and_photographs_varied(tiny, tmp_path, monkeypatch):
@@ -252,11 +275,13 @@ def test_own_clips_are_taken_as_they_are_and_photographs_varied(tiny, tmp_path, 
     def build_cache(*args, clip_of, **options): asked.append(clip_of); raise Enough
     monkeypatch.setattr(recipe, 'build_cache', build_cache)
     for clip_of in (None, len):
-        with pytest.raises(Enough): recipe.train_nano(tmp_path, 'tiny', recipe.RECIPE, start=tiny, clip_of=clip_of, progress=False)
+        with pytest.raises(Enough):
+            recipe.train_nano(tmp_path, 'tiny', recipe.RECIPE, start=tiny, clip_of=clip_of, progress=False)
     assert asked[1] is len
     assert not torch.equal(asked[0](3, 1, size=(8, 16)), recipe.example_clip(3, 1, size=(8, 16)))
 
-@pytest.mark.parametrize('kind, message', [('DEEPSPEED', 'DEEPSPEED keeps the weights'), ('FSDP', 'set fsdp_version to 2')])
+@pytest.mark.parametrize('kind, message', [('DEEPSPEED', 'DEEPSPEED keeps the weights'),
+                                           ('FSDP', 'set fsdp_version to 2')])
 def test_what_the_checkpoint_cannot_reach_is_refused(tmp_path, monkeypatch, kind, message):
     from accelerate import Accelerator, DistributedType
     monkeypatch.setattr(Accelerator, 'distributed_type', DistributedType[kind])
@@ -269,7 +294,11 @@ def test_a_run_goes_on_only_with_what_it_began_with(tmp_path):
     torch.manual_seed(0)
     model, again = tmp_path/'model', lambda folder, *starts: [note_start(tmp_path/folder, start) for start in starts]
     save_models(build_models('tiny'), model)
-    again('from nothing', None, None); again('packaged', 'nano', 'nano'); again('hub', 'svd', 'svd'); again('own', model, str(model))
+    again('from nothing', None, None)
+    again('packaged', 'nano', 'nano')
+    again('hub', 'svd', 'svd')
+    again('own', model, str(model))
     save_models(build_models('tiny'), model)
-    for folder, start in ('from nothing', 'nano'), ('packaged', None), ('packaged', 'svd'), ('hub', 'nano'), ('own', model):
+    for folder, start in ('from nothing', 'nano'), ('packaged', None), ('packaged',
+                                                                        'svd'), ('hub', 'nano'), ('own', model):
         with pytest.raises(InputError, match='holds a run that began with other weights'): again(folder, start)

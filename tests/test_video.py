@@ -1,4 +1,5 @@
-"Video in and out: odd files made with an independent ffmpeg, damage, colours, sound, boxes. Lessons are in nbs/19_video.ipynb."
+"""Video in and out: odd files made with an independent ffmpeg, damage, colours, sound, boxes. Lessons are in
+nbs/19_video.ipynb."""
 import os, random, resource, socket, struct, subprocess, threading, wave
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,8 @@ QUADRANTS = torch.tensor([[[200, 40, 40], [40, 180, 40]], [[40, 60, 200], [200, 
 def picture(number, height=64, width=96):
     "Four coloured quadrants, and the frame's number in eight bits across the middle; uint8 (H, W, 3)."
     image = QUADRANTS.repeat_interleave(height//2, 0).repeat_interleave(width//2, 1).clone()
-    for bit in range(8): image[height//2 - 6:height//2 + 6, width*(8 + 10*bit)//96:width*(16 + 10*bit)//96] = 235 if number >> bit & 1 else 20
+    for bit in range(8):
+        image[height//2 - 6:height//2 + 6, width*(8 + 10*bit)//96:width*(16 + 10*bit)//96] = 235 if number >> bit & 1 else 20
     return image
 
 def number_in(image):
@@ -23,13 +25,15 @@ def number_in(image):
     return sum(int(image[:, height//2, width*(12 + 10*bit)//96].float().mean() > 128) << bit for bit in range(8))
 
 def ffmpeg(*arguments, data=None):
-    done = subprocess.run([FFMPEG, '-hide_banner', '-loglevel', 'error', '-y', *map(str, arguments)], input=data, capture_output=True)
+    done = subprocess.run([FFMPEG, '-hide_banner', '-loglevel', 'error', '-y', *map(str, arguments)], input=data,
+                          capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-500:]
     return done.stdout
 
 def make(path, *arguments, count=30, rate='30', height=64, width=96, inputs=()):
     data = b''.join(picture(n, height, width).numpy().tobytes() for n in range(count))
-    ffmpeg('-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', f'{width}x{height}', '-r', rate, '-i', '-', *inputs, *arguments, path, data=data)
+    ffmpeg('-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', f'{width}x{height}', '-r', rate, '-i', '-', *inputs,
+           *arguments, path, data=data)
     return path
 
 H264 = ('-c:v', 'libx264', '-preset', 'ultrafast', '-pix_fmt', 'yuv420p')
@@ -43,12 +47,23 @@ def clip(tmp_path_factory):
 # --- what people have -------------------------------------------------------------------------------------------------
 
 KINDS = {
-    'h264.mp4': H264, 'gops.mkv': GOPS, 'yuv444.mp4': ('-c:v', 'libx264', '-pix_fmt', 'yuv444p'), 'ten.mp4': ('-c:v', 'libx264', '-pix_fmt', 'yuv422p10le'),
-    'hevc.mp4': ('-c:v', 'libx265', '-pix_fmt', 'yuv420p10le', '-x265-params', 'log-level=none'), 'vp9.webm': ('-c:v', 'libvpx-vp9', '-deadline', 'realtime', '-cpu-used', '8', '-pix_fmt', 'yuv420p', '-crf', '10', '-b:v', '0'),
-    'live.webm': ('-c:v', 'libvpx', '-deadline', 'realtime', '-live', '1', '-b:v', '1M'), 'av1.mkv': ('-c:v', 'libaom-av1', '-cpu-used', '8', '-usage', 'realtime', '-pix_fmt', 'yuv420p', '-crf', '20'),
-    'mjpeg.avi': ('-c:v', 'mjpeg', '-q:v', '2'), 'coded_order.avi': ('-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-bf', '3'), 'raw.h264': ('-c:v', 'libx264', '-pix_fmt', 'yuv420p'), 'prores.mov': ('-c:v', 'prores_ks', '-pix_fmt', 'yuva444p10le'),
-    'mpeg2.ts': ('-c:v', 'mpeg2video', '-q:v', '2'), 'offset.ts': (*H264, '-output_ts_offset', '100'), 'fragments.mp4': (*H264, '-g', '10', '-movflags', 'frag_keyframe+empty_moov'),
-    'palette.avi': ('-c:v', 'rawvideo', '-pix_fmt', 'pal8'), 'loop.gif': (), 'loop.apng': ('-f', 'apng'), 'lossless.mkv': ('-c:v', 'ffv1', '-pix_fmt', 'bgra'), 'odd.mkv': ('-c:v', 'ffv1', '-pix_fmt', 'yuv444p', '-vf', 'crop=95:63:0:0'), 'flash.flv': ('-c:v', 'flv1', '-q:v', '2'),
+    'h264.mp4': H264, 'gops.mkv': GOPS, 'yuv444.mp4': ('-c:v', 'libx264', '-pix_fmt', 'yuv444p'),
+    'ten.mp4': ('-c:v', 'libx264', '-pix_fmt', 'yuv422p10le'),
+    'hevc.mp4': ('-c:v', 'libx265', '-pix_fmt', 'yuv420p10le', '-x265-params', 'log-level=none'),
+    'vp9.webm': ('-c:v', 'libvpx-vp9', '-deadline', 'realtime', '-cpu-used', '8', '-pix_fmt', 'yuv420p', '-crf', '10',
+                 '-b:v', '0'),
+    'live.webm': ('-c:v', 'libvpx', '-deadline', 'realtime', '-live', '1', '-b:v', '1M'),
+    'av1.mkv': ('-c:v', 'libaom-av1', '-cpu-used', '8', '-usage', 'realtime', '-pix_fmt', 'yuv420p', '-crf', '20'),
+    'mjpeg.avi': ('-c:v', 'mjpeg', '-q:v', '2'),
+    'coded_order.avi': ('-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-bf', '3'),
+    'raw.h264': ('-c:v', 'libx264', '-pix_fmt', 'yuv420p'),
+    'prores.mov': ('-c:v', 'prores_ks', '-pix_fmt', 'yuva444p10le'),
+    'mpeg2.ts': ('-c:v', 'mpeg2video', '-q:v', '2'), 'offset.ts': (*H264, '-output_ts_offset', '100'),
+    'fragments.mp4': (*H264, '-g', '10', '-movflags', 'frag_keyframe+empty_moov'),
+    'palette.avi': ('-c:v', 'rawvideo', '-pix_fmt', 'pal8'), 'loop.gif': (), 'loop.apng': ('-f', 'apng'),
+    'lossless.mkv': ('-c:v', 'ffv1', '-pix_fmt', 'bgra'),
+    'odd.mkv': ('-c:v', 'ffv1', '-pix_fmt', 'yuv444p', '-vf', 'crop=95:63:0:0'),
+    'flash.flv': ('-c:v', 'flv1', '-q:v', '2'),
 }
 
 @pytest.mark.parametrize('name', KINDS)
@@ -59,7 +74,8 @@ def test_every_frame_of_every_kind_arrives_once_in_order_and_in_colour(tmp_path,
     assert video.rate == (25 if name.endswith(('.ts', '.gif')) else 30) and video.warning is None
     assert [number_in(frame) for frame in frames] == list(range(30)) and len(video.frames) == 30
     corners = torch.stack([frames[0][:, y:y + 16, x:x + 16].float().mean((1, 2)) for y in (4, -20) for x in (4, -20)])
-    assert (corners - QUADRANTS.reshape(4, 3).float()).abs().max() < (8 if name in ('loop.gif', 'palette.avi') else 4)  # 256 dithered colours
+    assert (corners - QUADRANTS.reshape(4, 3).float()).abs().max() < (8 if name in ('loop.gif', 'palette.avi')
+                                                                      else 4)  # 256 dithered colours
     picks = random.Random(name).sample(range(30), 5) + [0]
     torch.testing.assert_close(video.frames[picks], torch.stack([frames[n] for n in picks]), atol=0, rtol=0)
     assert video_info(path)['frames'] == 30 and video_info(path)['rate'] == video.rate
@@ -69,7 +85,8 @@ def test_every_frame_of_every_kind_arrives_once_in_order_and_in_colour(tmp_path,
 @pytest.mark.parametrize('turn', [0, 90, 180, 270])
 def test_all_eight_orientations_are_those_of_ffmpeg(tmp_path, turn, mirror):
     make(tmp_path/'plain.mp4', *H264, count=2)
-    ffmpeg('-display_rotation', turn, *(['-display_hflip'] if mirror else []), '-i', tmp_path/'plain.mp4', '-c', 'copy', tmp_path/'turned.mp4')
+    ffmpeg('-display_rotation', turn, *(['-display_hflip'] if mirror else []), '-i', tmp_path/'plain.mp4', '-c',
+           'copy', tmp_path/'turned.mp4')
     frame = read_video(tmp_path/'turned.mp4').frames[0]
     theirs = ffmpeg('-i', tmp_path/'turned.mp4', '-frames:v', 1, '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-')
     theirs = torch.frombuffer(bytearray(theirs), dtype=torch.uint8).view(*frame.shape[1:], 3).movedim(-1, 0)
@@ -85,12 +102,16 @@ def test_pixels_become_square(tmp_path, aspect, size):
 @pytest.mark.parametrize('colour_range', ['tv', 'pc'])
 @pytest.mark.parametrize('pixels', ['yuv420p', 'yuv444p10le'])
 def test_colours_are_those_of_ffmpeg(tmp_path, matrix, colour_range, pixels):
-    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 5, 7, generator=torch.Generator().manual_seed(1)), (64, 96), mode='bilinear')[0]
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 5, 7, generator=torch.Generator().manual_seed(1)),
+                                             (64, 96), mode='bilinear')[0]
     data = (255*smooth).byte().movedim(0, -1).contiguous().numpy().tobytes()
-    ffmpeg('-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', '96x64', '-r', 30, '-i', '-', '-vf', f'scale=out_color_matrix={matrix}:out_range={colour_range}', '-c:v', 'ffv1', '-pix_fmt', pixels,
+    ffmpeg('-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', '96x64', '-r', 30, '-i', '-', '-vf',
+           f'scale=out_color_matrix={matrix}:out_range={colour_range}', '-c:v', 'ffv1', '-pix_fmt', pixels,
            '-colorspace', matrix, '-color_range', colour_range, tmp_path/'colour.mkv', data=2*data)
     ours = read_video(tmp_path/'colour.mkv').frames[0].float()
-    theirs = ffmpeg('-i', tmp_path/'colour.mkv', '-frames:v', 1, '-vf', 'scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp,format=rgb24', '-f', 'rawvideo', '-')
+    theirs = ffmpeg('-i', tmp_path/'colour.mkv', '-frames:v', 1, '-vf',
+                    'scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp,format=rgb24', '-f', 'rawvideo',
+                    '-')
     theirs = torch.frombuffer(bytearray(theirs), dtype=torch.uint8).view(64, 96, 3).movedim(-1, 0).float()
     assert (ours - theirs).abs().mean() < .6 and (ours - theirs).abs().max() < 8
     assert (ours - 255*smooth).abs().mean() < 1.5
@@ -101,15 +122,19 @@ def test_a_large_unnamed_file_is_taken_for_bt709_and_a_small_one_for_bt601(tmp_p
         luma = kr*red + (1 - kr - kb)*green + kb*blue
         codes = [16 + 219*luma, 128 + 112*(blue - luma)/(1 - kb), 128 + 112*(red - luma)/(1 - kr)]
         data = b''.join(bytes([round(float(code))])*(width*height) for code in codes)
-        ffmpeg('-f', 'rawvideo', '-pix_fmt', 'yuv444p', '-s', f'{width}x{height}', '-r', 30, '-i', '-', '-c:v', 'ffv1', tmp_path/f'{name}.mkv', data=2*data)
+        ffmpeg('-f', 'rawvideo', '-pix_fmt', 'yuv444p', '-s', f'{width}x{height}', '-r', 30, '-i', '-', '-c:v', 'ffv1',
+               tmp_path/f'{name}.mkv', data=2*data)
         assert (read_video(tmp_path/f'{name}.mkv').frames[0][:, 0, 0].float() - QUADRANTS[0, 0].float()).abs().max() <= 2
 
 @pytest.mark.parametrize('curve, white', [('smpte2084', .5807), ('arib-std-b67', .75)])
 def test_hdr_white_is_bright_neutral_and_the_same_for_both_curves(tmp_path, curve, white):
-    codes = np.repeat(np.round(64 + 876*np.linspace(0, white, 8)).astype('<u2'), 8)  # a grey ramp up to reference white, 10 bits
+    codes = np.repeat(np.round(64 + 876*np.linspace(0, white, 8)).astype('<u2'),
+                      8)  # a grey ramp up to reference white, 10 bits
     luma, chroma = np.tile(codes, (32, 1)), np.full((16, 64), 512, '<u2')
-    ffmpeg('-f', 'rawvideo', '-pix_fmt', 'yuv420p10le', '-s', '64x32', '-r', 30, '-color_range', 'tv', '-colorspace', 'bt2020nc', '-color_trc', curve, '-color_primaries', 'bt2020', '-i', '-',
-           '-c:v', 'libx265', '-x265-params', 'log-level=none:lossless=1', tmp_path/'hdr.mp4', data=2*(luma.tobytes() + chroma.tobytes()))
+    ffmpeg('-f', 'rawvideo', '-pix_fmt', 'yuv420p10le', '-s', '64x32', '-r', 30, '-color_range', 'tv', '-colorspace',
+           'bt2020nc', '-color_trc', curve, '-color_primaries', 'bt2020', '-i', '-',
+           '-c:v', 'libx265', '-x265-params', 'log-level=none:lossless=1', tmp_path/'hdr.mp4',
+           data=2*(luma.tobytes() + chroma.tobytes()))
     ramp = read_video(tmp_path/'hdr.mp4').frames[0][:, 16, 4::8].int()
     assert (ramp - ramp[:1]).abs().max() <= 1 and (ramp.diff() > 0).all()
     assert ramp[0, 0] <= 1 and abs(ramp[0, -1] - 227) <= 2
@@ -123,29 +148,35 @@ def test_transparent_is_black(tmp_path, codec):
 
 def test_the_video_is_not_the_cover_and_tracks_do_not_confuse(tmp_path, clip):
     make(tmp_path/'cover.png', count=1, height=200, width=300)
-    ffmpeg('-i', clip, '-i', tmp_path/'cover.png', '-f', 'lavfi', '-i', 'sine=duration=3', '-f', 'lavfi', '-i', 'sine=frequency=99:duration=1', '-map', 1, '-map', 2, '-map', 0, '-map', 3,
+    ffmpeg('-i', clip, '-i', tmp_path/'cover.png', '-f', 'lavfi', '-i', 'sine=duration=3', '-f', 'lavfi', '-i',
+           'sine=frequency=99:duration=1', '-map', 1, '-map', 2, '-map', 0, '-map', 3,
            '-c:v:0', 'png', '-disposition:v:0', 'attached_pic', '-c:v:1', 'copy', tmp_path/'many.mp4')
     video = read_video(tmp_path/'many.mp4')
     assert video.frames.shape == (90, 3, 64, 96) and video.has_audio
-    ffmpeg('-f', 'lavfi', '-i', 'sine=duration=1', '-i', tmp_path/'cover.png', '-map', 0, '-map', 1, '-c:v', 'png', '-disposition:v', 'attached_pic', tmp_path/'song.m4a')
+    ffmpeg('-f', 'lavfi', '-i', 'sine=duration=1', '-i', tmp_path/'cover.png', '-map', 0, '-map', 1, '-c:v', 'png',
+           '-disposition:v', 'attached_pic', tmp_path/'song.m4a')
     with pytest.raises(InputError, match='only sound and no video'): read_video(tmp_path/'song.m4a')
 
 def test_a_size_that_changes_on_the_way_keeps_the_first(tmp_path):
-    make(tmp_path/'a.ts', *H264, rate='25', count=10); make(tmp_path/'b.ts', *H264, '-output_ts_offset', '0.4', rate='25', count=10, height=32, width=48)
+    make(tmp_path/'a.ts', *H264, rate='25', count=10)
+    make(tmp_path/'b.ts', *H264, '-output_ts_offset', '0.4', rate='25', count=10, height=32, width=48)
     (tmp_path/'both.ts').write_bytes((tmp_path/'a.ts').read_bytes() + (tmp_path/'b.ts').read_bytes())
     frames = list(read_video(tmp_path/'both.ts').frames)
     assert len(frames) == 20 and {frame.shape for frame in frames} == {(3, 64, 96)} and number_in(frames[-1]) == 9
 
 def test_interlaced_frames_do_not_comb(tmp_path):
     moving = "color=s=96x64:r=50:d=0.4[a];color=white:s=16x64:r=50:d=0.4[b];[a][b]overlay=x='8*t*50':shortest=1"
-    for name, extra in (('woven.mp4', ',interlace=lowpass=off'), ('plain.mp4', ',fps=25')): ffmpeg('-f', 'lavfi', '-i', moving + extra, '-c:v', 'libx264', *(['-flags', '+ilme+ildct'] if 'woven' in name else []), '-pix_fmt', 'yuv420p', tmp_path/name)
+    for name, extra in (('woven.mp4', ',interlace=lowpass=off'), ('plain.mp4', ',fps=25')):
+        ffmpeg('-f', 'lavfi', '-i', moving + extra, '-c:v', 'libx264',
+               *(['-flags', '+ilme+ildct'] if 'woven' in name else []), '-pix_fmt', 'yuv420p', tmp_path/name)
     comb = lambda image: (image[:, 1:-1].float() - (image[:, :-2].float() + image[:, 2:].float())/2).abs().mean()
     woven, plain = read_video(tmp_path/'woven.mp4').frames[4], read_video(tmp_path/'plain.mp4').frames[4]
     assert comb(woven) < comb(plain) + .5 and comb(woven) < 2
 
 # --- time -------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('rate, name', [('24000/1001', 'a.webm'), ('30000/1001', 'a.mkv'), ('2997/100', 'a.mp4'), ('120000/1001', 'a.mp4'), ('7/2', 'a.mp4')])
+@pytest.mark.parametrize('rate, name', [('24000/1001', 'a.webm'), ('30000/1001', 'a.mkv'), ('2997/100', 'a.mp4'),
+                                        ('120000/1001', 'a.mp4'), ('7/2', 'a.mp4')])
 def test_the_rate_of_a_constant_file_is_exact(tmp_path, rate, name):
     codec = ('-c:v', 'libvpx', '-deadline', 'realtime', '-cpu-used', '8') if name.endswith('webm') else H264
     video = read_video(make(tmp_path/name, *codec, rate=rate, count=40))
@@ -159,11 +190,14 @@ def test_a_variable_file_shows_what_a_viewer_sees(tmp_path, name):
     assert len(video.frames) == len(kept) and video.duration == pytest.approx(116/30, abs=.05)  # the last frame lasts 1/30 s
     for number, frame in enumerate(video.frames):
         time = (number + .5)/video.fps
-        assert number_in(frame) in {max(n for n in kept if n/30 <= max(t, 0)) for t in (time - .002, time + .002)}  # at the edge of a millisecond either will do
+        assert number_in(frame) in {max(n for n in kept if n/30 <= max(t, 0))
+                                    for t in (time - .002, time + .002)}  # at the edge of a millisecond either will do
 
 def test_a_hole_holds_the_last_frame(tmp_path):
-    video = read_video(make(tmp_path/'hole.mp4', '-vf', 'select=not(between(n\\,20\\,25))', '-fps_mode', 'vfr', *H264, count=90))
-    assert video.rate == 30 and [number_in(frame) for frame in video.frames] == [19 if 20 <= n <= 25 else n for n in range(90)] and video.warning is None
+    video = read_video(make(tmp_path/'hole.mp4', '-vf', 'select=not(between(n\\,20\\,25))', '-fps_mode', 'vfr', *H264,
+                            count=90))
+    assert video.rate == 30 and [number_in(frame) for frame in video.frames] == [19 if 20 <= n <= 25 else n
+                                                                                 for n in range(90)] and video.warning is None
 
 def test_parts_are_cut_out_of_the_whole(clip):
     for seed in range(8):
@@ -182,7 +216,8 @@ def test_a_cut_by_edit_list_and_a_late_start_begin_at_zero(tmp_path, clip):
     ffmpeg('-ss', '0.7', '-i', tmp_path/'groups.mp4', '-c', 'copy', tmp_path/'edited.mp4')
     video = read_video(tmp_path/'edited.mp4')
     assert [number_in(frame) for frame in video.frames] == list(range(21, 60)) and video.warning is None
-    ffmpeg('-ss', '0.7', '-i', clip, '-c', 'copy', tmp_path/'open.mp4')  # begins with frames that need others before them
+    ffmpeg('-ss', '0.7', '-i', clip, '-c', 'copy',
+           tmp_path/'open.mp4')  # begins with frames that need others before them
     video = read_video(tmp_path/'open.mp4')
     assert [number_in(frame) for frame in video.frames] == list(range(24, 90)) and video.warning is None
     ffmpeg('-itsoffset', '5', '-i', clip, '-c', 'copy', tmp_path/'late.mkv')
@@ -200,13 +235,16 @@ def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
     video = read_video(path, start=5, seconds=.5)
     assert len(video.frames) == 15 and len(decoded) < 60
     decoded.clear(); video.frames[-1]; assert len(decoded) <= 20
-    decoded.clear(); [video.frames[n] for n in range(15)]; assert len(decoded) <= 26  # one after another without jumping back
+    decoded.clear()
+    [video.frames[n] for n in range(15)]
+    assert len(decoded) <= 26  # one after another without jumping back
     decoded.clear(); video_info(path); assert len(decoded) <= 8
 
 def test_memory_does_not_grow(tmp_path):
     peak, marks = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024, []
     for count in (80, 480):
-        ffmpeg('-f', 'lavfi', '-i', f'testsrc2=size=320x192:rate=30:duration={count/30}', *H264, tmp_path/f'{count}.mp4')
+        ffmpeg('-f', 'lavfi', '-i', f'testsrc2=size=320x192:rate=30:duration={count/30}', *H264,
+               tmp_path/f'{count}.mp4')
         video = read_video(tmp_path/f'{count}.mp4')
         write_video(tmp_path/'copy.mp4', video.frames, video.rate, audio_from=video.path)
         marks.append(peak())
@@ -222,7 +260,8 @@ def test_threads_share_a_video(clip):
     for thread in threads: thread.start()
     for thread in threads: thread.join()
     assert not wrong
-    for (a, x), (b, y) in zip(enumerate(frames), enumerate(frames)): assert number_in(x) == a and number_in(y) == b  # two iterations at once
+    for (a, x), (b, y) in zip(enumerate(frames), enumerate(frames)):
+        assert number_in(x) == a and number_in(y) == b  # two iterations at once
 
 def test_frames_answer_like_a_sequence(clip):
     frames = read_video(clip).frames
@@ -232,14 +271,23 @@ def test_frames_answer_like_a_sequence(clip):
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
-def one_line(error, path): return '\n' not in str(error.value).replace(str(path), '') and str(error.value).startswith(str(path))
+def one_line(error, path): return '\n' not in str(error.value).replace(str(path),
+                                                                       '') and str(error.value).startswith(str(path))
 
 def test_each_useless_input_has_its_line(tmp_path, clip):
-    (tmp_path/'empty.mp4').touch(); (tmp_path/'letter.mp4').write_text('Dear reader,\n'*200); (tmp_path/'letter.txt').write_text('Dear reader,\n'*200); (tmp_path/'noise.mp4').write_bytes(random.Random(0).randbytes(5000)); (tmp_path/'folder.mp4').mkdir(); os.mkfifo(tmp_path/'pipe.mp4')
+    (tmp_path/'empty.mp4').touch()
+    (tmp_path/'letter.mp4').write_text('Dear reader,\n'*200)
+    (tmp_path/'letter.txt').write_text('Dear reader,\n'*200)
+    (tmp_path/'noise.mp4').write_bytes(random.Random(0).randbytes(5000))
+    (tmp_path/'folder.mp4').mkdir()
+    os.mkfifo(tmp_path/'pipe.mp4')
     make(tmp_path/'photo.png', count=1); make(tmp_path/'short.mp4', *H264, count=1)
     (tmp_path/'cut.mp4').write_bytes(clip.read_bytes()[:-600]); (tmp_path/'nowhere.mp4').symlink_to(tmp_path/'nothing')
-    for name, said in {'missing.mp4': 'no such file', 'nowhere.mp4': 'no such file', 'folder.mp4': 'folder', 'empty.mp4': 'empty', 'letter.mp4': 'not a video', 'letter.txt': 'text', 'noise.mp4': 'not a video',
-                       'pipe.mp4': 'not a regular file', 'photo.png': 'single frame', 'short.mp4': 'single frame', 'cut.mp4': 'index', 'long'*80: 'too long', 'letter.mp4/a.mp4': 'not a directory'}.items():
+    for name, said in {'missing.mp4': 'no such file', 'nowhere.mp4': 'no such file', 'folder.mp4': 'folder',
+                       'empty.mp4': 'empty', 'letter.mp4': 'not a video', 'letter.txt': 'text',
+                       'noise.mp4': 'not a video',
+                       'pipe.mp4': 'not a regular file', 'photo.png': 'single frame', 'short.mp4': 'single frame',
+                       'cut.mp4': 'index', 'long'*80: 'too long', 'letter.mp4/a.mp4': 'not a directory'}.items():
         for use in (read_video, video_info):
             with pytest.raises(InputError, match=said) as error: use(tmp_path/name)
             assert one_line(error, tmp_path/name)
@@ -257,7 +305,8 @@ def test_a_playlist_does_not_reach_for_the_network(tmp_path):
         thread.join()
         assert not called
 
-@pytest.mark.parametrize('name', ['-dash.mp4', 'with blank ünï.mp4', '100%d.mp4', 'http:colon.mp4', 'new\nline.mp4', "quo'te.mp4", b'not-utf8-\xff.mp4'])
+@pytest.mark.parametrize('name', ['-dash.mp4', 'with blank ünï.mp4', '100%d.mp4', 'http:colon.mp4', 'new\nline.mp4',
+                                  "quo'te.mp4", b'not-utf8-\xff.mp4'])
 def test_names_are_only_names(tmp_path, clip, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = os.fsdecode(name)
@@ -285,10 +334,13 @@ def test_a_damaged_middle_costs_its_frames_and_keeps_time(tmp_path, clip, fill):
 
 def test_frames_that_the_decoder_patched_up_are_not_used(tmp_path):
     path = tmp_path/'noisy.mp4'
-    ffmpeg('-f', 'lavfi', '-i', 'testsrc2=size=160x96:rate=30:duration=2,noise=alls=40:allf=t', '-c:v', 'libx264', '-preset', 'ultrafast', '-g', '10', '-pix_fmt', 'yuv420p', path)
-    with av.open(str(path)) as container: packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    ffmpeg('-f', 'lavfi', '-i', 'testsrc2=size=160x96:rate=30:duration=2,noise=alls=40:allf=t', '-c:v', 'libx264',
+           '-preset', 'ultrafast', '-g', '10', '-pix_fmt', 'yuv420p', path)
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
     data = bytearray(path.read_bytes())
-    at, size = packets[14]; data[at + size//3:at + size] = random.Random(1).randbytes(size - size//3)  # inside the picture, behind its header
+    at, size = packets[14]
+    data[at + size//3:at + size] = random.Random(1).randbytes(size - size//3)  # inside the picture, behind its header
     (tmp_path/'flips.mp4').write_bytes(data)
     video = read_video(tmp_path/'flips.mp4')
     assert 'is damaged, 59 frames used, 1 lost' in video.warning and len(video.frames) == 60
@@ -300,7 +352,9 @@ def test_a_file_that_ends_early(tmp_path, clip):
     video = read_video(tmp_path/'early.mp4')
     used, lost = [int(word) for word in video.warning.replace(',', '').split() if word.isdigit()]
     assert used + lost == 90 and 20 < used < 70 and abs(len(video.frames) - used) <= 3 and len(list(video.frames)) == len(video.frames)
-    make(tmp_path/'whole.mkv', *GOPS, count=90); data = (tmp_path/'whole.mkv').read_bytes(); (tmp_path/'early.mkv').write_bytes(data[:len(data)*6//10])
+    make(tmp_path/'whole.mkv', *GOPS, count=90)
+    data = (tmp_path/'whole.mkv').read_bytes()
+    (tmp_path/'early.mkv').write_bytes(data[:len(data)*6//10])
     video = read_video(tmp_path/'early.mkv')
     used, lost = [int(word) for word in video.warning.replace(',', '').split() if word.isdigit()]
     assert used + lost == 90
@@ -336,20 +390,26 @@ def test_what_is_written_is_exact(tmp_path, rate):
         stream = container.streams.video[0]; codec = stream.codec_context
         assert stream.average_rate == exact and stream.frames == 31 and stream.duration*stream.time_base == 31/exact and stream.start_time == 0
         assert container.duration == pytest.approx(31e6/float(exact), abs=2)
-        assert (codec.name, codec.pix_fmt, codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc) == ('h264', 'yuv420p', 1, 1, 1, 1)
+        assert (codec.name, codec.pix_fmt, codec.color_range, codec.colorspace, codec.color_primaries,
+                codec.color_trc) == ('h264', 'yuv420p', 1, 1, 1, 1)
         assert {'SPHERICAL', 'STEREO3D'} <= {item.type.name for item in next(container.decode(stream)).side_data}
-    with open(tmp_path/'out.mp4', 'rb') as file: assert [kind for kind, *_ in spherical.file_boxes(file)] == ['ftyp', 'moov', 'mdat']
+    with open(tmp_path/'out.mp4', 'rb') as file:
+        assert [kind for kind, *_ in spherical.file_boxes(file)] == ['ftyp', 'moov', 'mdat']
     timescale, length = struct.unpack('>II', next(spherical.file_index(tmp_path/'out.mp4').all('mvhd')).data[12:20])
     assert Fraction(length, timescale) == 31/exact
     again = read_video(tmp_path/'out.mp4')
     assert again.rate == exact and (again.frames[:].float()/255 - frames).abs().mean() < .012
 
 def test_the_written_colours_are_what_ffmpeg_reads(tmp_path):
-    write_video(tmp_path/'out.mp4', (QUADRANTS.repeat_interleave(32, 0).repeat_interleave(32, 1).movedim(-1, 0),)*2, 30, crf=1, spherical=False)
-    seen = np.frombuffer(ffmpeg('-i', tmp_path/'out.mp4', '-frames:v', 1, '-vf', 'scale=flags=accurate_rnd+full_chroma_int,format=rgb24', '-f', 'rawvideo', '-'), np.uint8).reshape(64, 64, 3)
+    write_video(tmp_path/'out.mp4', (QUADRANTS.repeat_interleave(32, 0).repeat_interleave(32, 1).movedim(-1, 0),)*2,
+                30, crf=1, spherical=False)
+    seen = np.frombuffer(ffmpeg('-i', tmp_path/'out.mp4', '-frames:v', 1, '-vf',
+                                'scale=flags=accurate_rnd+full_chroma_int,format=rgb24', '-f', 'rawvideo', '-'),
+                                np.uint8).reshape(64, 64, 3)
     assert np.abs(seen[16::32, 16::32].astype(int) - QUADRANTS.numpy()).max() <= 3
     assert spherical_metadata(tmp_path/'out.mp4') == () and video_info(tmp_path/'out.mp4')['spherical'] is None
-    said = subprocess.run([FFMPEG, '-i', str(write_video(tmp_path/'out.mp4', smooth_frames(2), 30))], capture_output=True, text=True).stderr
+    said = subprocess.run([FFMPEG, '-i', str(write_video(tmp_path/'out.mp4', smooth_frames(2), 30))],
+                          capture_output=True, text=True).stderr
     assert 'equirectangular' in said and 'bt709' in said and 'tv' in said
 
 def flashes_and_clicks(path):
@@ -363,18 +423,23 @@ def flashes_and_clicks(path):
             if not frame.format.name.startswith('flt'): wave = wave/2**(8*frame.format.bytes - 1)
             loud.append(frame.time - origin + np.nonzero(np.abs(wave) > .25)[0]/frame.sample_rate)
     loud = np.concatenate(loud)
-    return [n/video.fps for n, frame in enumerate(video.frames) if frame.float().mean() > 128], loud[np.diff(loud, prepend=-9) > .1].tolist()
+    return [n/video.fps for n, frame in enumerate(video.frames)
+            if frame.float().mean() > 128], loud[np.diff(loud, prepend=-9) > .1].tolist()
 
 def click_film(path, *codecs, seconds=6, rate=48000, inputs=()):
     "A white frame and a click every half second."
     samples = np.zeros(int(seconds*rate)); pulse = np.sin(.6*np.arange(240))*np.hanning(240)
     for time in np.arange(0, seconds, .5): samples[int(time*rate):int(time*rate) + 240] = 30000*pulse
-    with wave.open(str(path.with_suffix('.wav')), 'wb') as file: file.setparams((1, 2, rate, 0, 'NONE', None)); file.writeframes(samples.astype('<i2').tobytes())
+    with wave.open(str(path.with_suffix('.wav')), 'wb') as file:
+        file.setparams((1, 2, rate, 0, 'NONE', None)); file.writeframes(samples.astype('<i2').tobytes())
     pictures = b''.join((b'\xff' if n % 15 == 0 else b'\0')*(32*16*3) for n in range(int(seconds*30)))
-    ffmpeg('-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', '32x16', '-r', 30, '-i', '-', *inputs, '-i', path.with_suffix('.wav'), *codecs, path, data=pictures)
+    ffmpeg('-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', '32x16', '-r', 30, '-i', '-', *inputs, '-i',
+           path.with_suffix('.wav'), *codecs, path, data=pictures)
     return path
 
-SOUNDS = {'aac.mp4': ('-c:a', 'aac'), 'aac.ts': ('-c:a', 'aac'), 'mp3.mkv': ('-c:a', 'libmp3lame'), 'opus.mkv': ('-c:a', 'libopus'), 'pcm.mov': ('-c:a', 'pcm_s16le'), 'vorbis.mkv': ('-c:a', 'libvorbis'), 'mp2.ts': ('-c:a', 'mp2')}
+SOUNDS = {'aac.mp4': ('-c:a', 'aac'), 'aac.ts': ('-c:a', 'aac'), 'mp3.mkv': ('-c:a', 'libmp3lame'),
+          'opus.mkv': ('-c:a', 'libopus'), 'pcm.mov': ('-c:a', 'pcm_s16le'), 'vorbis.mkv': ('-c:a', 'libvorbis'),
+          'mp2.ts': ('-c:a', 'mp2')}
 
 @pytest.mark.parametrize('name', SOUNDS)
 def test_sound_keeps_step(tmp_path, name):
@@ -389,7 +454,8 @@ def test_sound_keeps_step(tmp_path, name):
         assert np.abs(np.subtract(flashes, clicks) - before[0]).max() < .003
         with av.open(str(tmp_path/'out.mp4')) as container:
             pictures, sound = container.streams
-            assert sound.codec_context.codec.canonical_name == (name.split('.')[0] if name.split('.')[0] in V._CODECS_OF_MP4 else 'aac')
+            assert sound.codec_context.codec.canonical_name == (name.split('.')[0]
+                                                                if name.split('.')[0] in V._CODECS_OF_MP4 else 'aac')
             assert float(pictures.duration*pictures.time_base) == pytest.approx(1.6) and float(sound.duration*sound.time_base) == pytest.approx(1.6, abs=.001) and container.duration == pytest.approx(1_600_000, abs=2000)
 
 @pytest.mark.parametrize('codec', ['aac', 'pcm_s16le'])
@@ -410,11 +476,14 @@ def test_sound_ends_with_the_pictures_and_may_be_missing_or_short(tmp_path, clip
     write_video(tmp_path/'wave.mp4', smooth_frames(30), 30, audio_from=path.with_suffix('.wav'), audio_start=2.5)
     lengths = {}
     for name in ('out', 'half', 'wave'):
-        with av.open(str(tmp_path/f'{name}.mp4')) as container: lengths[name] = [float(s.duration*s.time_base) for s in container.streams]
-    assert lengths['out'] == pytest.approx([1/3, 1/3], abs=.001) and lengths['half'] == pytest.approx([1, .5], abs=.001) and lengths['wave'] == pytest.approx([1, .5], abs=.03)
+        with av.open(str(tmp_path/f'{name}.mp4')) as container:
+            lengths[name] = [float(s.duration*s.time_base) for s in container.streams]
+    assert lengths['out'] == pytest.approx([1/3, 1/3],
+                                           abs=.001) and lengths['half'] == pytest.approx([1, .5], abs=.001) and lengths['wave'] == pytest.approx([1, .5], abs=.03)
     write_video(tmp_path/'mute.mp4', smooth_frames(4), 30, audio_from=clip)
     assert video_info(tmp_path/'mute.mp4')['audio'] is None
-    with pytest.raises(InputError, match='no such file'): write_video(tmp_path/'never.mp4', smooth_frames(4), 30, audio_from=tmp_path/'missing.mp4')
+    with pytest.raises(InputError, match='no such file'):
+        write_video(tmp_path/'never.mp4', smooth_frames(4), 30, audio_from=tmp_path/'missing.mp4')
 
 class Stop(BaseException): pass
 
@@ -425,21 +494,27 @@ def test_failure_leaves_what_was_there(tmp_path):
         yield from smooth_frames(50)
         raise error
     for error in (KeyboardInterrupt, Stop, RuntimeError, InputError('x')):
-        with pytest.raises(error if isinstance(error, type) else InputError): write_video(tmp_path/'out.mp4', failing(error), 30)
-    for frames, fps, said in [(smooth_frames(2), -1, 'fps'), (smooth_frames(2), float('nan'), 'fps'), (smooth_frames(2)[..., :-1], 30, 'even'), (smooth_frames(2)*255, 30, r'\[0, 1\]'), ([], 30, 'at least one')]:
+        with pytest.raises(error if isinstance(error, type) else InputError):
+            write_video(tmp_path/'out.mp4', failing(error), 30)
+    for frames, fps, said in [(smooth_frames(2), -1, 'fps'), (smooth_frames(2), float('nan'), 'fps'),
+                              (smooth_frames(2)[..., :-1], 30, 'even'), (smooth_frames(2)*255, 30, r'\[0, 1\]'),
+                              ([], 30, 'at least one')]:
         with pytest.raises(InputError, match=said): write_video(tmp_path/'out.mp4', frames, fps)
-    with pytest.raises(InputError, match='exists'): write_video(tmp_path/'out.mp4', smooth_frames(2), 30, overwrite=False)
+    with pytest.raises(InputError, match='exists'):
+        write_video(tmp_path/'out.mp4', smooth_frames(2), 30, overwrite=False)
     assert (tmp_path/'out.mp4').read_bytes() == before and sorted(tmp_path.iterdir()) == there
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     def full(*arguments, **keywords): raise OSError(28, 'No space left on device')
     monkeypatch.setattr(V, 'write_index_first', full)
-    with pytest.raises(InputError, match='out.mp4: cannot be written .no space left on device'): write_video(tmp_path/'out.mp4', smooth_frames(2), 30)
+    with pytest.raises(InputError, match='out.mp4: cannot be written .no space left on device'):
+        write_video(tmp_path/'out.mp4', smooth_frames(2), 30)
     assert not list(tmp_path.iterdir())
 
 @pytest.mark.skipif(not Path('/proc').is_dir(), reason='needs a folder in which nobody can write')
 def test_an_unwritable_folder_is_found_before_work_starts():
-    with pytest.raises(InputError, match='/proc/out.mp4: cannot be written'): write_video('/proc/out.mp4', iter(lambda: pytest.fail('work started'), None), 30)
+    with pytest.raises(InputError, match='/proc/out.mp4: cannot be written'):
+        write_video('/proc/out.mp4', iter(lambda: pytest.fail('work started'), None), 30)
 
 def test_same_frames_same_file(tmp_path):
     for name in ('a.mp4', 'b.mp4'): write_video(tmp_path/name, smooth_frames(8), 30)
@@ -447,14 +522,18 @@ def test_same_frames_same_file(tmp_path):
 
 # --- boxes ------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('arguments', [H264, ('-c:v', 'libx265', '-tag:v', 'hvc1', '-x265-params', 'log-level=none'), ('-c:v', 'prores_ks', '-f', 'mov')])
+@pytest.mark.parametrize('arguments', [H264, ('-c:v', 'libx265', '-tag:v', 'hvc1', '-x265-params', 'log-level=none'),
+                                       ('-c:v', 'prores_ks', '-f', 'mov')])
 def test_a_tree_that_is_read_is_written_unchanged_and_can_be_marked(tmp_path, arguments):
     path = make(tmp_path/'some.mp4', *arguments, count=4)
     with open(path, 'rb') as file:
-        _, start, end = next(b for b in spherical.file_boxes(file) if b[0] == 'moov'); file.seek(start); data = file.read(end - start)
+        _, start, end = next(b for b in spherical.file_boxes(file) if b[0] == 'moov')
+        file.seek(start)
+        data = file.read(end - start)
     assert b''.join(box.to_bytes() for box in spherical.parse_boxes(data)) == data
     write_index_first(path, tmp_path/'marked.mp4')
-    assert 'v1' in spherical_metadata(tmp_path/'marked.mp4') and torch.equal(read_video(path).frames[:], read_video(tmp_path/'marked.mp4').frames[:])
+    assert 'v1' in spherical_metadata(tmp_path/'marked.mp4') and torch.equal(read_video(path).frames[:],
+                                                                             read_video(tmp_path/'marked.mp4').frames[:])
 
 def test_boxes_of_64_bits_and_several_stretches_of_frames(tmp_path, clip):
     "Frames in a box with a 64-bit size, another box between, the index in the middle: offsets follow each stretch."
@@ -467,11 +546,13 @@ def test_boxes_of_64_bits_and_several_stretches_of_frames(tmp_path, clip):
         moved = offsets - (start + 8) + len(head) + 16 + 24
         spherical._set_chunk_offsets(table, moved)
     large = struct.pack('>I4sQ', 1, b'mdat', 16 + len(body)) + body
-    (tmp_path/'large.mp4').write_bytes(head + struct.pack('>I4s', 24, b'skip') + bytes(16) + large + index.to_bytes() + struct.pack('>I4s', 0, b'free') + b'to the end')
+    (tmp_path/'large.mp4').write_bytes(head + struct.pack('>I4s', 24, b'skip') + bytes(16) + large
+                                       + index.to_bytes() + struct.pack('>I4s', 0, b'free') + b'to the end')
     expected = read_video(clip).frames[::9]
     assert torch.equal(read_video(tmp_path/'large.mp4').frames[::9], expected)
     write_index_first(tmp_path/'large.mp4', tmp_path/'first.mp4')
-    with open(tmp_path/'first.mp4', 'rb') as file: assert [kind for kind, *_ in spherical.file_boxes(file)][:2] == ['ftyp', 'moov']
+    with open(tmp_path/'first.mp4', 'rb') as file:
+        assert [kind for kind, *_ in spherical.file_boxes(file)][:2] == ['ftyp', 'moov']
     assert torch.equal(read_video(tmp_path/'first.mp4').frames[::9], expected)
 
 def test_metadata_of_others_is_recognised(tmp_path, clip):
@@ -480,15 +561,20 @@ def test_metadata_of_others_is_recognised(tmp_path, clip):
     (tmp_path/'v2.mp4').write_bytes(both.replace(b'<GSpherical:Spherical>true', b'<GSpherical:Spherical>nope'))
     (tmp_path/'v1.mp4').write_bytes(both.replace(b'sv3d', b'free').replace(b'st3d', b'free'))
     assert spherical_metadata(tmp_path/'v1.mp4') == ('v1',) and spherical_metadata(tmp_path/'v2.mp4') == ('v2',)
-    for name in ('v1.mp4', 'v2.mp4'): assert 'equirectangular' in subprocess.run([FFMPEG, '-i', str(tmp_path/name)], capture_output=True, text=True).stderr
+    for name in ('v1.mp4', 'v2.mp4'):
+        assert 'equirectangular' in subprocess.run([FFMPEG, '-i', str(tmp_path/name)], capture_output=True,
+                                                   text=True).stderr
     assert video_info(tmp_path/'both.mp4')['spherical'] == 'v1 and v2' and index is not None
     ffmpeg('-i', tmp_path/'v2.mp4', '-c', 'copy', '-strict', 'unofficial', tmp_path/'v2.mkv')
     assert spherical_metadata(tmp_path/'v2.mkv') == ('v2',) and spherical_metadata(clip) == ()
 
 # --- real files -------------------------------------------------------------------------------------------------------
 
-ODD = {'video_90.mov': (3, 568, 320, 30), 'video_180.mov': (3, 320, 568, 30), 'h265_video.mp4': (10, 128, 128, 10), 'no_duration.webm': (74, 720, 1280, Fraction(15000, 1001)), 'odd_321x181_vp9.webm': (20, 181, 321, 25),
-       'sar_2x1.mp4': (150, 360, 1280, 30), 'transparent.webm': (150, 200, 200, 30), 'var_fps_video.mp4': (300, 128, 128, Fraction(1125, 56)), 'av1_video.mkv': (125, 360, 640, 25), 'h264_10bits.mp4': (30, 200, 200, 30), 'corrupted.mp4': (50, 720, 1280, 10)}
+ODD = {'video_90.mov': (3, 568, 320, 30), 'video_180.mov': (3, 320, 568, 30), 'h265_video.mp4': (10, 128, 128, 10),
+       'no_duration.webm': (74, 720, 1280, Fraction(15000, 1001)), 'odd_321x181_vp9.webm': (20, 181, 321, 25),
+       'sar_2x1.mp4': (150, 360, 1280, 30), 'transparent.webm': (150, 200, 200, 30),
+       'var_fps_video.mp4': (300, 128, 128, Fraction(1125, 56)), 'av1_video.mkv': (125, 360, 640, 25),
+       'h264_10bits.mp4': (30, 200, 200, 30), 'corrupted.mp4': (50, 720, 1280, 10)}
 
 @pytest.mark.skipif(not MEDIA.is_dir(), reason='the media for development are not here')
 @pytest.mark.parametrize('name', ODD)
@@ -500,6 +586,8 @@ def test_odd_real_files(name):
     assert video.frames[count - 1].shape == (3, height, width)
 
 @pytest.mark.skipif(not MEDIA.is_dir(), reason='the media for development are not here')
-@pytest.mark.parametrize('name, said', [('audio_only.mp4', 'only sound'), ('chunk_out_of_range.mp4', 'index'), ('truncated.mp4', 'index'), ('zero_byte.mp4', 'empty'), ('zero_empty_stsc.mp4', 'decoded')])
+@pytest.mark.parametrize('name, said', [('audio_only.mp4', 'only sound'), ('chunk_out_of_range.mp4', 'index'),
+                                        ('truncated.mp4', 'index'), ('zero_byte.mp4', 'empty'),
+                                        ('zero_empty_stsc.mp4', 'decoded')])
 def test_useless_real_files(name, said):
     with pytest.raises(InputError, match=said): read_video(MEDIA/'odd'/name)

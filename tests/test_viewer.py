@@ -32,14 +32,18 @@ def png(panorama, path) -> Path:
 
 # --- Python's side -------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('more', [{}, dict(fov_y=math.radians(95)), dict(principal_point=torch.tensor([.7, .4]))], ids=['plain', 'fov_y', 'principal point'])
+@pytest.mark.parametrize('more', [{}, dict(fov_y=math.radians(95)), dict(principal_point=torch.tensor([.7, .4]))],
+                         ids=['plain', 'fov_y', 'principal point'])
 def test_corners_are_those_of_the_image_rectangle(more):
     cameras, (height, width) = track((150, -40, 10), (-20, 80, -30), fov=100, **more), (9, 16)
     corners = image_corners(cameras, (height, width))
     for n in range(2):
         point = None if cameras.principal_point is None else cameras.principal_point[n]
-        u, v, front = perspective_coordinates(corners[n] @ cameras.world_from_camera[n], (height, width), cameras.fov_x[n], None if cameras.fov_y is None else cameras.fov_y[n], point)
-        torch.testing.assert_close(torch.stack([u, v], -1), torch.tensor([[0, 0], [width, 0], [width, height], [0, height]]).double())
+        u, v, front = perspective_coordinates(corners[n] @ cameras.world_from_camera[n], (height, width),
+                                              cameras.fov_x[n], None if cameras.fov_y is None else cameras.fov_y[n],
+                                              point)
+        torch.testing.assert_close(torch.stack([u, v], -1),
+                                   torch.tensor([[0, 0], [width, 0], [width, height], [0, height]]).double())
         assert front.all() and edge_distance(corners[n], corners[n]).abs().max() < 1e-12
 
 
@@ -49,18 +53,22 @@ def test_files_that_browsers_show_go_as_they_are_and_others_are_rewritten(tmp_pa
     assert look(path).media == [path.read_bytes()] and look(path).kinds == ['image/png']
     Image.open(path).save(tmp_path/'hall.bmp')
     rewritten = look(str(tmp_path/'hall.bmp'))
-    assert rewritten.kinds == ['image/png'] and np.array_equal(np.array(Image.open(io.BytesIO(rewritten.media[0]))), np.array(Image.open(path)))
+    assert rewritten.kinds == ['image/png'] and np.array_equal(np.array(Image.open(io.BytesIO(rewritten.media[0]))),
+                                                               np.array(Image.open(path)))
     frames = torch.stack([hall[:, ::4, ::4].roll(8*n, -1) for n in range(5)])
     movie = write_video(tmp_path/'movie.mp4', frames, 10)
     viewer = look(movie)
-    assert viewer.media == [movie.read_bytes()] and (viewer.num_frames, viewer.fps, viewer.kinds) == (5, 10., ['video/mp4'])
-    assert len(look(read_video(movie)).media[0]) > 1000 and look(frames, track((0, 0, 0))[[0]*5], fps=10).num_frames == 5
+    assert viewer.media == [movie.read_bytes()] and (viewer.num_frames, viewer.fps,
+                                                     viewer.kinds) == (5, 10., ['video/mp4'])
+    assert len(look(read_video(movie)).media[0]) > 1000 and look(frames, track((0, 0, 0))[[0]*5],
+                                                                 fps=10).num_frames == 5
 
 
 def test_a_wrong_direction_is_refused_and_changes_nothing():
     viewer = look(load_panorama('pmndrs_hall'), yaw=7., pitch=1.)
     assert abs(viewer.yaw - (7 - 2*math.pi)) < 1e-12
-    for name, wrong in (('pitch', 1.6), ('pitch', math.nan), ('yaw', math.inf), ('fov', FOV_LIMITS[1] + .01), ('fov', 0), ('frame', 1), ('frame', -1)):
+    for name, wrong in (('pitch', 1.6), ('pitch', math.nan), ('yaw', math.inf), ('fov', FOV_LIMITS[1] + .01),
+                        ('fov', 0), ('frame', 1), ('frame', -1)):
         before = getattr(viewer, name)
         with pytest.raises(Exception, match=name): setattr(viewer, name, wrong)
         assert getattr(viewer, name) == before
@@ -72,9 +80,12 @@ def test_bad_input_is_one_line(tmp_path):
     (tmp_path/'cut.png').write_bytes(png(load_panorama('pmndrs_hall'), tmp_path/'whole.png').read_bytes()[:5000])
     wide = png(torch.zeros(3, 9, 16), tmp_path/'wide.png')
     write_video(tmp_path/'wide.mp4', torch.zeros(3, 3, 36, 64), 5, spherical=False)
-    for bad, words in ((tmp_path/'text.txt', 'text.txt'), (tmp_path/'lost.mp4', 'lost.mp4: no such file'), (tmp_path/'empty.mp4', 'empty'), (tmp_path/'cut.png', 'cut.png'), (tmp_path, 'no such file'),
-                       (wide, 'wide.png: a panorama is twice as wide as high, got 16x9 pixels'), (tmp_path/'wide.mp4', 'got 64x36 pixels'),
-                       (torch.zeros(3, 8, 8), 'got 8x8'), (torch.zeros(1, 8, 16), 'shape'), (torch.zeros(8, 16), 'shape'), (None, 'NoneType'), (torch.zeros(2, 3, 8, 16), 'fps')):
+    for bad, words in ((tmp_path/'text.txt', 'text.txt'), (tmp_path/'lost.mp4', 'lost.mp4: no such file'),
+                       (tmp_path/'empty.mp4', 'empty'), (tmp_path/'cut.png', 'cut.png'), (tmp_path, 'no such file'),
+                       (wide, 'wide.png: a panorama is twice as wide as high, got 16x9 pixels'),
+                       (tmp_path/'wide.mp4', 'got 64x36 pixels'),
+                       (torch.zeros(3, 8, 8), 'got 8x8'), (torch.zeros(1, 8, 16), 'shape'),
+                       (torch.zeros(8, 16), 'shape'), (None, 'NoneType'), (torch.zeros(2, 3, 8, 16), 'fps')):
         with pytest.raises(InputError, match=words) as caught: look(bad)
         assert '\n' not in str(caught.value)
     with pytest.raises(InputError, match='cameras'): look(torch.zeros(3, 3, 8, 16), track((0, 0, 0))[[0, 0]], fps=5)
@@ -95,7 +106,8 @@ def test_the_still_picture_shows_the_view_and_both_outlines():
 
 
 def test_the_bundle_is_built_from_these_sources():
-    names = ['build.mjs', 'package.json', 'package-lock.json', *(f'src/{path.name}' for path in sorted((VIEWER/'src').iterdir()))]
+    names = ['build.mjs', 'package.json', 'package-lock.json',
+             *(f'src/{path.name}' for path in sorted((VIEWER/'src').iterdir()))]
     digest = hashlib.sha256(b''.join((VIEWER/name).read_bytes() for name in names)).hexdigest()
     assert digest in (STATIC/'viewer.js').read_text(encoding='utf-8')[:300], 'stale: cd viewer && npm ci && npm run build'
     assert (STATIC/'viewer.css').read_bytes() == (VIEWER/'src'/'viewer.css').read_bytes()
@@ -104,10 +116,12 @@ def test_the_bundle_is_built_from_these_sources():
 def test_the_bundle_is_locked_licensed_and_fetches_nothing():
     lock = json.loads((VIEWER/'package-lock.json').read_text())['packages']
     wanted = json.loads((VIEWER/'package.json').read_text())
-    for name, version in {**wanted['dependencies'], **wanted['devDependencies']}.items(): assert lock[f'node_modules/{name}']['version'] == version
+    for name, version in {**wanted['dependencies'], **wanted['devDependencies']}.items():
+        assert lock[f'node_modules/{name}']['version'] == version
     assert all('integrity' in package and 'resolved' not in package for name, package in lock.items() if name)
     assert 'MIT License' in (STATIC/'LICENCE').read_text() and wanted['dependencies']['three'] in (STATIC/'LICENCE').read_text()
-    assert not any(f'import {q}' in (STATIC/'viewer.js').read_text() or f'from{q}' in (STATIC/'viewer.js').read_text() for q in '"\'')
+    assert not any(f'import {q}' in (STATIC/'viewer.js').read_text()
+                   or f'from{q}' in (STATIC/'viewer.js').read_text() for q in '"\'')
 
 
 # --- In a browser --------------------------------------------------------------------------------------------------
@@ -170,7 +184,8 @@ def read_state(path):
 def difference(element, panorama, yaw, pitch, fov, border=6) -> float:
     "Mean difference between the screen and `panorama_to_perspective`, away from the frame of the focus."
     shown = grab(element)
-    wanted = panorama_to_perspective(panorama[None], rotation_from_euler(yaw, pitch, 0.)[None], fov, tuple(shown.shape[-2:]), antialias=False)[0]
+    wanted = panorama_to_perspective(panorama[None], rotation_from_euler(yaw, pitch, 0.)[None], fov,
+                                     tuple(shown.shape[-2:]), antialias=False)[0]
     return (shown - wanted)[:, border:-border, border:-border].abs().mean().item()
 
 
@@ -203,22 +218,28 @@ window.end = widget.render({ model, el: place });
 def plain(browser, tmp_path_factory):
     "A page with the widget alone: a moving panel and a still one, and the outline of an input that turns."
     folder = footage(tmp_path_factory.mktemp('plain'))
-    viewer = look_together({'moving': folder/'clip.mp4', 'still': folder/'hall.png'}, turning(), yaw=.2, pitch=.1, fov=1.2, height=300)
+    viewer = look_together({'moving': folder/'clip.mp4', 'still': folder/'hall.png'}, turning(), yaw=.2, pitch=.1,
+                           fov=1.2, height=300)
     for name in ('viewer.js', 'viewer.css'): shutil.copy(STATIC/name, folder)
     (folder/'corners').write_bytes(viewer.corners)
-    (folder/'state.json').write_text(json.dumps({name: getattr(viewer, name) for name in viewer.keys if not name.startswith('_') and name not in ('media', 'corners', 'layout', 'tabbable', 'tooltip')}))
+    (folder/'state.json').write_text(json.dumps({name: getattr(viewer, name) for name in viewer.keys
+                                                 if not name.startswith('_')
+                                                 and name not in ('media', 'corners', 'layout', 'tabbable',
+                                                                  'tooltip')}))
     (folder/'index.html').write_text(PLAIN)
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_): pass
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     browser.get(f'http://127.0.0.1:{server.server_port}/index.html')
-    wait(lambda: browser.execute_script("return document.querySelector('.argus-viewer[data-ready]') !== null"), 'the page')
+    wait(lambda: browser.execute_script("return document.querySelector('.argus-viewer[data-ready]') !== null"),
+         'the page')
     yield browser
     server.shutdown()
 
 
-def model(browser, *names) -> list: return browser.execute_script('return arguments[0].map(name => model.get(name))', list(names))
+def model(browser, *names) -> list: return browser.execute_script('return arguments[0].map(name => model.get(name))',
+                                                                  list(names))
 
 
 def settle(browser, **state):
@@ -228,11 +249,13 @@ def settle(browser, **state):
 
 
 @needs_browser
-@pytest.mark.parametrize('direction', [(.2, .1, 1.2), (math.pi - .1, -.3, 2.), (1., math.pi/2, 1.5), (-2., -1.3, .4)], ids=['ahead', 'seam', 'pole', 'near'])
+@pytest.mark.parametrize('direction', [(.2, .1, 1.2), (math.pi - .1, -.3, 2.), (1., math.pi/2, 1.5), (-2., -1.3, .4)],
+                         ids=['ahead', 'seam', 'pole', 'near'])
 def test_the_shader_shows_what_the_projection_gives(plain, direction):
     settle(plain, **dict(zip(('yaw', 'pitch', 'fov'), direction)), shows_outline=False, shows_map=False)
     right = grab(plain.find_element('css selector', 'canvas'))[..., 351:]
-    wanted = panorama_to_perspective(load_panorama('pmndrs_hall')[None], rotation_from_euler(*direction[:2], 0.)[None], direction[2], (300, 349), antialias=False)[0]
+    wanted = panorama_to_perspective(load_panorama('pmndrs_hall')[None], rotation_from_euler(*direction[:2], 0.)[None],
+                                     direction[2], (300, 349), antialias=False)[0]
     error = (right - wanted)[:, 30:-6, 6:-6].abs().mean()  # below the title
     assert error < .003 < .03 < (right - wanted.flip(-1)).abs().mean(), error
 
@@ -242,7 +265,8 @@ def test_outlines_and_map_show_where_input_and_view_are(plain):
     settle(plain, yaw=.2, pitch=.1, fov=1.2, frame=0, shows_outline=True, shows_map=True)
     shown = grab(plain.find_element('css selector', 'canvas'))
     keep(plain, 'plain')
-    view = panorama_to_perspective(load_panorama('pmndrs_hall')[None], rotation_from_euler(.2, .1, 0.)[None], 1.2, (300, 349), antialias=False)[0]
+    view = panorama_to_perspective(load_panorama('pmndrs_hall')[None], rotation_from_euler(.2, .1, 0.)[None], 1.2,
+                                   (300, 349), antialias=False)[0]
     rays = perspective_rays(300, 349, 1.2) @ rotation_from_euler(.2, .1, 0.).T
     distance = edge_distance(image_corners(turning(), (9, 16))[0], rays).abs()
     changed = (shown[..., 351:] - view).abs().amax(0) > .02
@@ -259,8 +283,14 @@ def test_outlines_and_map_show_where_input_and_view_are(plain):
 def test_fingers_zoom_and_a_click_on_the_map_goes_there(plain):
     from selenium.webdriver import ActionChains
     settle(plain, yaw=0, pitch=0, fov=1.2, shows_map=True)
-    def touch(kind, *points): plain.execute_cdp_cmd('Input.dispatchTouchEvent', dict(type=kind, touchPoints=[dict(x=x, y=y, id=n) for n, (x, y) in enumerate(points)]))
-    touch('touchStart', (480, 150)); touch('touchStart', (480, 150), (570, 150)); touch('touchMove', (435, 150), (615, 150)); touch('touchEnd')
+    def touch(kind, *points): plain.execute_cdp_cmd('Input.dispatchTouchEvent',
+                                                    dict(type=kind,
+                                                         touchPoints=[dict(x=x, y=y, id=n)
+                                                                      for n, (x, y) in enumerate(points)]))
+    touch('touchStart', (480, 150))
+    touch('touchStart', (480, 150), (570, 150))
+    touch('touchMove', (435, 150), (615, 150))
+    touch('touchEnd')
     yaw, pitch, fov = wait(lambda: (s := model(plain, 'yaw', 'pitch', 'fov'))[2] < 1.1 and s, 'the fingers')
     assert abs(fov - 2*math.atan(math.tan(.6)/2)) < 1e-6 and abs(yaw) < .05 and abs(pitch) < .05
     canvas = plain.find_element('css selector', 'canvas')
@@ -275,7 +305,8 @@ def test_a_video_is_scrubbed_and_plays(plain):
     plain.find_element('css selector', '.argus-scrub').send_keys('\ue014'*7)  # arrow right
     assert wait(lambda: (s := model(plain, 'frame', 'is_playing')) and s[0] == 7 and s, 'the scrubber') == [7, False]
     def off(n):
-        view = panorama_to_perspective(load_panorama('pmndrs_hall')[None, :, ::2, ::2].roll(16*n, -1), torch.eye(3)[None], 1.4, (300, 349), antialias=False)[0]
+        view = panorama_to_perspective(load_panorama('pmndrs_hall')[None, :, ::2, ::2].roll(16*n, -1),
+                                       torch.eye(3)[None], 1.4, (300, 349), antialias=False)[0]
         return (shown - view)[:, 30:-8, 8:341].abs().mean().item()
     for _ in range(50):  # until the picture that was sought is there
         shown = grab(plain.find_element('css selector', 'canvas'))[..., :349]
@@ -299,7 +330,8 @@ def page(browser, lab):
     from selenium.webdriver.common.by import By
     address, folder = lab
     run_notebook(browser, address)
-    def viewers(): return (found := browser.find_elements(By.CSS_SELECTOR, '.argus-viewer[data-ready]')) and len(found) == 2 and found
+    def viewers(): return (found := browser.find_elements(By.CSS_SELECTOR,
+                                                          '.argus-viewer[data-ready]')) and len(found) == 2 and found
     try: found = wait(viewers, what='the viewers')
     except TimeoutError:
         keep(browser, 'failed')
@@ -320,25 +352,31 @@ def test_in_jupyterlab_the_picture_turns_where_it_is_dragged(page):
 
     # Dragging: the point that was taken hold of stays under the pointer.
     width, height = canvas.size['width'], canvas.size['height']
-    ActionChains(browser, duration=50).move_to_element_with_offset(canvas, 60, 20).click_and_hold().move_by_offset(-100, 40).move_by_offset(-60, 20).release().perform()
+    ActionChains(browser, duration=50).move_to_element_with_offset(canvas, 60,
+                                                                   20).click_and_hold().move_by_offset(-100, 40).move_by_offset(-60, 20).release().perform()
     yaw, pitch, fov = wait(lambda: (s := read_state(folder/'state.txt')) and abs(s[0] - .3) > .2 and s, 'the drag')
     time.sleep(.3)
     yaw, pitch, fov = read_state(folder/'state.txt')
     def direction(yaw, pitch, x, y):
         focal = width/2/math.tan(1.2/2)
-        return torch.nn.functional.normalize(rotation_from_euler(yaw, pitch, 0.) @ torch.tensor([x/focal, y/focal, 1.]).double(), dim=0)
+        return torch.nn.functional.normalize(rotation_from_euler(yaw, pitch,
+                                                                 0.) @ torch.tensor([x/focal, y/focal, 1.]).double(),
+                                                                 dim=0)
     angle = (direction(.3, .1, 60, 20) @ direction(yaw, pitch, -100, 80)).clamp(-1, 1).acos().rad2deg()
     assert angle < .2 and yaw > .45 and pitch > .15 and fov == 1.2, (angle, yaw, pitch, fov)
     keep(browser, 'dragged')
     assert difference(canvas, hall, yaw, pitch, fov) < .01
-    assert min(difference(canvas, hall, *wrong) for wrong in ((.3, .1, 1.2), (-yaw, pitch, fov), (yaw, -pitch, fov), (yaw, pitch, 1.3))) > .03
+    assert min(difference(canvas, hall, *wrong)
+               for wrong in ((.3, .1, 1.2), (-yaw, pitch, fov), (yaw, -pitch, fov), (yaw, pitch, 1.3))) > .03
 
     # Keys and wheel, and what Python sets in answer.
     canvas.send_keys(Keys.ARROW_LEFT)
-    assert abs(wait(lambda: (s := read_state(folder/'state.txt')) and abs(s[0] - yaw) > .01 and s, 'the key')[0] - (yaw - 1.2/18)) < 1e-9
+    assert abs(wait(lambda: (s := read_state(folder/'state.txt')) and abs(s[0] - yaw) > .01 and s,
+                    'the key')[0] - (yaw - 1.2/18)) < 1e-9
     for _ in range(8): canvas.send_keys('+')
     fov = 2*math.atan(math.tan(.6)/1.1**8)
-    wait(lambda: (s := read_state(folder/'state.txt'))[:2] == [2.5, -.4] and abs(s[2] - fov) < 1e-9, 'the keys and the answer of Python')
+    wait(lambda: (s := read_state(folder/'state.txt'))[:2] == [2.5, -.4] and abs(s[2] - fov) < 1e-9,
+         'the keys and the answer of Python')
     time.sleep(.3)
     keep(browser, 'set')
     assert difference(canvas, hall, 2.5, -.4, fov) < .01  # the seam lies within this view
@@ -352,7 +390,8 @@ def test_in_jupyterlab_a_video_arrives_and_its_frame_is_known_to_python(page):
     browser, folder, (_, movie) = page
     browser.execute_script("arguments[0].scrollIntoView({block: 'end'})", movie)
     scrubber = movie.find_element('css selector', '.argus-scrub')
-    ActionChains(browser).move_to_element_with_offset(scrubber, round((scrubber.size['width'] - 16)*(7/11 - .5)), 0).click().perform()
+    ActionChains(browser).move_to_element_with_offset(scrubber, round((scrubber.size['width'] - 16)*(7/11 - .5)),
+                                                      0).click().perform()
     wait(lambda: read_state(folder/'frame.txt') == [7, False], 'the scrubber')
     scrubber.send_keys('\ue014')  # arrow right, which the notebook would like to have
     wait(lambda: read_state(folder/'frame.txt') == [8, False], 'the key')
