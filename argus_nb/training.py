@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, broadcast
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, broadcast
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 from tqdm.auto import tqdm
@@ -184,7 +184,8 @@ def start_engine(
     engine that cannot be used."""
     check(precision in ('fp32', 'bf16', 'fp16'), f"precision must be 'fp32', 'bf16' or 'fp16', got {precision!r}")
     AcceleratorState._reset_state()
-    engine = Accelerator(mixed_precision='no' if precision == 'fp32' else precision)
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # layers along time rest while pictures are learned
+    engine = Accelerator(mixed_precision='no' if precision == 'fp32' else precision, kwargs_handlers=[unused])
     kind = engine.distributed_type
     check(kind not in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM),
           f'{kind.value} keeps the weights to itself, where the checkpoint cannot reach them: use data parallel '
