@@ -45,7 +45,7 @@ class Source:
         for name in ('frames', 'panorama', 'context'):
             if isinstance(part := getattr(self, name), Tensor): check_pixels(name, part)
         check((self.cameras is None) != (self.panorama is None),
-              'either cameras or an aligned panorama= is wanted, got '
+              'either cameras or an aligned panorama= must be given, got '
               + ('neither' if self.panorama is None else 'both'))
         for name in ('cameras', 'panorama', 'mask'):
             part = getattr(self, name)
@@ -121,7 +121,7 @@ class ArgusPipeline(DiffusionPipeline):
         "Load a model; raises `InputError` listing the known names, or saying how to get what is missing."
         device = pick_device(device)
         check(not offload or device.type != 'cpu',
-              'offload=True keeps networks off an accelerator until they are wanted; on a CPU there is none')
+              'offload=True keeps networks off an accelerator until they are called; on a CPU there is none')
         models = load_models(local_model(name_or_path, download), unet, dtype or pick_dtype(device))
         pipeline = cls(models.vae, models.image_encoder, models.unet, models.scheduler, settings=models.settings)
         if not offload: return pipeline.to(device)
@@ -246,7 +246,7 @@ def reporter(self:ArgusPipeline,
     progress:Callable|None=None,  # Called as progress('generate', done, total); diffusers' bar is shown when None
     callback:Callable|None=None,  # See `stream`
 )->Callable:                      # What `sample_panorama` calls after each step
-    "Report each step to whoever wants to know."
+    "Report each step to the bar or the callback."
     steps = iter(range(1, total + 1)) if progress else iter(self.progress_bar(range(1, total + 1)))
     def report(number, level, latents):
         done = next(steps)

@@ -359,7 +359,7 @@ def test_a_scheduler_of_another_kind_is_refused(models):
 
 @pytest.mark.parametrize('change, message', [
     (dict(frames=None), 'frames are missing'),
-    (dict(cameras=None), 'either cameras or an aligned panorama= is wanted, got neither'),
+    (dict(cameras=None), 'either cameras or an aligned panorama= must be given, got neither'),
     (dict(panorama=torch.zeros(5, 3, 32, 64)), 'got both'),
     (dict(cameras=CameraTrack.static(4, 1.)), 'cameras must have as many frames as frames, 5, got 4'),
     (dict(cameras=None, panorama=torch.zeros(5, 3, 32, 60)), 'twice as wide as high'),

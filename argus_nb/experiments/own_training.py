@@ -38,7 +38,7 @@ def argus(*words) -> str:
     return shlex.join(['argus', *words])
 
 def stand_in(path: Path) -> Path:
-    "A 360° video of twenty seconds in a held-out world, for whoever has none."
+    "A 360° video of twenty seconds in a held-out world, where there is none of your own."
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         world = random_world(77)
