@@ -501,7 +501,7 @@ def damaged(path, kind):
 
 @pytest.mark.parametrize('kind, message', [
     ('cut.jpg', 'is a damaged image'), ('cut.hdr', 'is a damaged image'), ('cut.exr', 'is damaged or no OpenEXR file'), ('empty.exr', 'is damaged or no OpenEXR file'),
-    ('z.exr', 'its channels are Z; wanted are R, G and B, or Y'), ('wide.png', 'is 160x90, a panorama is twice as wide as high'),
+    ('z.exr', 'its channels are Z; they must be R, G and B, or Y'), ('wide.png', 'is 160x90, a panorama is twice as wide as high'),
     ('wide.mp4', 'is 64x36, a panorama is twice as wide as high'), ('text.png', 'none of its frames can be decoded'), ('missing.png', 'no such file'), ('missing.exr', 'no such file'),
 ])
 def test_unusable_files_are_named_in_one_line(tmp_path, kind, message):
@@ -516,7 +516,7 @@ def test_squeezed_panoramas_are_taken_when_asked_for(tmp_path):
 
 
 def test_too_many_or_too_few_frames(film):
-    with pytest.raises(InputError, match='holds 40 frames at 10 fps from 0 s on, wanted are 41'): load_clip(film, 41, 10)
+    with pytest.raises(InputError, match='holds 40 frames at 10 fps from 0 s on, not 41'): load_clip(film, 41, 10)
     with pytest.raises(InputError, match='num_frames must be at least 1'): load_clip(film, 0)
     with pytest.raises(InputError, match='beyond its end'): load_clip(film, 3, start=99.)
     with pytest.raises(InputError, match='size must be'): load_clip(film, 3, size=(0, 8))
