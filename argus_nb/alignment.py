@@ -137,8 +137,9 @@ def _land(image, R, lens, size, feather, sin_lon, cos_lon, sin_lat, cos_lat, ind
             c, r = min(int(a), columns - 2), min(int(b), rows - 2)
             p, q = a - c, b - r
             for k in range(3):
-                colours[k, n] = (1 - q)*((1 - p)*image[r, c, k] + p*image[r, c + 1, k]) + q*((1 - p)*image[r + 1, c, k]
-                                                                                             + p*image[r + 1, c + 1, k])
+                upper = (1 - p)*image[r, c, k] + p*image[r, c + 1, k]
+                lower = (1 - p)*image[r + 1, c, k] + p*image[r + 1, c + 1, k]
+                colours[k, n] = (1 - q)*upper + q*lower
             n += 1
     return n
 
@@ -171,8 +172,7 @@ class _Landing:
         image, R = _shrunken(frame, lens[0], self.size), np.ascontiguousarray(camera.world_from_camera[0].T.numpy())
         n = _land(image, R, lens, (float(h), float(w)), float(feather*min(h, w)), *self.tables, self.index,
                   self.colours, self.weights)
-        return torch.from_numpy(self.index[:n]), torch.from_numpy(self.colours[:,
-                                                                               :n]), torch.from_numpy(self.weights[:n])
+        return tuple(torch.from_numpy(part) for part in (self.index[:n], self.colours[:, :n], self.weights[:n]))
 
 # %% ../nbs/34_alignment.ipynb #10ff72e7
 def stitch_frames(

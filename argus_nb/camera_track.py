@@ -95,7 +95,7 @@ def fov_y_for(self:CameraTrack,
     size:tuple[int,int],  # Height and width of the frames
 )->Tensor:                # Vertical field of view in radians; (T,)
     "The vertical field of view: as given, or else that of square pixels."
-    if self.fov_y is not None: return self.fov_y
+    if self.fov_y is not None: return torch.as_tensor(self.fov_y)
     height, width = size
     return 2*torch.atan(height/width*(self.fov_x/2).tan())
 
@@ -203,8 +203,8 @@ def interpolated(
         return back((1 - weight)*to(value[low]) + weight*to(value[high]))
     focal = dict(to=lambda a: 1/(a/2).tan(), back=lambda a: 2*torch.atan(1/a))
     keys = Rotation.from_matrix(track.world_from_camera.numpy())
-    turned = Slerp(np.arange(len(track)), keys)(position.numpy()) if len(track) > 1 else keys[np.zeros(len(position),
-                                                                                                       int)]
+    if len(track) > 1: turned = Slerp(np.arange(len(track)), keys)(position.numpy())
+    else: turned = keys[np.zeros(len(position), int)]
     return replace(track, world_from_camera=torch.from_numpy(turned.as_matrix()), fov_x=mix(track.fov_x, **focal),
                    fov_y=mix(track.fov_y, **focal),
                    principal_point=mix(track.principal_point), fps=fps, confidence=mix(track.confidence))

@@ -273,8 +273,8 @@ def _read_released(path, lines, fov_x):
     else:
         beside = path.parent.parent/'fov'/path.name
         fov = _number_lines(beside.read_text()) if beside.is_file() else None
-        check(fov is not None or fov_x is not None, f'{reading}: no field of view; wanted in {beside}')
-    check(lines is not None and len(lines) == 3, f'{reading}: wanted are three lines of numbers')
+        check(fov is not None or fov_x is not None, f'{reading}: no field of view; it is looked for in {beside}')
+    check(lines is not None and len(lines) == 3, f'{reading}: must hold three lines of numbers')
     check(fov is None or (len(fov) == 2 and all(len(f) in (1, len(lines[0])) for f in fov)),
           f'{reading}: the field-of-view file must hold two lines (fov_x, fov_y in degrees) of 1 or {len(lines[0])} '
           f'numbers')
@@ -319,7 +319,7 @@ def _read_text(path, text, image_size, fov_x, num_frames):
         try: record = json.loads(text)
         except json.JSONDecodeError as error: raise InputError(f'{path}: not valid JSON ({error})') from None
         check(isinstance(record, dict),
-              f'{path}: a JSON list does not say what it holds; wanted is an object; {_KNOWN}')
+              f'{path}: a JSON list does not say what it holds; an object does; {_KNOWN}')
         return _read_record(path, record, image_size, fov_x, num_frames)
     lines = _number_lines(text)
     if lines is not None and len(lines) in (2, 3): return _read_released(path, lines, fov_x)

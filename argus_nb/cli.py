@@ -14,7 +14,7 @@ import argparse, contextlib, math, os, signal, sys, warnings
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 from .edges import (ANGLE, COUNT, DURATION, EFFORT, FIELD_OF_VIEW, HIGHLIGHT, PICTURE_ENDINGS,
                             PRECISION, SCALE, SEED,
                             START_TIME, WHOLE, InputError, RenamedOption, ShownProgress, check,
@@ -26,7 +26,7 @@ class CommandLine(argparse.ArgumentParser):
     "An argument parser that answers a mistake with one line and exit code 2."
     def error(self,
         message:str,  # What argparse found
-    )->None:
+    )->NoReturn:
         "Say it and leave."
         self.exit(2, f"argus: error: {message.removeprefix('argument ')}\n")
 
@@ -208,9 +208,10 @@ def view(
     from_picture = args.PANO.suffix.lower() in PICTURE_ENDINGS
     check_output(args.OUT, args.overwrite, PICTURE_ENDINGS if from_picture else ('.mp4', *PICTURE_ENDINGS), args.PANO)
     from argus_nb.look import view_file
-    angles = [math.radians(a) for a in (args.yaw, args.pitch, args.roll, args.fov)]
+    yaw, pitch, roll, fov_x = (math.radians(a) for a in (args.yaw, args.pitch, args.roll, args.fov))
     with ShownProgress() as progress:
-        view_file(args.PANO, args.OUT, *angles, args.size, args.start, args.seconds, args.overwrite, progress)
+        view_file(args.PANO, args.OUT, yaw, pitch, roll, fov_x, args.size, args.start, args.seconds, args.overwrite,
+                  progress)
 
 # %% ../nbs/79_cli.ipynb #6d144ff1
 def add_source(

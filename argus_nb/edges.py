@@ -37,8 +37,8 @@ class Number:
 
     def check(self, name:str, value:float)->float:
         "The value, if it fits; raises `InputError` with its name if not."
-        is_number = isinstance(value, numbers.Integral if self.kind is int else numbers.Real) and not isinstance(value,
-                                                                                                                 bool)
+        kinds = numbers.Integral if self.kind is int else numbers.Real
+        is_number = isinstance(value, kinds) and not isinstance(value, bool)
         check(is_number and bool(self.fits(value)), f'{name} must be {self.wanted}, got {value!r}')
         return value
 

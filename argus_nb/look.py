@@ -166,7 +166,7 @@ def camera_path(
         raise InputError(f"{path}: neither a path's name ({', '.join(PATHS)}) nor a file that can be read "
                          f"({error.strerror})") from None
     except ValueError:
-        raise InputError(f'{path}: is no JSON; wanted is a list of keyframes such as '
+        raise InputError(f'{path}: is not JSON; it must be a list of keyframes such as '
                          f'[{{"time": 0, "yaw": 90, "fov": 60}}]') from None
     try: return keyframe_path(keyframes, times)
     except InputError as error: raise InputError(f'{path}: {error}') from None

@@ -80,7 +80,7 @@ def _exr_light(path):
             planes = {name: np.asarray(channel.pixels, np.float32) for name, channel in file.channels().items()}
     except (RuntimeError, ValueError): raise InputError(f'{path}: is damaged or no OpenEXR file') from None
     name = next((n for n in ('RGB', 'RGBA', 'Y') if n in planes), None)
-    check(name is not None, f"{path}: its channels are {', '.join(planes)}; wanted are R, G and B, or Y")
+    check(name is not None, f"{path}: its channels are {', '.join(planes)}; they must be R, G and B, or Y")
     light = planes[name].reshape(*planes[name].shape[:2], -1)[..., :3]
     return np.repeat(light, 3, -1) if light.shape[-1] == 1 else light
 
@@ -120,8 +120,8 @@ def _moving(path, num_frames, fps, start):
     "The frames of a video picked at some rate; uint8 (T, 3, H, W), lazy."
     frames = read_video(path, start, None if num_frames is None else max(num_frames, 2)/fps, fps).frames
     wanted = len(frames) if num_frames is None else num_frames
-    check(wanted <= len(frames), f'{path}: holds {len(frames)} frames at {fps:g} fps from {start:g} s on, wanted are '
-                                 f'{wanted}')
+    check(wanted <= len(frames),
+          f'{path}: holds {len(frames)} frames at {fps:g} fps from {start:g} s on, not {wanted}')
     return (frames[n] for n in range(wanted)), frames.shape[-2:]
 
 def load_clip(

@@ -37,8 +37,8 @@ def views_around(
 )->list[View]:                                       # The views, level ones first
     "Cut a panorama into views that cover the whole sphere."
     check_shape('panorama', panorama, '3 H W')
-    aims = [(360*n/around - 360*(2*n > around), pitch) for pitch in pitches for n in range(around)] + [(0., 90.),
-                                                                                                       (0., -90.)]
+    aims = [(360*n/around - 360*(2*n > around), pitch) for pitch in pitches for n in range(around)]
+    aims += [(0., 90.), (0., -90.)]
     yaw, pitch = torch.tensor(aims, dtype=torch.float64).T.deg2rad()
     images = panorama_to_perspective(panorama, rotation_from_euler(yaw, pitch, 0*yaw), math.radians(fov), (size, size))
     return [View(*aim, image) for aim, image in zip(aims, images)]

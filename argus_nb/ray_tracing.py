@@ -792,8 +792,8 @@ def walk_path(
     x, height, z = position
     amplitude, omega, phase = rng.uniform(.004, .02, 3), 2*math.pi*rng.uniform(.3, .7, 3), rng.uniform(0, 2*math.pi, 3)
     if stepping:
-        amplitude, omega = amplitude + rng.uniform(.005, .015, 3), 2*math.pi*np.array([.9, 1.8, .9])*rng.uniform(.9,
-                                                                                                                 1.1)
+        amplitude = amplitude + rng.uniform(.005, .015, 3)
+        omega = 2*math.pi*np.array([.9, 1.8, .9])*rng.uniform(.9, 1.1)
     along, pace, begin = rng.uniform(-.6, .6), speed/reach, reach*np.array(direction)
     swing = (begin[0], pace, along), (amplitude[1], omega[1], phase[1]), (begin[1], pace, along)
     return movements_of([((x, -height, z), (0, 0, 0), (1e9, 0), swing, STILL, (0, 0))])

@@ -177,9 +177,8 @@ class Reader:
     def close(self): self.container.close()
 
 # %% ../nbs/18_reading.ipynb #0f400205
-_USUAL_RATES = [Fraction(n*1000, 1001) for n in (24, 30, 60, 120)] + [Fraction(n)
-                                                                      for n in (5, 10, 12, 15, 20, 24, 25, 30, 48, 50,
-                                                                                60, 90, 100, 120, 240)]
+_WHOLE_RATES = 5, 10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240
+_USUAL_RATES = [Fraction(n*1000, 1001) for n in (24, 30, 60, 120)] + [Fraction(n) for n in _WHOLE_RATES]
 
 def constant_rate(
     times:np.ndarray,                # When frames are shown, in seconds from the first; (n,), n of 2 or more
@@ -269,8 +268,8 @@ def _scan(path, start=0., seconds=None, counted=False, decode=True):
     if zero is None: return _scan(path, start, seconds, True, decode)
     tick, display = float(reader.tick), frame_display(frame, reader.stream.sample_aspect_ratio)
     begin, end = zero + round(start/tick), None if seconds is None else zero + round((start + seconds)/tick)
-    frames = reader.frames_from(begin, [begin, begin - round(2/tick)]) if start else itertools.chain([(zero, frame)],
-                                                                                                     frames)
+    if start: frames = reader.frames_from(begin, [begin, begin - round(2/tick)])
+    else: frames = itertools.chain([(zero, frame)], frames)
     if decode: stamps, duration, is_last, seen = _usable_stamps(frames, reader.log, end)
     else: stamps, duration, is_last, seen = _packet_stamps(reader), frame.duration, True, 0
     if not counted and len(stamps) + len(reader.log.patched) < .9*seen: return _scan(path, start, seconds, True, decode)

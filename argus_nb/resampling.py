@@ -86,7 +86,8 @@ def pixel_angles(
     "The angle that a pixel covers."
     if camera is None: return math.pi/size[0], 2*math.pi/size[1]
     fovs = float(camera.fov_y.detach()), float(camera.fov_x.detach())
-    return tuple((2*math.tan(fov/2) if largest else fov)/n for fov, n in zip(fovs, size))
+    rows, columns = ((2*math.tan(fov/2) if largest else fov)/n for fov, n in zip(fovs, size))
+    return rows, columns
 
 # %% ../nbs/11_resampling.ipynb #768172c2
 def subsamples(
@@ -97,7 +98,8 @@ def subsamples(
 )->tuple[int,int]:                     # Along rows and columns
     "Rays per target pixel."
     if mode == 'nearest' or not antialias: return 1, 1
-    return tuple(min(max(math.ceil(angle/min(source_angles) - .05), 1), 32) for angle in target_angles)
+    rows, columns = (min(max(math.ceil(angle/min(source_angles) - .05), 1), 32) for angle in target_angles)
+    return rows, columns
 
 # %% ../nbs/11_resampling.ipynb #9b33be79
 Camera = namedtuple('Camera', 'rotation fov_x fov_y point')  # one view, float64: (3, 3), (), (), (2,)

@@ -203,8 +203,8 @@ def robust_cost(
 )->float:               # The cost
     "Geman-McClure cost of the matches plus that of the weak beliefs."
     error = (residuals(solution, matches)**2).sum(1)
-    return .5*(scale**2*error/(error + scale**2)).sum() + .5*sum((np.asarray(b)**2).sum()
-                                                                 for b in _beliefs(solution, focal))
+    believed = sum((np.asarray(b)**2).sum() for b in _beliefs(solution, focal))
+    return .5*(scale**2*error/(error + scale**2)).sum() + .5*believed
 
 class _Equations(NamedTuple):
     "Normal equations at a solution: cameras and log f, nearness, and what couples them."

@@ -252,8 +252,8 @@ def find_cameras(self:Studio,
     self.curves.layout.display = self.seen.layout.display = None
     self.track = film_part(request), track, tuple(video.frames.shape[2:])
     fov = math.degrees(float(track.fov_x.median()))
-    return f'{len(track)} cameras; the field of view is {fov:.0f} degrees' + (f'; {video.warning}'
-                                                                              if video.warning else '')
+    found = f'{len(track)} cameras; the field of view is {fov:.0f} degrees'
+    return found + (f'; {video.warning}' if video.warning else '')
 
 # %% ../nbs/76_studio.ipynb #5d100021
 @patch

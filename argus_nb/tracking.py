@@ -368,8 +368,8 @@ def _assumed(): return f'field of view assumed {math.degrees(DEFAULT_FOV):.0f} d
 def _remarks(tracks, cuts, fps, model, is_found):
     "What a user should know about a track, in one line."
     lost = int((tracks.shot < 0).sum())
-    parts = ['tracked'] + ['the camera zooms']*model.zooms + ['the camera travels']*model.travels + ([] if is_found
-                                                                                                     else [_assumed()])
+    parts = ['tracked'] + ['the camera zooms']*model.zooms + ['the camera travels']*model.travels
+    if not is_found: parts.append(_assumed())
     if lost: parts.append(f'{lost} of {len(tracks.shot)} frames could not be tracked and were bridged')
     if cuts:
         where = ', '.join(f'{cut} ({cut/fps:.1f} s)' for cut in cuts[:5]) + (' and more' if len(cuts) > 5 else '')

@@ -98,7 +98,7 @@ def _sound_packets(path, start, muxer):
         codec = stream.codec_context.codec.canonical_name
         fits = codec in _CODECS_OF_MP4 and not (codec == 'mp3' and stream.sample_rate < 16000)
         packets = (_copied_packets if fits else _encoded_packets)(source, stream, muxer, origin)
-        yield  # the stream is there, its packets come when they are wanted
+        yield  # the stream is there, its packets come when they are asked for
         try:
             if start > 3: source.seek(round((origin - 2)/stream.time_base), stream=stream)
             yield from packets

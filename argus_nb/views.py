@@ -141,8 +141,10 @@ class SamplingGrid:
     `SamplingGrid.perspective_to_panorama(frame_size, ...)`, `.panorama_to_perspective(panorama_size, ...)` and
     `.rotate_panorama(size, ...)` take what the functions of these names take, with a size in place of the pixels."""
     def __init__(self, kind, is_view, source_size, size, cameras):
-        self.source_size, self.size = check_images('source', torch.zeros(1), source_size, 'bilinear'), size
-        self.cameras = cameras
+        is_pair = isinstance(source_size, (tuple, list, torch.Size)) and len(source_size) == 2
+        fits = is_pair and all(hasattr(n, '__index__') and n > 0 for n in source_size)
+        check(fits, f'the size of the source must be (height, width) in pixels, got {source_size}')
+        self.source_size, self.size, self.cameras = tuple(map(int, source_size)), size, cameras
         self._kind, self._is_view, self._known, self.mask = kind, is_view, {}, None
         # (N, 1, H, W), bool
         if kind == IMAGE: self.mask = torch.stack([self._seen(camera) for camera in cameras])[:, None]

@@ -115,8 +115,8 @@ def _weather(b, ridge):
     sun = np.array([math.cos(elevation)*math.sin(azimuth), -math.sin(elevation), math.cos(elevation)*math.cos(azimuth)])
     light = np.array([1., .95, .88])*(1 - warmth) + np.array([1., .62, .33])*warmth
     zenith, horizon = _sky_tones(rng, hour, light)
-    cover = rng.uniform(.62, .85) if hour == 'overcast' else rng.choice([0., rng.uniform(.3, .48),
-                                                                         rng.uniform(.45, .62)], p=[.25, .45, .3])
+    if hour == 'overcast': cover = rng.uniform(.62, .85)
+    else: cover = rng.choice([0., rng.uniform(.3, .48), rng.uniform(.45, .62)], p=[.25, .45, .3])
     cloud = .9*horizon if hour == 'overcast' else rng.uniform(.9, 1.15)*(.5*horizon + .5*light)*(.6
         if hour == 'dusk' else 1)
     ambient = level*(.35*zenith + .35*horizon + .3*horizon.mean())
@@ -396,8 +396,8 @@ def _surfaces(b, wall, second, style):
     elif floor == TILES:
         b.material(TILES, tone, tone*rng.choice([.92, rng.uniform(.45, .8)]), tone*.55, su=rng.uniform(.35, .8))
     else:
-        carpet = colour_of(style['hue'] + .45, rng.uniform(.05, .25), .52), colour_of(style['hue'] + .47,
-                                                                                      rng.uniform(.05, .25), .42)
+        tuft = lambda turn, value: colour_of(style['hue'] + turn, rng.uniform(.05, .25), value)
+        carpet = tuft(.45, .52), tuft(.47, .42)
         b.material(MOTTLED, *carpet, su=rng.uniform(.2, .6))
     ceiling = rng.choice([PLAIN, PLANKS], p=[.75, .25])
     b.material(ceiling, colour_of(.12, .03, rng.uniform(.82, .95)), colour_of(.1, .06, .82), colour_of(.1, .1, .6),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Read a notebook from stdin and write it as the repository keeps it: no execution counts, no metadata of whoever ran it.
+"""Read a notebook from stdin and write it as the repository keeps it: no counts, no metadata of whoever ran it.
 
     python scripts/make_clean.py < notebook.ipynb
 
@@ -26,7 +26,6 @@ def clean(notebook: dict) -> dict:
         cell['execution_count'] = None
         for output in cell['outputs']:
             if 'execution_count' in output: output['execution_count'] = None
-            if 'metadata' in output: output['metadata'] = {}
     return notebook
 
 

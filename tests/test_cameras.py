@@ -198,7 +198,7 @@ def test_released_trajectory(tmp_path, named, fov_numbers):
 def test_released_trajectory_without_field_of_view(tmp_path):
     (tmp_path/'clip.txt').write_text('0 0 0\n0 .1 .2\n0 0 0\n')
     assert len(load_cameras(tmp_path/'clip.txt', fov_x=1.)) == 3
-    with pytest.raises(InputError, match='no field of view; wanted in'): load_cameras(tmp_path/'clip.txt')
+    with pytest.raises(InputError, match='no field of view; it is looked for in'): load_cameras(tmp_path/'clip.txt')
 
 
 # --- Names lie, contents do not ------------------------------------------------------------------------------------

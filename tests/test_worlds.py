@@ -1,5 +1,5 @@
 "Worlds: truth of geometry, promises of seeds, faults, and the panoramas that ship."
-import base64, hashlib, json, math, multiprocessing, pickle
+import base64, hashlib, json, math, multiprocessing, pickle, runpy
 from importlib.resources import files
 from pathlib import Path
 
@@ -47,11 +47,9 @@ def test_view_equals_cut_of_finer_panorama(kind):
     rays, solid = perspective_rays(*size, fov, .9) @ rotation.T, depth[0] < FAR
     errors = []
     for height in (64, 512):
-        fine = world._render(times, torch.eye(3, dtype=torch.float64), panorama_rays(height, 2*height)[None], spread,
-                             (height, 2*height), 1, True)
+        fine = world._render(times, torch.eye(3, dtype=torch.float64), panorama_rays(height, 2*height)[None], spread, (height, 2*height), 1, True)
         colour, far = (look_up(part[0], rays) for part in fine)
-        errors.append(((colour - view[0]).abs().mean().item(),
-                       ((far - depth[0]).abs()/depth[0])[solid].median().item()))
+        errors.append(((colour - view[0]).abs().mean().item(), ((far - depth[0]).abs()/depth[0])[solid].median().item()))
     (coarse, coarse_depth), (colour_error, depth_error) = errors
     assert colour_error < .012 and colour_error < .3*coarse      # measured: .0007 to .006
     assert depth_error < 2e-4 and depth_error < .1*coarse_depth  # measured: 1e-5 to 5e-5
@@ -60,8 +58,7 @@ def test_view_equals_cut_of_finer_panorama(kind):
 @pytest.mark.parametrize('kind', KINDS)
 def test_depth_and_path_predict_where_things_are_seen_next(kind):
     "Parallax is exact: points measured at one time are found at the right distance from another camera position."
-    world = next(w for w in (random_world(s, kind) for s in range(20, 60))
-                 if np.ptp(w.camera_position([0., 3.]).numpy(), axis=0).max() > .25)
+    world = next(w for w in (random_world(s, kind) for s in range(20, 60)) if np.ptp(w.camera_position([0., 3.]).numpy(), axis=0).max() > .25)
     times, rays = [0., 3.], panorama_rays(48, 96)
     here, there = world.camera_position(times)
     depth = world.render_panorama(times[:1], (48, 96), return_depth=True)[1][0, 0]
@@ -98,8 +95,7 @@ def test_distances_are_those_of_the_room():
     depth = world.render_panorama([0.], (32, 64), return_depth=True)[1]
     diagonal = 2*math.hypot(world.room[0], world.room[1]/2, world.room[2])
     assert .2 < depth.min() and depth.max() < diagonal
-    assert_close(depth[0, 0, -1].mean().item(), -world.camera_position([0.])[0, 1].item(), atol=.05,
-                 rtol=0)  # a rug may lie there
+    assert_close(depth[0, 0, -1].mean().item(), -world.camera_position([0.])[0, 1].item(), atol=.05, rtol=0)  # a rug may lie there
     outdoors = random_world(3, 'landscape').render_panorama([0.], (32, 64), return_depth=True)[1]
     assert outdoors.max() == FAR and outdoors[0, 0, 0].min() == FAR
 
@@ -128,8 +124,7 @@ def test_shapes_are_met_where_marching_finds_them(shape, inside):
     steps = np.arange(3., 9., .002)
     points = rays[:, None]*steps[:, None] - centre
     c, s = math.cos(yaw), math.sin(yaw)
-    local = np.stack([c*points[..., 0] - s*points[..., 2], points[..., 1], s*points[..., 0] + c*points[..., 2]],
-                     -1)/half
+    local = np.stack([c*points[..., 0] - s*points[..., 2], points[..., 1], s*points[..., 0] + c*points[..., 2]], -1)/half
     hit = inside(local)
     marched = np.where(hit.any(1), steps[hit.argmax(1)], FAR)
     met = np.array([ray_tracing._distance(0, body, (0., 0., 0.), tuple(map(float, r))) for r in rays])
@@ -150,11 +145,9 @@ def test_things_move_rigidly_and_smoothly(kind):
         for move in set(world.movement_of) - {0}:
             group = bodies[:, world.movement_of == move]
             (x, y, z), (c, s) = (group[..., :3] - group[:, :1, :3]).transpose(2, 0, 1), group[:, :1, 3:5].transpose(2, 0, 1)
-            as_first_sees = np.stack([c*x - s*z, y, s*x + c*z, c*group[..., 3] + s*group[..., 4],
-                                      c*group[..., 4] - s*group[..., 3]], -1)
+            as_first_sees = np.stack([c*x - s*z, y, s*x + c*z, c*group[..., 3] + s*group[..., 4], c*group[..., 4] - s*group[..., 3]], -1)
             assert_close(as_first_sees, as_first_sees[:1].repeat(len(times), 0), atol=1e-6, rtol=0)
-            assert np.linalg.norm(np.diff(group[..., :3], axis=0),
-                                  axis=-1).max() < 12*.05  # nothing jumps: at most 12 m/s
+            assert np.linalg.norm(np.diff(group[..., :3], axis=0), axis=-1).max() < 12*.05  # nothing jumps: at most 12 m/s
 
 
 def test_most_worlds_have_something_that_moves():
@@ -243,10 +236,8 @@ def test_sizes():
         assert image.shape == (2, 3, *size) and depth.shape == (2, 1, *size) and image.dtype == depth.dtype == torch.float32
 
 
-LOOKED_AT = {f'world {s}': lambda s=s: random_world(s).render_panorama([2.], (64, 128))[0]
-             for s in (0, 1, 2, 3, 7, 31)} | {
-    f'{k} 5': lambda k=k: random_world(5, k).render_panorama([2.], (64, 128))[0]
-    for k in KINDS} | {n: lambda n=n: load_panorama(n) for n in ('pmndrs_hall', 'blender_city')}
+LOOKED_AT = {f'world {s}': lambda s=s: random_world(s).render_panorama([2.], (64, 128))[0] for s in (0, 1, 2, 3, 7, 31)} | {
+    f'{k} 5': lambda k=k: random_world(5, k).render_panorama([2.], (64, 128))[0] for k in KINDS} | {n: lambda n=n: load_panorama(n) for n in ('pmndrs_hall', 'blender_city')}
 
 # ---- the look, pinned
 
@@ -349,30 +340,27 @@ angles = st.floats(-3.1, 3.1)
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 5), yaw=angles, pitch=st.floats(-1.5, 1.5), roll=angles, fov=st.floats(.3, 2.4),
-       moment=st.floats(-5, 60))
+@given(seed=st.integers(0, 5), yaw=angles, pitch=st.floats(-1.5, 1.5), roll=angles, fov=st.floats(.3, 2.4), moment=st.floats(-5, 60))
 def test_what_is_seen_depends_on_direction_and_time_alone(seed, yaw, pitch, roll, fov, moment):
     "A turned lens sees what an unturned one sees along the turned rays; a ray on an outline may fall either way."
     world, R = random_world(seed), rotation_from_euler(yaw, pitch, roll)
     view, far = world.render_perspective([moment], R, fov, (4, 6), return_depth=True)
     spread = math.tan(fov/2)/3
-    same, same_far = world._render(np.array([moment]), torch.eye(3).double(),
-                                   (perspective_rays(4, 6, fov) @ R.T)[None], spread, (4, 6), 1, True)
+    same, same_far = world._render(np.array([moment]), torch.eye(3).double(), (perspective_rays(4, 6, fov) @ R.T)[None], spread, (4, 6), 1, True)
     assert ((far - same_far).abs() > 1e-3*far).sum() <= 1 and ((view - same).abs().amax(1) > 2e-3).sum() <= 2
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_cut_is_within_the_interpolation_error_measured_in_the_panorama(kind):
-    "From a panorama four times as fine, in colour and in distance; see experiments/worlds, which counts more worlds."
-    from argus_nb.experiments.worlds import compared
+    "From a panorama four times as fine, in colour and in distance; see tests/benchmarks/worlds.py, which counts more worlds."
+    compared = runpy.run_path(Path(__file__).parent/'benchmarks'/'worlds.py')['compared']
     of_view, midway = np.array([compared(random_world(s, kind), 4) for s in (1, 2)]).mean(0)
     assert (of_view <= midway).all() and (of_view > 0).all()
 
 
 def test_no_two_of_two_dozen_seeds_look_alike():
     "Not even when one of them is turned."
-    small = torch.cat([torch.nn.functional.adaptive_avg_pool2d(random_world(s).render_panorama([0.], (16, 32)),
-                                                               (8, 16)) for s in range(24)])
+    small = torch.cat([torch.nn.functional.adaptive_avg_pool2d(random_world(s).render_panorama([0.], (16, 32)), (8, 16)) for s in range(24)])
     for n, one in enumerate(small):
         gaps = torch.stack([(small.roll(k, -1) - one).abs().mean((1, 2, 3)) for k in range(16)]).amin(0)
         assert gaps[n] == 0 and gaps[torch.arange(24) != n].min() > .03
@@ -384,8 +372,7 @@ def test_machine_code_on_disk_names_no_class_of_ours():
     "Else a kept file from before a renaming could not even be opened to see that it is old."
     random_world(0).render_panorama([0.], (2, 4))
     assert ray_tracing._render_rows.signatures
-    for signature in ray_tracing._render_rows.signatures:
-        assert b'argus' not in pickle.dumps(signature) and 'Sky' not in str(signature)
+    for signature in ray_tracing._render_rows.signatures: assert b'argus' not in pickle.dumps(signature) and 'Sky' not in str(signature)
 
 
 def test_where_nothing_can_be_written_code_is_compiled_for_the_moment(monkeypatch):
@@ -407,15 +394,12 @@ def smooth(height, width):
 
 def write_exr(path, **channels):
     OpenEXR = pytest.importorskip('OpenEXR')
-    with OpenEXR.File(dict(compression=OpenEXR.ZIP_COMPRESSION, type=OpenEXR.scanlineimage), channels) as file:
-        file.write(str(path))
+    with OpenEXR.File(dict(compression=OpenEXR.ZIP_COMPRESSION, type=OpenEXR.scanlineimage), channels) as file: file.write(str(path))
 
 
 @pytest.mark.parametrize('name', ['a.png', 'a.jpg', 'a.webp', 'a.tiff', 'a.bmp', 'no_suffix'])
 def test_ordinary_images(tmp_path, name):
-    Image.fromarray((smooth(32, 64)*255).round().astype(np.uint8)).save(tmp_path/name,
-                                                                        format=None if '.' in name else 'PNG',
-                                                                        **dict(quality=97) if 'jpg' in name else {})
+    Image.fromarray((smooth(32, 64)*255).round().astype(np.uint8)).save(tmp_path/name, format=None if '.' in name else 'PNG', **dict(quality=97) if 'jpg' in name else {})
     clip = load_clip(tmp_path/name, 3)
     assert clip.shape == (3, 3, 32, 64) and clip.dtype == torch.float32 and torch.equal(clip[0], clip[2])
     assert (clip[0].movedim(0, -1) - torch.from_numpy(smooth(32, 64))).abs().mean() < .02
@@ -428,8 +412,7 @@ def test_other_pixel_formats(tmp_path, mode):
     if mode == 'I;16': Image.fromarray(grey.astype(np.uint16)*257).save(tmp_path/'a.png')
     elif mode == 'rgb16': cv2.imwrite(str(tmp_path/'a.png'), np.repeat(grey[..., None].astype(np.uint16)*257, 3, -1))
     else: Image.fromarray(grey).convert(mode).save(tmp_path/'a.png')
-    assert_close(load_clip(tmp_path/'a.png')[0], torch.from_numpy(grey/255.).float().expand(3, -1, -1), atol=.004,
-                 rtol=0)
+    assert_close(load_clip(tmp_path/'a.png')[0], torch.from_numpy(grey/255.).float().expand(3, -1, -1), atol=.004, rtol=0)
 
 
 @pytest.mark.parametrize('kind', ['hdr', 'exr', 'exr grey'])
@@ -438,12 +421,9 @@ def test_light_is_developed(tmp_path, kind):
     if kind == 'exr grey': light = np.repeat(light[..., 1:2], 3, -1)
     path = tmp_path/('a.' + kind[:3])
     if kind == 'hdr': cv2.imwrite(str(path), light[..., ::-1])
-    else:
-        write_exr(path, **(dict(RGB=light.astype(np.float16)) if kind == 'exr'
-                           else dict(Y=light[..., 0].astype(np.float16))))
+    else: write_exr(path, **(dict(RGB=light.astype(np.float16)) if kind == 'exr' else dict(Y=light[..., 0].astype(np.float16))))
     clip = load_clip(path)
-    assert_close(clip[0].movedim(0, -1).numpy(), develop(light), atol=.05 if kind == 'hdr' else .01,
-                 rtol=0)  # Radiance shares one exponent among three colours
+    assert_close(clip[0].movedim(0, -1).numpy(), develop(light), atol=.05 if kind == 'hdr' else .01, rtol=0)  # Radiance shares one exponent among three colours
     assert .3 < clip.mean() < .7 and load_clip(path, exposure=.3).mean() < .8*clip.mean()
 
 
@@ -492,8 +472,7 @@ def film(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize('num_frames, fps, start',
-                         [(None, 10, 0.), (None, 5, 0.), (4, 5, 1.), (1, 5, 2.), (2, 2.5, .4), (3, 10, 3.5)])
+@pytest.mark.parametrize('num_frames, fps, start', [(None, 10, 0.), (None, 5, 0.), (4, 5, 1.), (1, 5, 2.), (2, 2.5, .4), (3, 10, 3.5)])
 def test_frames_of_a_video_are_those_of_the_moments_asked_for(film, num_frames, fps, start):
     clip = load_clip(film, num_frames, fps, start)
     moments = start + np.arange(len(clip))/fps
@@ -509,12 +488,8 @@ def test_a_clip_can_be_filmed(film):
 
 def damaged(path, kind):
     "A file that cannot be used."
-    if kind == 'cut.jpg':
-        Image.fromarray((np.random.default_rng(0).random((64, 128, 3))*255).astype(np.uint8)).save(path)
-        path.write_bytes(path.read_bytes()[:3000])
-    elif kind == 'cut.exr':
-        write_exr(path, RGB=np.random.default_rng(0).random((32, 64, 3)).astype(np.float16))
-        path.write_bytes(path.read_bytes()[:2000])
+    if kind == 'cut.jpg': Image.fromarray((np.random.default_rng(0).random((64, 128, 3))*255).astype(np.uint8)).save(path); path.write_bytes(path.read_bytes()[:3000])
+    elif kind == 'cut.exr': write_exr(path, RGB=np.random.default_rng(0).random((32, 64, 3)).astype(np.float16)); path.write_bytes(path.read_bytes()[:2000])
     elif kind == 'z.exr': write_exr(path, Z=np.ones((8, 16), np.float32))
     elif kind == 'cut.hdr': cv2.imwrite(str(path), smooth(32, 64)); path.write_bytes(path.read_bytes()[:900])
     elif kind == 'wide.png': Image.new('RGB', (160, 90)).save(path)
@@ -525,12 +500,9 @@ def damaged(path, kind):
 
 
 @pytest.mark.parametrize('kind, message', [
-    ('cut.jpg', 'is a damaged image'), ('cut.hdr', 'is a damaged image'), ('cut.exr', 'is damaged or no OpenEXR file'),
-    ('empty.exr', 'is damaged or no OpenEXR file'),
-    ('z.exr', 'its channels are Z; wanted are R, G and B, or Y'),
-    ('wide.png', 'is 160x90, a panorama is twice as wide as high'),
-    ('wide.mp4', 'is 64x36, a panorama is twice as wide as high'), ('text.png', 'none of its frames can be decoded'),
-    ('missing.png', 'no such file'), ('missing.exr', 'no such file'),
+    ('cut.jpg', 'is a damaged image'), ('cut.hdr', 'is a damaged image'), ('cut.exr', 'is damaged or no OpenEXR file'), ('empty.exr', 'is damaged or no OpenEXR file'),
+    ('z.exr', 'its channels are Z; they must be R, G and B, or Y'), ('wide.png', 'is 160x90, a panorama is twice as wide as high'),
+    ('wide.mp4', 'is 64x36, a panorama is twice as wide as high'), ('text.png', 'none of its frames can be decoded'), ('missing.png', 'no such file'), ('missing.exr', 'no such file'),
 ])
 def test_unusable_files_are_named_in_one_line(tmp_path, kind, message):
     path = damaged(tmp_path/kind, kind)
@@ -540,18 +512,15 @@ def test_unusable_files_are_named_in_one_line(tmp_path, kind, message):
 
 def test_squeezed_panoramas_are_taken_when_asked_for(tmp_path):
     assert load_clip(damaged(tmp_path/'wide.png', 'wide.png'), stretch=True).shape == (1, 3, 80, 160)
-    assert load_clip(damaged(tmp_path/'wide.mp4', 'wide.mp4'), 2, fps=10, stretch=True,
-                     size=(8, 16)).shape == (2, 3, 8, 16)
+    assert load_clip(damaged(tmp_path/'wide.mp4', 'wide.mp4'), 2, fps=10, stretch=True, size=(8, 16)).shape == (2, 3, 8, 16)
 
 
 def test_too_many_or_too_few_frames(film):
-    with pytest.raises(InputError, match='holds 40 frames at 10 fps from 0 s on, wanted are 41'):
-        load_clip(film, 41, 10)
+    with pytest.raises(InputError, match='holds 40 frames at 10 fps from 0 s on, not 41'): load_clip(film, 41, 10)
     with pytest.raises(InputError, match='num_frames must be at least 1'): load_clip(film, 0)
     with pytest.raises(InputError, match='beyond its end'): load_clip(film, 3, start=99.)
     with pytest.raises(InputError, match='size must be'): load_clip(film, 3, size=(0, 8))
 
 
 if __name__ == '__main__':  # what to put into LOOKS when a change of look is meant
-    for name, make in LOOKED_AT.items():
-        print(f"    {name!r}: '{base64.b64encode(fingerprint(make()).round().byte().numpy().tobytes()).decode()}',")
+    for name, make in LOOKED_AT.items(): print(f"    {name!r}: '{base64.b64encode(fingerprint(make()).round().byte().numpy().tobytes()).decode()}',")
