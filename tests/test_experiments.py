@@ -133,3 +133,19 @@ def test_a_command_that_a_page_shows_can_be_typed(page, line, tmp_path, monkeypa
     with redirect_stderr(io.StringIO()) as said:
         try: build_parser().parse_args(words)
         except SystemExit as stopped: assert stopped.code == 0, f'{page} shows {line!r}: {said.getvalue()}'
+
+
+def test_writing_keeps_what_a_run_does_not_make(tmp_path, monkeypatch):
+    from argus_nb.experiments import reproduce as module, tracking, worlds
+    (tmp_path/'results').mkdir()
+    monkeypatch.setattr(module, 'RESULTS', tmp_path/'results')
+    old = {'tracking': dict(command='x', date='2026-01-01', rows=[1], before=dict(rows=[0])),
+           'worlds': dict(speed=dict(date='2026-01-01'), variety=dict(date='2026-01-01'))}
+    for name, record in old.items(): (tmp_path/'results'/f'{name}.json').write_text(json.dumps(record))
+    monkeypatch.setattr(tracking, 'run', lambda work: dict(command='y', date='2026-02-02', rows=[2]))
+    monkeypatch.setattr(worlds, 'run', lambda work: dict(speed=dict(date='2026-02-02')))
+    for name in old: reproduce(name, tmp_path/name, write=True)
+    found = {name: json.loads((tmp_path/'results'/f'{name}.json').read_text()) for name in old}
+    assert found['tracking'] == dict(command='y', date='2026-02-02', rows=[2], before=dict(rows=[0]))
+    assert found['worlds'] == dict(speed=dict(date='2026-02-02'), variety=dict(date='2026-01-01'))
+    assert json.loads((tmp_path/'worlds'/'worlds.json').read_text()) == dict(speed=dict(date='2026-02-02'))

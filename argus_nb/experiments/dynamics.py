@@ -173,6 +173,7 @@ def run(
     pipeline.set_progress_bar_config(disable=True)
     methods, rows, work = {'argus': generated(pipeline, **options), 'swept': swept}, [], Path(work)
     work.mkdir(parents=True, exist_ok=True)
+    pages = []
     for number in range(clips):
         clip = Clip(number)
         made = {name: method(task_of(clip.pair, number, clip.name)).float() for name, method in methods.items()}
@@ -186,10 +187,11 @@ def run(
         shown = [clip.last, *when.values()]
         page = torch.cat([torch.cat([p[t] for t in shown], -1)
                           for p in (clip.pair.condition, made['truth'], made['argus'])], -2)
-        with write_beside(work/f'{number:02d}.png') as temporary:
-            Image.fromarray((page.clamp(0, 1)*255).byte().movedim(0, -1).numpy()).save(temporary)
+        pages.append((page.clamp(0, 1)*255).byte().movedim(0, -1).numpy())
         print(clip.name, {name: {later: of['error'] for later, of in rows[-1][name].items()}
                           for name in ('argus', 'truth')}, flush=True)
+    with write_beside(work/'dynamics.jpg') as temporary:
+        Image.fromarray(np.concatenate(pages[:2])).save(temporary, quality=85)
     found = summarise(rows, [*methods, 'bound', 'truth'])
     return run_record(model=str(model), weights=weights_of(model)['unet'], frames=FRAMES, size=list(SIZE), fps=FPS,
                       rows=rows, **found)

@@ -24,6 +24,7 @@ class Experiment(NamedTuple):
     paper:str=''       # The table or figure of the paper that it stands for
     pictures:tuple=()  # Patterns of pictures that go into nbs/images
     settings:dict={}   # Arguments of `run` that the record was made with
+    kept:tuple=()      # Keys of a record that an earlier run left and later ones do not make
 
 EXPERIMENTS = (
     Experiment('nano', 'How good is the model alone on worlds and places that it never saw?', 60, 2, ('nano.json',),
@@ -39,7 +40,7 @@ EXPERIMENTS = (
     Experiment('distance', 'Does quality fall with the distance from the view?', 300, 3, ('main.json',),
                'claim on distance', ('main.jpg',)),
     Experiment('dynamics', 'Does what leaves the view go on moving?', 40, 3, ('dynamics.json',),
-               'claim on trajectories'),
+               'claim on trajectories', ('dynamics.jpg',)),
     Experiment('seams', 'Which way of decoding closes the seam, and at what price?', 10, 1, ('seams.json',),
                'w/o blended decoding'),
     Experiment('sampling', 'How many calls, which solver; window borders, poles, rolled cameras?', 120, 4,
@@ -58,7 +59,7 @@ EXPERIMENTS = (
                settings=dict(rounds=25)),
     Experiment('projection_truth', 'How exact are projections beside other libraries?', 3, .5,
                ('projection_truth.json',)),
-    Experiment('tracking', 'How far are tracked cameras from the truth?', 60, 1, ('tracking.json',)),
+    Experiment('tracking', 'How far are tracked cameras from the truth?', 60, 1, ('tracking.json',), kept=('before',)),
     Experiment('alignment', 'What is alignment worth: wander, levelling, stitching?', 15, 2, ('alignment.json',)),
     Experiment('stabilise', 'How much calmer is a stabilised film?', 10, 3, ('stabilise.json',)),
     Experiment('worlds', 'How fast, exact and varied are the ray-traced worlds?', 10, 1, ('worlds.json',)),
@@ -133,10 +134,16 @@ def reproduce(
     work.mkdir(parents=True, exist_ok=True)
     made = run(work, quick=True) if quick else run(work, **experiment.settings)
     from argus_nb.runtime import save_json
-    stems = [Path(file).stem for file in experiment.records]
-    for stem in stems: save_json(work/f'{stem}.json', made if len(stems) == 1 else made[stem])
+    records = made if len(experiment.records) > 1 else {Path(experiment.records[0]).stem: made}
+    for stem, record in records.items(): save_json(work/f'{stem}.json', record)
     if write:
-        for stem in stems: shutil.copy(work/f'{stem}.json', RESULTS)
+        for stem, record in records.items():
+            save_json(RESULTS/f'{stem}.json', _with_what_stays(experiment, stem, record))
         for pattern in experiment.pictures:
             for picture in work.glob(pattern): shutil.copy(picture, ROOT/'nbs'/'images')
-    return [work/f'{stem}.json' for stem in stems]
+    return [work/f'{stem}.json' for stem in records]
+
+def _with_what_stays(experiment, stem, record):
+    "A record of parts goes beside the parts that are there; of others only the keys that are kept stay."
+    old = read_record(stem) if (RESULTS/f'{stem}.json').exists() else {}
+    return record | {key: old[key] for key in experiment.kept if key in old} if 'command' in record else old | record
