@@ -12,14 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 import cv2
-import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate
-from .calibration import AREA, BINS, Belief, CalibrationNetwork, mean_of, quantile_of, two_hot
+from .calibration import AREA, BINS, Belief, CalibrationNetwork, mean_of, two_hot
 from .projection import panorama_to_perspective
-from .runtime import check, make_generator, run_record, save_json
+from .runtime import run_record, save_json
 from .sphere import rotation_from_euler
 from .training import fit
 from .worlds import load_panorama, panorama_names, random_world

@@ -457,13 +457,17 @@ def add_reproduce(
 )->None:
     "Declare `argus reproduce`."
     from argus_nb.experiments.reproduce import ALIASES, EXPERIMENTS
-    p = commands.add_parser('reproduce', usage='argus reproduce [NAME] [options]', help='compute an experiment of this project again',
-        description='Compute an experiment again; without a name, list them with what they take and what is recorded. Stop it at will: the same command goes on.')
+    p = commands.add_parser('reproduce', usage='argus reproduce [NAME] [options]',
+                            help='compute an experiment of this project again',
+        description='Compute an experiment again; without a name, list them with what they take and what is recorded. '
+                    'Stop it at will: the same command goes on.')
     p.set_defaults(run=reproduce)
-    p.add_argument('NAME', nargs='?', choices=[*ALIASES, *(e.name for e in EXPERIMENTS)], metavar='NAME', help='an experiment, or table1, table2, table3')
+    p.add_argument('NAME', nargs='?', choices=[*ALIASES, *(e.name for e in EXPERIMENTS)], metavar='NAME',
+                   help='an experiment, or table1, table2, table3')
     p.add_argument('--quick', action='store_true', help='a rehearsal of a few minutes on a few clips')
     p.add_argument('--work', type=Path, metavar='DIR', help='everything goes here (default: runs/NAME)')
-    p.add_argument('--write', action='store_true', help='copy the record into results/ and its pictures into nbs/images')
+    p.add_argument('--write', action='store_true',
+                   help='copy the record into results/ and its pictures into nbs/images')
 
 def reproduce(
     args:argparse.Namespace,  # What was typed
@@ -473,7 +477,8 @@ def reproduce(
     if not args.NAME:
         if args.quick or args.write or args.work: raise InputError('NAME is missing: which experiment?')
         for row in list_experiments():
-            print(f"{row['name']:<17} {row['alias']:<7} {row['minutes']:>4} min, {row['quick']:>3g} min with --quick; {row['recorded']:<12} {row['question']}" + f" [{row['paper']}]"*bool(row['paper']))
+            print(f"{row['name']:<17} {row['alias']:<7} {row['minutes']:>4} min, {row['quick']:>3g} min with --quick; "
+                  f"{row['recorded']:<12} {row['question']}" + f" [{row['paper']}]"*bool(row['paper']))
         return
     records = reproduce(args.NAME, args.work, args.quick, args.write)
     show({'record': ', '.join(map(str, records))})

@@ -177,7 +177,7 @@ class _ShiftTolerant(torch.nn.Module):
     "ST-LPIPS as a map at the size of the pictures."
     def __init__(self):
         super().__init__()
-        try: import torchsummary
+        try: import torchsummary  # noqa: F401
         # needed, not declared, and never called
         except ImportError: sys.modules['torchsummary'] = types.SimpleNamespace(summary=None)
         from stlpips_pytorch import stlpips

@@ -64,7 +64,8 @@ def check_pixels(
     "Raise `InputError` for floats that hold not-a-numbers or are plainly not in [0, 1]; bytes are always in order."
     if not pixels.is_floating_point() or not pixels.numel(): return
     low, high = (value.item() for value in torch.aminmax(pixels))
-    check(math.isfinite(low) and math.isfinite(high), f'{name} must hold numbers in [0, 1], got not-a-number or infinity')
+    check(math.isfinite(low) and math.isfinite(high),
+          f'{name} must hold numbers in [0, 1], got not-a-number or infinity')
     check(-.5 <= low and high <= 1.5, f'{name} must hold numbers in [0, 1] (or bytes), got {low:.3g} to {high:.3g}')
 
 # %% ../nbs/01_runtime.ipynb #7fb0eeac

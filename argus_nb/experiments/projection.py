@@ -142,7 +142,7 @@ JOBS = {  # name: what is done, the jobs, and how many times faster than pyequil
 def medians(contestants, rounds, clock):
     "Median seconds of each, run in turn."
     seconds = {name: [] for name in contestants}
-    for n in range(rounds + 1):
+    for _ in range(rounds + 1):
         for name, run in contestants.items():
             start = clock(); run(); seconds[name].append(clock() - start)
     return {name: float(np.median(times[1:])) for name, times in seconds.items()}

@@ -9,7 +9,6 @@ __all__ = ['run']
 import json, math, time
 from collections.abc import Sequence
 from pathlib import Path
-import numpy as np
 import torch
 from argus_nb.cameras import CameraTrack
 from argus_nb.motion import simulate_motion
@@ -117,7 +116,7 @@ def measured(track, frames, fps=FPS, **options):
 def rows_of(numbers: Sequence[int]|None, work: Path) -> list[dict]:
     "Errors clip by clip; each is kept as soon as it is there."
     found = []
-    for n, (name, group, track, film) in enumerate(clips()):
+    for n, (name, _, _, film) in enumerate(clips()):
         if numbers is not None and n not in numbers: continue
         path = work/f'{n:02d}.json'
         if not path.exists(): save_json(path, dict(clip=name, group=group) | measured(track, film()))
@@ -130,7 +129,7 @@ def rows_of(numbers: Sequence[int]|None, work: Path) -> list[dict]:
 def speed_of(numbers: Sequence[int]) -> list[dict]:
     "Frames a second by the clock."
     found = []
-    for n, (name, group, track, film) in enumerate(clips()):
+    for n, (name, _, _, film) in enumerate(clips()):
         if n not in numbers: continue
         frames, start = film(), time.perf_counter()
         estimate_cameras(frames, FPS); seconds = time.perf_counter() - start
