@@ -3,7 +3,7 @@
     python scripts/make_photographs.py FOLDER [argus_nb/panoramas]
 
 FOLDER holds 1024x512 JPEG and manifest.tsv (file, group, place, source, licence class, licence, author, size, note).
-Each picture of the group `real` is stored again at a quality that keeps all of them within the package's limit: training
+Each picture of the group `real` is stored again at a quality that keeps all within the package's limit: training
 reads these very files. The split goes by place and is fixed here, by name; places of one building or one town square
 stay on one side. Appends to manifest.json and writes NOTICE, which credits every author.
 """

@@ -116,7 +116,7 @@ def measured(track, frames, fps=FPS, **options):
 def rows_of(numbers: Sequence[int]|None, work: Path) -> list[dict]:
     "Errors clip by clip; each is kept as soon as it is there."
     found = []
-    for n, (name, _, _, film) in enumerate(clips()):
+    for n, (name, group, track, film) in enumerate(clips()):
         if numbers is not None and n not in numbers: continue
         path = work/f'{n:02d}.json'
         if not path.exists(): save_json(path, dict(clip=name, group=group) | measured(track, film()))
