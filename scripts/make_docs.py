@@ -27,17 +27,12 @@ FETCHING = dict(script='src', img='src', iframe='src', source='src', video='src'
 def text_of(cell: dict) -> str: return ''.join(cell['source'])
 
 def navigation(index: dict) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Groups of (title, path) in the order of the index's table; experiments that it does not name make a group of
-    their own, their list first."""
+    "Groups of (title, path) in the order of the index's table."
     groups = []
     for row in ROW.finditer('\n'.join(text_of(cell) for cell in index['cells'] if cell['cell_type'] == 'markdown')):
         if row['group']: groups.append((row['group'], []))
         groups[-1][1].append((row['title'], row['path']))
-    named = {path for _, pages in groups for _, path in pages}
-    others = [path for path in sorted((ROOT/'nbs'/'experiments').glob('*.ipynb'),
-                                      key=lambda path: (path.stem != 'reproduce', path.stem))]
-    return groups + [('Experiments', [(path.stem.replace('_', ' '), page) for path in others
-                                      if (page := f'experiments/{path.name}') not in named])]
+    return groups
 
 def modules(notebooks: list[Path]) -> dict[str, str]:
     "Module -> path of the notebook that exports it."
