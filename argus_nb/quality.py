@@ -253,9 +253,10 @@ def natural_features(
 
 @functools.cache
 def natural_statistics()->tuple[Tensor,Tensor]: # Mean (36,) and covariance (36, 36)
-    "What good pictures look like: patches of the training panoramas with a contrast above 3 of 255."
-    features, contrasts = map(torch.cat, zip(*[natural_features(load_panorama(name))
-                                               for name in panorama_names('train')]))
+    """What good pictures look like: patches with a contrast above 3 of 255 of the eighteen CC0 panoramas that training
+    had in 0.1; more would move the measure."""
+    names = [name for name in panorama_names('train') if not name.startswith('place_')]
+    features, contrasts = map(torch.cat, zip(*[natural_features(load_panorama(name)) for name in names]))
     good = features[contrasts > 3]
     return good.mean(0), good.T.cov()
 
