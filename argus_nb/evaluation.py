@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from .baselines import (FILLS, Method, NearestPanorama, Sampled, adapted, filled, frame_by_frame, generated,
                                 laid_over, mean_panorama, swept, task_of)
 from .cameras import CameraTrack, load_cameras
-from .data import VIDEO_ENDINGS, Pair, example_clip, filmed, panorama_clip, training_pair, world_clip
+from .data import VIDEO_ENDINGS, Pair, example_clip, filmed, photograph_clip, training_pair, world_clip
 from .decoding import decode
 from .fidelity import PSNR, SSIM, STLPIPS, clip_regions, distance_regions
 from .models import PACKAGED, encode_frames, weights_of
@@ -91,8 +91,10 @@ def held_out_clips(
               for kind in KINDS][:worlds]
     assert not set(tests) & set(panorama_names('train')), 'a panorama is in both splits'
     # Held-out photographs are numbered from 75 on, beyond the worlds of the tables, so that each has a camera and seeds
-    # of its own.
-    chosen += [(tests[index % len(tests)], 'panorama', index) for index in range(75, 75 + min(panoramas, len(tests)))]
+    # of its own. The eight of 0.1 come first and as they did then.
+    first, more = ([n for n in tests if n.startswith('place_') == later] for later in (False, True))
+    names = [first[(75 + n) % len(first)] for n in range(len(first))] + more
+    chosen += [(name, 'panorama', 75 + n) for n, name in enumerate(names[:panoramas])]
     return [HeldOut(*clip, fov) for clip in chosen]
 
 # %% ../nbs/66_evaluation.ipynb #c2200010

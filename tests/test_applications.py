@@ -88,7 +88,7 @@ def test_named_paths_never_jump(name):
 
 
 @pytest.mark.parametrize('text, said', [
-    ('nonsense', 'no JSON'), ('{"time": 0}', 'must be a list'), ('[]', 'must be a list'), ('[5]', 'keyframe 0'),
+    ('nonsense', 'is not JSON'), ('{"time": 0}', 'must be a list'), ('[]', 'must be a list'), ('[5]', 'keyframe 0'),
     ('[{"time": 0, "fov": true}]', 'fov'),
     ('[{"time": 0, "fov": NaN}]', 'fov'), ('[{"time": 0, "distance": 2}]', 'distance'),
     ('[{"time": 0}, {"time": 0}]', 'increase'), ('[{"time": 0, "jaw": 3}]', "'jaw'")])

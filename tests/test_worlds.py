@@ -359,8 +359,8 @@ def test_what_is_seen_depends_on_direction_and_time_alone(seed, yaw, pitch, roll
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_cut_is_within_the_interpolation_error_measured_in_the_panorama(kind):
-    "From a panorama four times as fine, in colour and in distance; see tests/benchmarks/worlds.py, which counts more worlds."
-    compared = runpy.run_path(Path(__file__).parent/'benchmarks'/'worlds.py')['compared']
+    "From a panorama four times as fine, in colour and in distance; the experiment `worlds` counts more."
+    from argus_nb.experiments.worlds import compared
     of_view, midway = np.array([compared(random_world(s, kind), 4) for s in (1, 2)]).mean(0)
     assert (of_view <= midway).all() and (of_view > 0).all()
 

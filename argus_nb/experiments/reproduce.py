@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 import argus_nb
+from ..edges import InputError
 
 # %% ../../nbs/experiments/reproduce.ipynb #re000006
 class Experiment(NamedTuple):
@@ -74,7 +75,7 @@ def find_experiment(
     "An experiment by name; raises `ValueError` listing the known names."
     known = {e.name: e for e in EXPERIMENTS}
     if ALIASES.get(name, name) not in known:
-        raise ValueError(f"no experiment is called {name!r}; known are {', '.join([*ALIASES, *known])}")
+        raise InputError(f"no experiment is called {name!r}; known are {', '.join([*ALIASES, *known])}")
     return known[ALIASES.get(name, name)]
 
 # %% ../../nbs/experiments/reproduce.ipynb #re000009
@@ -125,9 +126,9 @@ def reproduce(
 )->list[Path]:                  # The records
     "Run an experiment; raises `ValueError` for a name that is not known and for a rehearsal that should be recorded."
     experiment = find_experiment(name)
-    if quick and write: raise ValueError('a quick run is a rehearsal: it is never written over results/')
+    if quick and write: raise InputError('a quick run is a rehearsal: it is never written over results/')
     if write and not RESULTS.is_dir():
-        raise ValueError('there is no results/ beside this package: write needs a checkout of the repository')
+        raise InputError('there is no results/ beside this package: write needs a checkout of the repository')
     work = Path(work or f"runs/{experiment.name}{'_quick'*quick}")
     say(what_it_takes(experiment, quick) + f' Everything is kept in {work}.')
     run = importlib.import_module(f'argus_nb.experiments.{experiment.name}').run
