@@ -149,3 +149,24 @@ def test_writing_keeps_what_a_run_does_not_make(tmp_path, monkeypatch):
     assert found['tracking'] == dict(command='y', date='2026-02-02', rows=[2], before=dict(rows=[0]))
     assert found['worlds'] == dict(speed=dict(date='2026-02-02'), variety=dict(date='2026-01-01'))
     assert json.loads((tmp_path/'worlds'/'worlds.json').read_text()) == dict(speed=dict(date='2026-02-02'))
+
+
+def test_own_training_compares_before_and_after_clip_by_clip(tmp_path, monkeypatch):
+    from argus_nb.experiments import own_training as own
+    def command(what, folder, *words):
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = {row: {clip: {m: n + (folder.name == 'after') for m in own.MEASURES} for n, clip in enumerate('abcd')}
+                for row in ('argus', 'bound', 'edge extension')}
+        stages = dict(videos=dict(steps=2, minutes=.1))
+        (folder/'results.json').write_text(json.dumps(dict(clips=rows)))
+        (folder/'nano_training.json').write_text(json.dumps(dict(stages=stages)))
+        return shlex.join(['argus', what, str(folder), *map(str, words)])
+    monkeypatch.setattr(own, 'argus', command)
+    monkeypatch.setattr(own, 'films', lambda video, number, folder, hands: None)
+    monkeypatch.setattr(own, 'stand_in', lambda path: path)
+    monkeypatch.setattr(own, 'video_info', lambda path: dict(duration=21.))
+    record = own.run(tmp_path, quick=True)
+    assert record['clips'] == 2 and (tmp_path/'clips.tsv').read_text() == 'own\tworld\t0\n'
+    assert record['differences']['PSNR, never'] == dict(mean=1., low=1., high=1., clips=4)
+    assert len(record['commands']) == 3 and not any(str(tmp_path) in line for line in record['commands'])
+    json.dumps(record)

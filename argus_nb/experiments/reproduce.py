@@ -55,7 +55,7 @@ EXPERIMENTS = (
     Experiment('commands', 'How long do the promised commands take?', 6, 1, ('commands.json',)),
     Experiment('training_speed', 'What do a latent cache and bfloat16 save in training, and what do they cost?', 10, 2,
                ('training_speed.json',)),
-    Experiment('own_training', 'What is training on an own video worth?', 30, 4, ('own_training.json',)),
+    Experiment('own_training', 'What is training on an own video worth?', 30, 6, ('own_training.json',)),
     Experiment('projection', 'How fast are projections beside other libraries?', 5, 1, ('projection.json',),
                settings=dict(rounds=25)),
     Experiment('projection_truth', 'How exact are projections beside other libraries?', 3, .5,
