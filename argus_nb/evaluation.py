@@ -65,17 +65,10 @@ class HeldOut:
         size:tuple[int,int],  # Height and width of the panorama
     )->Pair:                  # Truth and input
         "Film it; models of other sizes see the same place from the same camera."
-        make = panorama_clip if self.kind == 'panorama' else world_clip
-        clip = make(self.index, frames, size=(2*size[0], 2*size[1]), held_out=True)
-        return filmed(_headed_alike(clip, self.index), self.index, held_out=True, fov=self.fov)
-
-def _headed_alike(clip, index):
-    """`filmed` turns a clip by a random number of columns; turn a larger one so that it ends where one of 512 columns
-    does."""
-    wide = clip.shape[-1]
-    if wide <= 512 or wide % 512: return clip
-    drawn = lambda columns: int(torch.randint(columns, (), generator=make_generator(7919*index + 1_000_003)))
-    return clip.roll(drawn(512)*(wide//512) - drawn(wide), -1)
+        big = (2*size[0], 2*size[1])
+        if self.kind == 'panorama': clip = photograph_clip(self.name, frames, big)
+        else: clip = world_clip(self.index, frames, size=big, held_out=True)
+        return filmed(clip, self.index, held_out=True, fov=self.fov)
 
 def held_out_clips(
     worlds:int,       # How many worlds: a room, a street and a landscape in turn
