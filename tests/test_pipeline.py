@@ -445,7 +445,7 @@ def test_an_interrupted_run_leaves_nothing(pipeline, film, tmp_path):
     (dict(cameras='nowhere.json'), 'nowhere.json: no such file'),
     (dict(static=True, cameras=CameraTrack.static(14, 1.)), 'exclude each other'),
     (dict(width=130), 'width must be a multiple of 4'),
-    (dict(steps=0), 'num_inference_steps must be at least 1'),
+    (dict(steps=0), 'steps must be a whole number of 1 or more'),
     (dict(seam='zip'), 'seam must be one of'),
     (dict(output='film.avi'), 'must end in .mp4'),
     (dict(input='nowhere.mp4'), 'nowhere.mp4'),
