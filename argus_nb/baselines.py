@@ -307,7 +307,8 @@ class Sampled:
         pipeline:ArgusPipeline,  # A model
         **options,               # Fields of `Sampling`
     ):
-        self.pipeline, self.options, self.known, self.found, self.made = pipeline, options, None, None, {}
+        self.pipeline, self.options, self.known, self.made = pipeline, options, None, {}
+        self.found = torch.empty(0)  # latents of the clip that is known
 
     def latents(self,
         task:Task,  # A clip

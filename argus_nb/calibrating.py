@@ -155,11 +155,11 @@ def calibration_loss(
     truths:Tensor,   # Roll, pitch, field of view in degrees; (B, 3)
 )->tuple[Tensor,dict]: # Loss, numbers to log
     "Cross-entropy of the three distributions, and mean errors in degrees."
-    loss = sum(-(two_hot(value, BINS[name])*log_p).sum(-1).mean()
-               for name, log_p, value in zip(Belief._fields, belief, truths.T))
+    losses = [-(two_hot(value, BINS[name])*log_p).sum(-1).mean()
+              for name, log_p, value in zip(Belief._fields, belief, truths.T)]
     off = {name: (mean_of(log_p.detach(), BINS[name]) - value).abs().median().item()
            for name, log_p, value in zip(Belief._fields, belief, truths.T)}
-    return loss, off
+    return torch.stack(losses).sum(), off
 
 def train_calibration(
     folder:str|Path,     # Where checkpoint and log go; a run found there is resumed

@@ -122,7 +122,8 @@ def input_size(
 )->tuple[int,int]: # What the network is given
     "Sides of about `AREA` pixels in the same aspect, multiples of 16."
     scale = math.sqrt(AREA/(height*width))
-    return tuple(max(48, 16*round(side*scale/16)) for side in (height, width))
+    high, wide = (max(48, 16*round(side*scale/16)) for side in (height, width))
+    return high, wide
 
 @torch.no_grad()
 def look_at(

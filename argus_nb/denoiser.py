@@ -123,14 +123,16 @@ def train_denoiser(
     unet.train()
     (unet.enable_gradient_checkpointing if checkpointing else unet.disable_gradient_checkpointing)()
     def loss_of(step, generator):
-        if stills is None or step % every: return denoiser_loss(unet, cache, scaling_factor, generator, batch, **options)
-        return denoiser_loss(unet, stills, scaling_factor, generator, stills_batch, **options | dict(context=0.))
+        if stills is not None and step % every == 0:
+            return denoiser_loss(unet, stills, scaling_factor, generator, stills_batch, **options | dict(context=0.))
+        return denoiser_loss(unet, cache, scaling_factor, generator, batch, **options)
     log = fit(unet, loss_of, steps, folder,
               lr=lr, decay=decay, seed=seed, precision=precision, tensorboard=tensorboard, pictures=pictures,
               progress=progress)
     unet.eval()
     if PartialState().is_main_process:
         save_json(Path(folder)/'log.json', run_record(stage=Path(folder).name, seed=seed, steps=steps, batch=batch,
-                                                      lr=lr, precision=precision, clips=len(cache['noise']), stills=0 if stills is None else len(stills['noise']),
+                                                      lr=lr, precision=precision, clips=len(cache['noise']),
+                                                      stills=0 if stills is None else len(stills['noise']),
                                                       frames=cache['target'].shape[1], **options, log=log))
     return log

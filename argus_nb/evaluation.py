@@ -11,7 +11,7 @@ __all__ = ['KINDS', 'HeldOut', 'held_out_clips', 'FolderClip', 'folder_clips', '
 # %% ../nbs/66_evaluation.ipynb #c2200004
 import functools, json, math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count, zip_longest
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
 from .baselines import (FILLS, Method, NearestPanorama, Sampled, adapted, filled, frame_by_frame, generated,
-                                laid_over, mean_panorama, swept, task_of)
+                                laid_over, swept, task_of)
 from .cameras import CameraTrack, load_cameras
 from .data import VIDEO_ENDINGS, Pair, example_clip, filmed, photograph_clip, training_pair, world_clip
 from .decoding import decode
@@ -32,7 +32,7 @@ from .pipeline import ArgusPipeline
 from .sampling import sampling_for
 from .quality import (FlowSmoothness, LineConsistency, NaturalQuality, PoleQuality, SeamDiscontinuity,
                               reestimated_rotation_error)
-from .runtime import InputError, check, make_generator, save_json, write_beside
+from .runtime import check, save_json, write_beside
 from .sets import FrechetDistance, bootstrap, fit_basis, image_features, paired
 from .sphere import rotation_from_euler
 from .video import read_video

@@ -94,7 +94,7 @@ def adversarial_losses(
 )->tuple[Tensor,Tensor]:    # The maker's loss and the critic's, scalars
     "Hinge losses of both sides, averaged over layers; neither has a gradient for the other's weights."
     cut = {n: x.detach() for n, x in fake.items()}
-    at_critic = sum((relu(1 - r).mean() + relu(1 + f).mean())/2 for r, f in zip(critic(real), critic(cut)))
+    at_critic = torch.stack([(relu(1 - r).mean() + relu(1 + f).mean())/2 for r, f in zip(critic(real), critic(cut))])
     fixed = {name: value.detach() for name, value in critic.named_parameters()}
-    at_maker = sum(-score.mean() for score in functional_call(critic, fixed, (fake,)))
-    return at_maker/len(CRITIC_LAYERS), at_critic/len(CRITIC_LAYERS)
+    at_maker = torch.stack([-score.mean() for score in functional_call(critic, fixed, (fake,))])
+    return at_maker.mean(), at_critic.mean()

@@ -7,7 +7,7 @@ __all__ = ['step_generator', 'learning_rate', 'save_checkpoint', 'my_share', 'my
            'split_like', 'Checkpoint', 'start_engine', 'fit']
 
 # %% ../nbs/51_training.ipynb #6ac41e70
-import copy, json, math, time
+import copy, math, time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -97,12 +97,12 @@ class RunLog:
     def note(self,
         step:int,                     # Number of the step
         numbers:dict[str,float],      # What to plot
-        pictures:dict[str,Tensor]={}, # What to show; (3, H, W) in [0, 1] each
+        pictures:dict[str,Tensor]|None=None, # What to show; (3, H, W) in [0, 1] each
     )->None:
         "Write one entry."
         if self.writer is None: return
         for name, value in numbers.items(): self.writer.add_scalar(name, value, step)
-        for name, picture in pictures.items(): self.writer.add_image(name, picture.clamp(0, 1), step)
+        for name, picture in (pictures or {}).items(): self.writer.add_image(name, picture.clamp(0, 1), step)
         self.writer.flush()
 
 # %% ../nbs/51_training.ipynb #5a01c7d4
@@ -184,7 +184,8 @@ def start_engine(
     engine that cannot be used."""
     check(precision in ('fp32', 'bf16', 'fp16'), f"precision must be 'fp32', 'bf16' or 'fp16', got {precision!r}")
     AcceleratorState._reset_state()
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # layers along time rest while pictures are learned
+    # layers along time rest while pictures are learned
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     engine = Accelerator(mixed_precision='no' if precision == 'fp32' else precision, kwargs_handlers=[unused])
     kind = engine.distributed_type
     check(kind not in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM),

@@ -195,13 +195,13 @@ def test_convolutions_along_time_never_reach_the_kernel_that_is_wrong(monkeypatc
         assert whole(pixels) == 'the library'
 
 def test_stages_may_differ_in_precision(tmp_path):
-    for precision in ('fp32', 'bf16', 'fp32'):
+    for kind in ('fp32', 'bf16', 'fp32'):
         module, seen = torch.nn.Linear(2, 2), []
         def loss_of(step, generator):
             out = module(torch.ones(1, 2)); seen.append(out.dtype)
             return out.float().square().mean(), {}
-        fit(module, loss_of, 1, tmp_path/f'{len(list(tmp_path.iterdir()))}', precision=precision, progress=False)
-        assert seen == [torch.bfloat16 if precision == 'bf16' else torch.float32]
+        fit(module, loss_of, 1, tmp_path/f'{len(list(tmp_path.iterdir()))}', precision=kind, progress=False)
+        assert seen == [torch.bfloat16 if kind == 'bf16' else torch.float32]
 
 def test_the_decoder_learns_alone(tmp_path):
     "Latents mean what they meant; pictures come back closer."

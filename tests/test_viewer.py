@@ -351,7 +351,7 @@ def test_in_jupyterlab_the_picture_turns_where_it_is_dragged(page):
     assert difference(canvas, hall, .3, .1, 1.2) < .01
 
     # Dragging: the point that was taken hold of stays under the pointer.
-    width, height = canvas.size['width'], canvas.size['height']
+    width = canvas.size['width']
     ActionChains(browser, duration=50).move_to_element_with_offset(canvas, 60,
                                                                    20).click_and_hold().move_by_offset(-100, 40).move_by_offset(-60, 20).release().perform()
     yaw, pitch, fov = wait(lambda: (s := read_state(folder/'state.txt')) and abs(s[0] - .3) > .2 and s, 'the drag')

@@ -18,7 +18,8 @@ from argus_nb.models import build_unet
 from argus_nb.denoiser import train_denoiser
 torch.set_num_threads(1); torch.manual_seed(0)
 generator = torch.Generator().manual_seed(1)
-cache = {n: torch.randn(5, 2, *s, generator=generator) for n, s in dict(target=(4, 4, 8), condition=(4, 4, 8), embeddings=(32,)).items()} | dict(noise=torch.full((5,), .05))
+shapes = dict(target=(4, 4, 8), condition=(4, 4, 8), embeddings=(32,))
+cache = {n: torch.randn(5, 2, *s, generator=generator) for n, s in shapes.items()} | dict(noise=torch.full((5,), .05))
 unet = build_unet('tiny')
 import argus_nb.denoiser as denoiser
 fit = denoiser.fit

@@ -315,12 +315,12 @@ def save_pictures(rows: list[dict], work: Path, folder: Path, best: dict[str, st
     shown = {kind: next((row['name'] for row in rows if row['kind'] == kind), None) for kind in (*KINDS, 'panorama')}
     shown['worst'] = min(rows, key=lambda row: row['psnr']['mean of samples']['never']
                          - row['psnr'][best['psnr']]['never'])['name']
-    shown = {title: name for title, name in shown.items() if name}
-    for title, name in shown.items():
+    known = {title: str(name) for title, name in shown.items() if name}
+    for title, name in known.items():
         page = sheet(np.load(work/f'{name}.npz'), ['input', 'condition', 'truth', 'autoencoder', 'first sample',
                                                    'mean of samples', best['psnr'], best['stlpips']])
         with write_beside(folder/f'nano_{title}.jpg') as temporary: page.save(temporary, quality=85)
-    return shown
+    return known
 
 # %% ../../nbs/experiments/nano.ipynb #na000021
 def run(
