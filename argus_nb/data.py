@@ -192,9 +192,11 @@ def is_held_out(
 def read_clip_list(
     path:str|Path,           # Lines of category, video_id and clip, separated by tabs
 )->list[tuple[str,int]]:     # Video and number of the clip
-    "Read a list of clips; raises `InputError` naming the line that is not one."
+    "Read a list of clips, with or without a line of headings; raises `InputError` naming the line that is not one."
     rows = [line.rstrip('\n').split('\t') for line in Path(path).read_text().splitlines() if line.strip()]
-    for number, row in enumerate(rows, 1):
+    has_header = bool(rows) and [name.strip().lower() for name in rows[0][:2]] == ['category', 'video_id']
+    rows = rows[has_header:]
+    for number, row in enumerate(rows, 1 + has_header):
         check(len(row) == 3 and row[2].strip().isdigit(),
               f"{path}, line {number}: must be 'category<tab>video_id<tab>clip number', got {' '.join(row)[:80]!r}")
     return [(video.strip(), int(clip)) for _, video, clip in rows]
@@ -206,18 +208,37 @@ class VideoClips:
         clip_list:str|Path|None=None, # Which clips to take; all of all videos when None
         seconds:float=10.,            # Length of a clip [paper]
     ):
-        files = {p.stem: p for p in sorted(Path(folder).rglob('*')) if p.suffix.lower() in VIDEO_ENDINGS}
+        self.folder, self.seconds, self.broken = Path(folder), seconds, {}
+        files = [p for p in sorted(self.folder.rglob('*')) if p.suffix.lower() in VIDEO_ENDINGS]
         check(len(files) > 0, f"{folder} holds no video ({', '.join(VIDEO_ENDINGS)})")
-        self.seconds, self.broken = seconds, {}
-        named = read_clip_list(clip_list) if clip_list else [(video, clip) for video, path in files.items()
-                                                             for clip in range(self._count(path))]
-        self.broken |= {video: 'no such video' for video, _ in named if video not in files}
-        self.parts = {held: [(files[v], clip) for v, clip in named if v in files and is_held_out(v) == held]
+        if clip_list is None: named = [(path, clip) for path in files for clip in range(self._count(path))]
+        else:
+            found = self._by_name(files)
+            listed = read_clip_list(clip_list)
+            self.broken |= {video: self._why_not(found.get(video, ())) for video, _ in listed
+                            if len(found.get(video, ())) != 1}
+            named = [(found[video][0], clip) for video, clip in listed if video not in self.broken]
+        self.parts = {held: [(path, clip) for path, clip in named if is_held_out(path.stem) == held]
                       for held in (False, True)}
+
+    def _name(self, path): return path.relative_to(self.folder).as_posix()
+
+    def _by_name(self, files):
+        "The files that a name may mean: with or without its folders and its ending."
+        found = {}
+        for path in files:
+            whole = path.relative_to(self.folder)
+            for name in {whole.as_posix(), whole.with_suffix('').as_posix(), path.name, path.stem}:
+                found.setdefault(name, []).append(path)
+        return found
+
+    def _why_not(self, paths):
+        if not paths: return 'no such video'
+        return f"could be {' or '.join(map(self._name, paths))}: list it with its folder"
 
     def _count(self, path):
         try: return max(1, int(video_info(path)['duration']//self.seconds))
-        except InputError as error: self.broken[path.name] = str(error); return 0
+        except InputError as error: self.broken[self._name(path)] = str(error); return 0
 
     def _read(self, path, clip, num_frames, fps, size):
         frames = read_video(path, clip*self.seconds, self.seconds, fps).frames[:num_frames]
@@ -237,9 +258,10 @@ class VideoClips:
         "The clip of an example; raises `InputError` when not one can be read."
         parts = self.parts[held_out]
         for path, clip in parts[index % max(1, len(parts)):] + parts[:index % max(1, len(parts))]:
-            if f'{path.name}, clip {clip}' in self.broken: continue
+            name = f'{self._name(path)}, clip {clip}'
+            if name in self.broken: continue
             try: return self._read(path, clip, num_frames, fps, (2*size[0], 2*size[1]))
-            except InputError as error: self.broken[f'{path.name}, clip {clip}'] = str(error)
+            except InputError as error: self.broken[name] = str(error)
         raise InputError(f"no {'held-out ' if held_out else ''}clip can be read"
                          + ''.join(f'; {name}: {why}' for name, why in list(self.broken.items())[:3]))
 

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from PIL import Image, ImageDraw
 from torch import Tensor
 from .alignment import align_frames, iter_pasted, level_rotation
-from .cameras import CameraTrack, load_cameras
+from .cameras import CameraTrack, read_cameras
 from .decoding import decode
 from .diffusion import added_time_ids
 from .edges import Progress, say, spoken, timed
@@ -131,19 +131,26 @@ def cameras_for(
         track = estimate_cameras(video.frames, video.fps, fov_x,
                                  progress and (lambda done, total: progress('track', done, total)), tracker)
     else:
-        size = tuple(video.frames.shape[2:])
-        track = cameras if isinstance(cameras, CameraTrack) else load_cameras(cameras, image_size=size, fov_x=fov_x)
-        if len(track) != count: track = _part_of(track, video)
+        track = cameras if isinstance(cameras, CameraTrack) else read_cameras(cameras, fov_x=fov_x)
+        if len(track) != count: track = _part_of(track, video, cameras, fov_x)
         name = 'cameras' if isinstance(cameras, CameraTrack) else cameras
         check(len(track) == count, f'{name}: holds {len(track)} cameras, but {video.path} has {count} frames'
               + (' in that part' if video.start else ''))
-        if fov_x: track = replace(track, fov_x=fov_x, fov_y=None)
+        if fov_x: track = replace(track, fov_x=fov_x, fov_y=None, principal_point=None)
     return track.relative_to_first()
 
-def _part_of(track, video):
-    "The cameras of a part of a video, from those of the whole; unchanged if they are not that."
-    first, whole = round(video.start*video.fps), len(read_video(video.path).frames)
+def _part_of(track, video, cameras, fov_x):
+    """The cameras of a part of a video, from those of the whole; of every frame, from those at another rate of a track
+    that knows it; with those that are missing at the ends, where a file tells; unchanged if they are not that."""
+    whole = len(read_video(video.path).frames)
+    is_at_another_rate = track.fps and abs(track.fps/video.fps - 1) > .01
+    if is_at_another_rate and abs(len(track)/track.fps - whole/video.fps) < 1.01/track.fps:
+        times = (torch.arange(whole).double()/video.fps).clamp(max=len(track)/track.fps)
+        track = track.at_times(times, video.fps)
+    if len(track) != whole and not isinstance(cameras, CameraTrack): track = read_cameras(cameras, whole, fov_x=fov_x)
+    first = round(video.start*video.fps)
     return track[first:first + len(video.frames)] if len(track) == whole else track
+
 
 # %% ../nbs/70_generate.ipynb #7287edd9
 class ContactSheet:

@@ -126,7 +126,7 @@ def cameras_inside(
         fov_x = math.radians(fov) if fov else None
         track = (cameras if isinstance(cameras, CameraTrack)
                  else load_cameras(cameras, fov_x=fov_x)).relative_to_first()
-        if fov: track = replace(track, fov_x=fov_x, fov_y=None)
+        if fov: track = replace(track, fov_x=fov_x, fov_y=None, principal_point=None)
     name, frames = cameras if isinstance(cameras, (str, Path)) else clip or 'cameras', len(panoramas.frames)
     check(len(track) == frames, f'{name}: holds {len(track)} cameras, {panoramas.path} has {frames} frames')
     track = replace(track, fps=panoramas.fps)

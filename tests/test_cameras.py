@@ -1,6 +1,6 @@
 """Every pose format from a file written in its own layout from known rotations; faults; resampling and levelling as
 properties."""
-import json, math, os, pickle, struct
+import json, math, os, pickle, struct, zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -237,7 +237,8 @@ def test_nothing_pickled_is_ever_opened(tmp_path):
     (dict(cam_c2w=np.eye(4)[None], intrinsic=np.zeros((3, 3))), 'MegaSaM.*focal lengths must be positive'),
     (dict(extrinsic=np.eye(4), intrinsic=K(n=1)),
      r'VGGT \(extrinsic: world to camera\): extrinsic must have shape \(T, 4, 4\), got \(4, 4\)'),
-    (dict(extrinsic=np.eye(4)[None, :3], intrinsic=np.eye(3)), r'VGGT.*intrinsic must have shape \(T, 3, 3\)'),
+    (dict(extrinsic=np.eye(4)[None, :3], intrinsic=np.eye(2)), r'VGGT.*intrinsic must have shape \(3, 3\)'),
+    (dict(extrinsic=np.eye(4)[None, :3], intrinsic=np.eye(3)), r'VGGT.*the principal point must lie inside.*--fov'),
     (dict(poses=np.eye(4)[None], intrinsics=K(n=2)), 'DUSt3R.*fov_x must be one number or 1'),
     (dict(poses=np.array(['a'])), 'known are MegaSaM'),
     (dict(data=np.eye(4)[None], inds=np.zeros(1)), 'ViPE.*the other half is missing'),
@@ -286,6 +287,133 @@ def test_colmap_faults(tmp_path, R):
         load_cameras(colmap_text(tmp_path, R, names, f'2 PINHOLE {W} {H} 1 1 1 1'))
     with pytest.raises(InputError, match='does not follow that layout'):
         load_cameras(colmap_text(tmp_path, R, names, '1 PINHOLE wide high 1 1 1 1'))
+
+
+# --- Cameras of another size, and files that are not whole ----------------------------------------------------------
+
+@pytest.mark.parametrize('names', [('extrinsic', 'intrinsic'), ('extrinsics', 'intrinsics')])
+@pytest.mark.parametrize('one', [False, True])
+@pytest.mark.parametrize('dtype', [np.float64, np.float32, np.float16])
+def test_intrinsics_of_resized_images(tmp_path, R, c2w, names, one, dtype):
+    small = np.array([[388.5, 0, 259], [0, 388.5, 147], [0, 0, 1]])
+    np.savez(tmp_path/'a.npz', **{names[0]: np.linalg.inv(c2w)[:, :3].astype(dtype),
+                                  names[1]: (small if one else np.tile(small, (T, 1, 1))).astype(dtype)})
+    track = load_cameras(tmp_path/'a.npz', T)
+    assert abs(math.degrees(track.fov_x[0]) - 67.4) < .05 and track.principal_point is None
+    assert rotation_angle(track.world_from_camera.mT @ R).max() < 2e-3
+    with pytest.raises(InputError, match='belong to another size; give the field of view'):
+        load_cameras(tmp_path/'a.npz', image_size=(90, 160))
+    given = load_cameras(tmp_path/'a.npz', image_size=(90, 160), fov_x=1.)
+    assert given.fov_x[0] == 1 and given.fov_y is None and given.principal_point is None
+
+
+@pytest.mark.parametrize('focals', [380., [380.], [[380.]]*T])
+def test_one_focal_length_may_stand_for_all_frames(tmp_path, c2w, focals):
+    np.savez(tmp_path/'a.npz', poses=c2w, focals=focals, image_size=(288, 512))
+    assert abs(math.degrees(load_cameras(tmp_path/'a.npz', T).fov_x[-1]) - 67.9) < .1
+
+
+def test_nerfstudio_has_y_up_and_z_backwards(tmp_path, R, c2w):
+    poses = c2w @ np.diag([1., -1, -1, 1])
+    lens = dict(camera_model='OPENCV', fl_x=FOCAL, fl_y=FOCAL, cx=W/2, cy=H/2, w=W, h=H, k1=0.)
+    frames = [dict(file_path=f'images/frame_{n + 1:05}.png', transform_matrix=poses[n].tolist()) for n in range(T)]
+    write = lambda **record: (tmp_path/'transforms.json').write_text(json.dumps(record))
+    write(**lens, frames=frames[::-1])
+    for named in ('transforms.json', '.'): agrees(load_cameras(tmp_path/named, T), R)
+    write(camera_angle_x=FOV_X, w=W, h=H, frames=frames[:2] + frames[3:])
+    assert load_cameras(tmp_path, T).confidence.tolist() == [1, 1, 0, 1, 1, 1, 1]
+    for change, message in ((dict(camera_model='OPENCV_FISHEYE'), 'is not a pinhole'), (dict(frames=[1]), 'must be a list'),
+                            (dict(frames=[]), 'no registered image'), (dict(fl_x='wide'), 'cannot be read as cameras')):
+        write(**(lens | dict(frames=frames) | change))
+        with pytest.raises(InputError, match=message): load_cameras(tmp_path)
+
+
+def test_names_that_are_moments(tmp_path, R):
+    stamps = [1403636579763591424 + int(n*5e7) + 997*n**2 for n in range(T)]
+    agrees(load_cameras(colmap_text(tmp_path, R, [f'{n}.png' for n in stamps]), T), R)
+    agrees(load_cameras(colmap_text(tmp_path, R, [f'{n}' for n in stamps]), T), R)  # all numbers, and still a name
+    stamps[-1] += int(1e8)
+    assert load_cameras(colmap_text(tmp_path, R, [f'{n}.png' for n in stamps])).confidence.tolist() == [1]*6 + [0, 0, 1]
+    stamps[-1] += int(1e18)
+    with pytest.raises(InputError, match='its frame numbers say'):
+        load_cameras(colmap_text(tmp_path, R, [f'{n}.png' for n in stamps]))
+
+
+def test_colmap_ends_are_held_where_the_numbers_tell_them(tmp_path, R):
+    track = load_cameras(colmap_text(tmp_path, R, [f'frame_{n:04}.png' for n in range(3, 3 + T)]), 10)
+    assert track.confidence.tolist() == [0, 0, 0] + [1]*T and '3 of 10 frames at the ends held' in track.source
+    assert_close(track.world_from_camera, R[[0, 0, 0, *range(T)]], atol=1e-9, rtol=0)
+    track = load_cameras(colmap_text(tmp_path, R, [f'frame_{n:04}.png' for n in range(1, 1 + T)]), 9)
+    assert track.confidence.tolist() == [1]*T + [0, 0]
+    for first, frames in ((90, 12), (0, 30)):
+        names = [f'frame_{n:04}.png' for n in range(first, first + T)]
+        with pytest.raises(InputError, match=f"holds {T} cameras, but the video has {frames} frames.*'{names[0]}' to "):
+            load_cameras(colmap_text(tmp_path, R, names), frames)
+
+
+def test_colmap_of_every_fifth_frame(tmp_path, R):
+    track = load_cameras(colmap_text(tmp_path, R, [f'{5*n:04}.png' for n in range(T)]), 5*T)
+    assert_close(track.world_from_camera[:5*T - 4:5], R, atol=1e-9, rtol=0)
+    assert track.confidence.tolist() == ([1] + [0]*4)*T
+
+
+@pytest.mark.parametrize('line', ['3 nan nan nan nan 0 0 0 1 b.png', '3 1 0 0 0 0 0 0 one b.png', '3 1 0 0', 'what is this?'])
+def test_a_line_that_cannot_be_read_is_named(tmp_path, R, line):
+    path = colmap_text(tmp_path, R, [f'{n}.png' for n in range(T)])
+    path.write_text(path.read_text() + line)
+    for named in (path, tmp_path):
+        with pytest.raises(InputError, match=rf'images.txt.*line {2*T + 3} is neither.*{line[:9]}'): load_cameras(named)
+
+
+@pytest.mark.parametrize('model', ['EQUIRECTANGULAR', 'EUCM', 'FOV', 'SIMPLE_DIVISION'])
+def test_lenses_that_are_no_pinhole_are_refused_by_name(tmp_path, R, model):
+    names = [f'{n}.png' for n in range(T)]
+    colmap_text(tmp_path, R, names, f'1 {model} {W} {H} {W/2} {H/2}')
+    for named in ('images.txt', 'cameras.txt', '.'):
+        with pytest.raises(InputError, match=f'camera model {model} is not a pinhole'): load_cameras(tmp_path/named)
+    pycolmap = pytest.importorskip('pycolmap')
+    if model not in pycolmap.CameraModelId.__members__: return
+    count = len(pycolmap.Camera.create_from_model_name(1, model, 1., W, H).params)
+    number = int(pycolmap.CameraModelId.__members__[model])
+    from argus_nb import cameras
+    assert cameras._COLMAP_MODELS[number] == model and cameras._COLMAP_PARAMETERS[model] == count
+
+
+def test_two_models_in_a_folder_are_a_question(tmp_path, R):
+    for number in '01': colmap_text(tmp_path/'sparse'/number, R, [f'{n}.png' for n in range(T)])
+    with pytest.raises(InputError, match='COLMAP made 2 models of it, name the folder'): load_cameras(tmp_path)
+    agrees(load_cameras(tmp_path/'sparse'/'1', T), R)
+
+
+def test_damaged_archives_and_records_get_one_line(tmp_path, c2w):
+    np.savez_compressed(tmp_path/'whole.npz', cam_c2w=c2w, intrinsic=K())
+    data, rng = (tmp_path/'whole.npz').read_bytes(), np.random.default_rng(0)
+    for trial in range(80):
+        broken = bytearray(data[:rng.integers(1, len(data))] if trial % 4 == 0 else data)
+        for at in rng.integers(0, len(broken), 3): broken[at] = rng.integers(256)
+        (tmp_path/'broken.npz').write_bytes(broken)
+        try: load_cameras(tmp_path/'broken.npz')
+        except InputError as error: assert '\n' not in str(error) and 'broken.npz' in str(error)
+    deep = '['*100_000 + ']'*100_000
+    pose = np.eye(4).tolist()
+    for text in (f'{{"poses": {deep}, "intrinsics": []}}', deep, '{"cam_c2w": [[1, 2], [3]], "intrinsic": [[1], []]}',
+                 json.dumps(dict(cam_c2w=[pose, pose[:3]], intrinsic=K().tolist())),
+                 json.dumps(dict(format='argus cameras 1', world_from_camera=[[1, 2]], fov_x='wide')),
+                 json.dumps(dict(format='argus cameras 1', world_from_camera=[], fov_x=[])),
+                 json.dumps(dict(format='argus cameras 1', world_from_camera=None, fov_x={})),
+                 json.dumps(dict(data=[pose], inds=[{}])), json.dumps(dict(frames={'a': 1})),
+                 json.dumps(dict(poses=[pose], focals=[None]))):
+        (tmp_path/'given.json').write_text(text)
+        with pytest.raises(InputError, match='given.json') as error: load_cameras(tmp_path/'given.json')
+        assert '\n' not in str(error.value)
+
+
+def test_an_archive_cannot_claim_more_than_it_holds(tmp_path):
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000, 4, 4)}".ljust(117) + b'\n'
+    with zipfile.ZipFile(tmp_path/'bomb.npz', 'w') as archive:
+        archive.writestr('cam_c2w.npy', b'\x93NUMPY\x01\0' + struct.pack('<H', len(header)) + header)
+        archive.writestr('intrinsic.npy', b'')
+    with pytest.raises(InputError, match='bomb.npz.*'): load_cameras(tmp_path/'bomb.npz')
 
 
 # --- Saving --------------------------------------------------------------------------------------------------------

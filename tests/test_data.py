@@ -141,6 +141,19 @@ def test_lists_of_clips(tmp_path):
         read_clip_list(tmp_path/'list.tsv')
     with pytest.raises(InputError, match='holds no video'): VideoClips(tmp_path)
 
+
+def test_videos_of_one_name_in_two_folders_are_both_there(tmp_path):
+    for part in 'ab':
+        (tmp_path/part).mkdir()
+        write_video(tmp_path/part/'same.mp4', torch.rand(4, 3, 32, 64, generator=make_generator(ord(part))), 4)
+    assert sum(map(len, VideoClips(tmp_path, seconds=1.).parts.values())) == 2
+    (tmp_path/'clips.tsv').write_text('category\tvideo_id\tclip_id\n\tsame\t0\n\tb/same\t0\n\ta/same.mp4\t0\n')
+    listed = VideoClips(tmp_path, tmp_path/'clips.tsv', 1.)
+    assert [p.parent.name for parts in listed.parts.values() for p, _ in parts] == ['b', 'a']
+    assert listed.broken == {'same': 'could be a/same.mp4 or b/same.mp4: list it with its folder'}
+    (tmp_path/'clips.tsv').write_text('category\tvideo_id\tclip_id\n\tsame\tfirst\n')
+    with pytest.raises(InputError, match='line 2: must be'): VideoClips(tmp_path, tmp_path/'clips.tsv')
+
 def test_a_tenth_of_the_names_is_held_out():
     share = sum(is_held_out(f'video-{n}') for n in range(5000))/5000
     assert .08 < share < .12 and is_held_out('video-7') == is_held_out('video-7')
