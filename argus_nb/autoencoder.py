@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 import torch
 from accelerate import PartialState
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, mse_loss
 from tqdm.auto import tqdm
@@ -238,6 +239,7 @@ def train_autoencoder(
     ema_decay:float=.99,    # Of the averaged weights
     seed:int=0,             # Of everything
     stage:AutoencoderStage|None=None, # Networks to go on with; None starts from nothing
+    weights:str|Path|None=None, # Averaged weights of a run whose folder was lost, see `scripts/make_milestone.py`
     clip_of:Callable|None=None, # Gives clips in place of the worlds, see `frame_pool`
     precision:str='fp32',   # 'fp32', 'bf16' or 'fp16'
     progress:bool=True,     # Show a bar
@@ -252,6 +254,7 @@ def train_autoencoder(
         if min(vae.config.block_out_channels[0], vae.config.block_out_channels[-1]) >= 96: start_as_thumbnail(vae)
         stage = AutoencoderStage(vae, build_image_encoder(preset),
                                  ProjectedCritic() if options.get('adversarial') else None)
+    if weights is not None: stage.load_state_dict({n: w.float() for n, w in load_file(weights).items()})
     stage.train().requires_grad_(True)
     pool = read_pool(pool_file or folder/'pool.pt', worlds, pool_frames, size=size, tilts=tilts, clip_of=clip_of,
                      progress=progress)

@@ -1,0 +1,30 @@
+"""Keep the averaged weights of a training stage, in half precision, from its checkpoint.
+
+    python scripts/make_milestone.py runs/folded/autoencoder_0/checkpoint.pt milestones/autoencoder.safetensors
+
+A run whose folder was lost goes on from such a file (`weights=` of the stage's function): the optimizer begins anew, the
+weights do not. The step, the minutes and the last losses are noted in the file's header.
+"""
+import json, sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from argus_nb.runtime import write_beside
+
+
+def main(checkpoint: Path, target: Path) -> None:
+    state = torch.load(checkpoint, weights_only=True, map_location='cpu')
+    buffers = {name: value for name, value in state['module'].items() if name not in state['average']}
+    weights = {name: value.half().contiguous() if value.is_floating_point() else value
+               for name, value in (state['average'] | buffers).items()}
+    note = dict(step=str(state['step']), minutes=f"{state['seconds']/60:.0f}", last=json.dumps(state['log'][-3:]))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with write_beside(target) as temporary: save_file(weights, temporary, metadata=note)
+    print(f"{target}: step {state['step']}, {target.stat().st_size/1e6:.1f} MB")
+
+
+if __name__ == '__main__':
+    if len(sys.argv) != 3: sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
