@@ -55,19 +55,20 @@ def frame_pool(
     frames:int=8,            # Consecutive frames of each
     size:tuple[int,int]=(128, 256), # Height and width
     held_out:bool=False,     # From held-out material
-    tilts:int=4,             # Versions of each photograph, `varied` and differently tilted
+    stills:int|None=None,    # Photographs, counted around the split; four versions of each when None
     clip_of:Callable|None=None, # Gives clips in place of the worlds, called like `example_clip`
     progress:bool=False,     # Show a bar
 )->Tensor:                   # uint8; (clips, frames, 3, H, W)
     "Short clips of worlds, then of all panoramas of the split, to train and judge an autoencoder on."
-    big, photographs = (2*size[0], 2*size[1]), tilts*len(panorama_names('test' if held_out else 'train'))
+    big = (2*size[0], 2*size[1])
+    stills = 4*len(panorama_names('test' if held_out else 'train')) if stills is None else stills
     def moving(n):
         if clip_of is None: return world_clip(n, frames, size=big, held_out=held_out)
         return clip_of(n, frames, size=size, held_out=held_out)
     def still(n):
         clip = panorama_clip(n, 1, size=big, held_out=held_out)
         return clip if held_out else varied(clip, make_generator(n))
-    pool = torch.empty(worlds + photographs, frames, 3, *size, dtype=torch.uint8)
+    pool = torch.empty(worlds + stills, frames, 3, *size, dtype=torch.uint8)
     for n in tqdm(range(len(pool)), desc='clips', disable=not progress):
         pool[n] = tilted_clip(moving(n) if n < worlds else still(n - worlds), n)
     return pool
@@ -232,7 +233,7 @@ def train_autoencoder(
     steps:int=1400,         # Length of the run
     worlds:int=400,         # Worlds in the pool
     pool_frames:int=8,      # Consecutive frames of each
-    tilts:int=4,            # Versions of each photograph
+    stills:int|None=None,   # Photographs in it, see `frame_pool`
     pool_file:str|Path|None=None, # Where the pool is kept, made if it is not there; `folder/pool.pt` when None
     lr:float=1e-3,          # Learning rate
     decay:float=0.,         # Last part of the run with falling rate
@@ -256,7 +257,7 @@ def train_autoencoder(
                                  ProjectedCritic() if options.get('adversarial') else None)
     if weights is not None: stage.load_state_dict({n: w.float() for n, w in load_file(weights).items()})
     stage.train().requires_grad_(True)
-    pool = read_pool(pool_file or folder/'pool.pt', worlds, pool_frames, size=size, tilts=tilts, clip_of=clip_of,
+    pool = read_pool(pool_file or folder/'pool.pt', worlds, pool_frames, size=size, stills=stills, clip_of=clip_of,
                      progress=progress)
     log = fit(stage, lambda step, generator: autoencoder_loss(stage, pool, step, generator, worlds=worlds, **options),
               steps, folder,

@@ -34,7 +34,7 @@ def stage_record(
 
 
 # %% ../nbs/55_recipe.ipynb #55a00011
-_whole_view = dict(worlds=400, pool_frames=3, tilts=3, photographs=.5, perceptual=.02, adversarial=.003, noise=.1,
+_whole_view = dict(worlds=400, pool_frames=3, stills=507, photographs=.5, perceptual=.02, adversarial=.003, noise=.1,
                    shrunk=.5, ema_decay=.999)
 FOLDED_RECIPE = dict(
     autoencoder=[
