@@ -2,8 +2,8 @@
 
     python scripts/make_milestone.py runs/folded/autoencoder_0/checkpoint.pt milestones/autoencoder.safetensors
 
-A run whose folder was lost goes on from such a file (`weights=` of the stage's function): the optimizer begins anew, the
-weights do not. The step, the minutes and the last losses are noted in the file's header.
+A run whose folder was lost goes on from such a file (`weights=` of the stage's function): the optimizer begins anew,
+the weights do not. The step, the minutes and the last losses are noted in the file's header.
 """
 import json, sys
 from pathlib import Path
