@@ -150,7 +150,7 @@ def spherical_metadata(
     marks = spherical_boxes(path)
     if marks is not None: return marks
     frame = first_frame(path)
-    return ('v2',)*(frame is not None and frame.side_data.get('SPHERICAL') is not None)
+    return ('v2',)*(frame is not None and side_data_of(frame, 'SPHERICAL') is not None)
 
 # %% ../nbs/17_headers.ipynb #16hi0003
 _TURNS = {(False, False, False): 0, (True, False, True): 90, (False, True, True): 180, (True, True, False): 270}
