@@ -16,7 +16,8 @@ from av.rational import AVRational
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
-from .edges import InputError, check, check_output, claimed, full_disk_is_an_input_error, temporary_beside, write_beside
+from .edges import (InputError, check, check_output, claimed, full_disk_is_an_input_error, temporary_beside,
+                            write_beside)
 from .spherical import write_index_first
 from .headers import header_info, open_media, spherical_metadata
 from .reading import exact_rate, PRECISE, read_outlines, read_video, Reader, Video, VideoFrames
