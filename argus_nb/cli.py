@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Request', 'CommandLine', 'frame_size', 'towards', 'part', 'existing_file', 'existing_folder', 'named_folder',
-           'add_fields', 'as_request', 'add_generate', 'generate', 'show', 'warn', 'add_info', 'info', 'add_view',
-           'view', 'add_source', 'add_cameras', 'add_stabilise', 'stabilise', 'add_look', 'look', 'add_light', 'light',
-           'add_ask', 'ask', 'add_evaluate', 'evaluate', 'add_train', 'train', 'add_reproduce', 'reproduce',
-           'build_parser', 'main']
+           'add_fields', 'as_request', 'add_generate', 'generate', 'show', 'warn', 'add_info', 'info', 'add_eye',
+           'add_view', 'view', 'add_source', 'add_cameras', 'add_stabilise', 'stabilise', 'add_look', 'look',
+           'add_light', 'light', 'add_ask', 'ask', 'add_evaluate', 'evaluate', 'add_train', 'train', 'add_reproduce',
+           'reproduce', 'build_parser', 'main']
 
 # %% ../nbs/79_cli.ipynb #384fdbc0
 import argparse, contextlib, math, os, signal, sys, warnings
@@ -178,6 +178,12 @@ def info(
     show(facts_of(args.FILE, about) | {'state': about['warning'] or 'every frame can be decoded'})
 
 # %% ../nbs/79_cli.ipynb #d7b137a4
+def add_eye(
+    parser:argparse.ArgumentParser,  # The parser of a command
+)->None:
+    "Declare which eye of a stereo panorama is taken."
+    parser.add_argument('--eye', choices=('left', 'right'), help='which eye of a stereo panorama')
+
 def add_view(
     commands:argparse._SubParsersAction,  # What `add_subparsers` gave
 )->None:
@@ -188,6 +194,7 @@ def add_view(
     p.set_defaults(run=view)
     p.add_argument('PANO', type=existing_file, help='a 360 video, or a panorama as .png or .jpg')
     p.add_argument('OUT', help='the view to write: .mp4, .png or .jpg')
+    add_eye(p)
     p.add_argument('--yaw', type=ANGLE.read, default=0., metavar='DEG', help='turn right (default: 0)')
     p.add_argument('--pitch', type=ANGLE.read, default=0., metavar='DEG', help='look up (default: 0)')
     p.add_argument('--roll', type=ANGLE.read, default=0., metavar='DEG', help='tilt to the right (default: 0)')
@@ -211,7 +218,7 @@ def view(
     yaw, pitch, roll, fov_x = (math.radians(a) for a in (args.yaw, args.pitch, args.roll, args.fov))
     with ShownProgress() as progress:
         view_file(args.PANO, args.OUT, yaw, pitch, roll, fov_x, args.size, args.start, args.seconds, args.overwrite,
-                  progress)
+                  progress, args.eye)
 
 # %% ../nbs/79_cli.ipynb #6d144ff1
 def add_source(
@@ -222,6 +229,7 @@ def add_source(
     parser.add_argument('PANO', type=existing_file, help='a 360 video')
     parser.add_argument('OUT', help=out)
     parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
+    add_eye(parser)
 
 def add_cameras(
     parser:argparse.ArgumentParser,  # The parser of a command
@@ -266,7 +274,7 @@ def stabilise(
     with ShownProgress() as progress:
         stabilise_video(args.PANO, args.OUT, args.input, args.cameras, args.fov, args.level, seconds,
                         args.keep_roll, args.size,
-                        args.overwrite, progress)
+                        args.overwrite, progress, args.eye)
 
 # %% ../nbs/79_cli.ipynb #79lk0001
 def add_look(
@@ -296,7 +304,8 @@ def look(
     check_output(args.OUT, args.overwrite, source=args.PANO)
     from argus_nb.look import look_video
     with ShownProgress() as progress:
-        look_video(args.PANO, args.OUT, args.path, args.follow, args.size, args.overwrite, progress)
+        look_video(args.PANO, args.OUT, args.path, args.follow, args.size, args.overwrite, progress,
+                   args.eye)
 
 # %% ../nbs/79_cli.ipynb #bf704157
 def add_light(
@@ -326,10 +335,10 @@ def light(
           '--cameras says where --input CLIP looked, but there is no --input')
     from argus_nb.lighting import light_video, write_light_maps
     with ShownProgress() as progress:
-        if not is_film: write_light_maps(args.PANO, args.OUT, args.peak, args.format, progress)
+        if not is_film: write_light_maps(args.PANO, args.OUT, args.peak, args.format, progress, args.eye)
         else:
             light_video(args.PANO, args.OUT, args.input, args.cameras, args.fov, args.level, args.peak, args.size,
-                        args.overwrite, progress)
+                        args.overwrite, progress, args.eye)
 
 # %% ../nbs/79_cli.ipynb #7aa0e6c1
 def add_ask(
@@ -343,6 +352,7 @@ def add_ask(
                     'on.')
     p.set_defaults(run=ask)
     p.add_argument('PANO', type=existing_file, help='a 360 video, or a panorama as .png or .jpg')
+    add_eye(p)
     p.add_argument('QUESTION', help='a question in words')
     p.add_argument('--model', required=True, metavar='FOLDER|NAME',
                    help='a folder with an image-text-to-text model of transformers; with --endpoint the name of a '
@@ -368,7 +378,7 @@ def ask(
         aloud = lambda text: progress.say(f'argus: {text}')
         key = os.environ.get(args.key_from or '')
         model = Endpoint(args.endpoint, args.model, key, announce=aloud) if args.endpoint else LocalModel(args.model)
-        found = ask_file(args.PANO, args.QUESTION, model, args.at, args.save, args.overwrite)
+        found = ask_file(args.PANO, args.QUESTION, model, args.at, args.save, args.overwrite, args.eye)
     direction = f'yaw {found.view.yaw:g}, pitch {found.view.pitch:g} degrees'
     show({'answer': found.text, 'direction': direction, 'certainty': f'{found.score:.0%}, as the model says',
           'view': args.save})

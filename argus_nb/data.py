@@ -20,6 +20,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from .alignment import align_frames
 from .cameras import CameraTrack
 from .models import embed_frames, encode_frames
+from .headers import check_full_sphere
 from .motion import simulate_motion
 from .projection import panorama_to_perspective, read_panorama, rotate_panorama
 from .runtime import InputError, check, check_shape, make_generator, save_json, write_beside
@@ -241,6 +242,7 @@ class VideoClips:
         except InputError as error: self.broken[self._name(path)] = str(error); return 0
 
     def _read(self, path, clip, num_frames, fps, size):
+        check_full_sphere(path)
         frames = read_video(path, clip*self.seconds, self.seconds, fps).frames[:num_frames]
         check(len(frames) == num_frames, f'{path}: {num_frames} frames at {fps:g} fps are needed, its clip {clip} has '
                                          f'{len(frames)}')

@@ -6,15 +6,19 @@
 __all__ = ['FIELD_OF_VIEW', 'ANGLE', 'START_TIME', 'DURATION', 'FRAME_RATE', 'SCALE', 'EFFORT', 'STRENGTH', 'HIGHLIGHT', 'COUNT',
            'WHOLE', 'SEED', 'HEIGHT', 'WIDTH', 'SEAM', 'SOLVER', 'QUALITY', 'TRACKER', 'PRECISION', 'PICTURE_ENDINGS',
            'Item', 'InputError', 'check', 'Number', 'RenamedOption', 'present_name', 'Choice', 'reason_of',
-           'file_trouble', 'check_file', 'write_beside', 'save_json', 'check_output', 'full_disk_is_an_input_error',
-           'spoken', 'timed', 'Progress', 'say', 'reported', 'StageClock', 'ShownProgress']
+           'file_trouble', 'check_file', 'temporary_beside', 'write_beside', 'save_json', 'check_output', 'claimed',
+           'full_disk_is_an_input_error', 'spoken', 'timed', 'Progress', 'say', 'reported', 'StageClock',
+           'ShownProgress']
 
 # %% ../nbs/00_edges.ipynb #0ed00004
-import argparse, contextlib, errno, json, math, numbers, os, stat, sys, tempfile, time, warnings
+import argparse, contextlib, errno, json, math, numbers, os, re, stat, sys, tempfile, threading, time, warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TextIO, TypeVar
+try: import fcntl
+except ImportError: fcntl = None  # Windows: nothing is locked there
+
 
 # %% ../nbs/00_edges.ipynb #cd1ae9a2
 class InputError(ValueError):
@@ -135,21 +139,49 @@ def check_file(
     return Path(path)
 
 # %% ../nbs/00_edges.ipynb #026a15e2
+def _is_locked_by_us(handle):
+    "Try to lock an open file; False if another holds it, True also where the file system knows no locks."
+    if fcntl is None: return True
+    try: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError: return False
+    except OSError: pass
+    return True
+
+def _remove_litter(folder, prefix, suffix):
+    "Remove temporary files of that name whose writer is gone."
+    if fcntl is None: return
+    ours = re.compile(re.escape(prefix) + r'[a-z0-9_]{8}' + re.escape(suffix))
+    for name in filter(ours.fullmatch, os.listdir(folder)):
+        with contextlib.suppress(OSError), open(folder/name, 'rb') as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.remove(folder/name)
+
+@contextlib.contextmanager
+def temporary_beside(
+    path:str|Path,  # The final name
+)->Iterator[Path]:  # The temporary path, inside a `with` block
+    "Yield a new hidden file beside `path`, and remove it at the end; what killed runs left of it goes, too."
+    path = Path(path)
+    prefix = f'.{path.stem[:40]}-argus-'
+    _remove_litter(path.parent, prefix, path.suffix)
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
+    try:
+        _is_locked_by_us(handle)
+        yield Path(name)
+    finally:
+        os.close(handle)
+        if os.path.exists(name): os.remove(name)
+
 @contextlib.contextmanager
 def write_beside(
     path:str|Path,  # The final name
 )->Iterator[Path]:  # The temporary path, inside a `with` block
     "Yield a temporary path beside `path`; rename it to `path` when the block ends well, remove it otherwise."
-    path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f'.{path.stem[:40]}-', suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
+    with temporary_beside(path) as temporary:
+        yield temporary
         mask = os.umask(0); os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp makes private files; the result should be like any other
-        os.replace(name, path)
-    finally:
-        if os.path.exists(name): os.remove(name)
+        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes private files; the result should be like any other
+        os.replace(temporary, path)
 
 def save_json(
     path:str|Path,  # Target file
@@ -180,6 +212,33 @@ def check_output(
     try: tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error: raise InputError(f'{path}: cannot be written ({reason_of(error)})') from None
     return path
+
+# %% ../nbs/00_edges.ipynb #00cl0002
+_claims = threading.local()  # what the present thread has claimed already
+
+@contextlib.contextmanager
+def claimed(
+    path:str|Path,  # A file that is going to be written
+)->Iterator[None]:
+    "Keep other runs from writing a file inside the block; raises `InputError` if one is at it."
+    path = Path(path).absolute()
+    held = _claims.__dict__.setdefault('held', set())
+    if path in held or fcntl is None: yield; return
+    lock = path.with_name(f'.{path.name[:60]}.argus-lock')
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        if not _is_locked_by_us(handle):
+            os.close(handle)
+            raise InputError(f'{path.name}: is being written by another run; wait for it, or choose another name')
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(lock)): break
+        os.close(handle)  # the run that held it has just removed it
+    held.add(path)
+    try: yield
+    finally:
+        held.discard(path)
+        with contextlib.suppress(OSError): os.remove(lock)
+        os.close(handle)
 
 # %% ../nbs/00_edges.ipynb #0ed00019
 @contextlib.contextmanager

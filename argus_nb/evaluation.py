@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from .baselines import (FILLS, Method, NearestPanorama, Sampled, adapted, filled, frame_by_frame, generated,
                                 laid_over, swept, task_of)
 from .cameras import CameraTrack, load_cameras
+from .headers import check_full_sphere
 from .data import VIDEO_ENDINGS, Pair, example_clip, filmed, photograph_clip, training_pair, world_clip
 from .decoding import decode
 from .fidelity import PSNR, SSIM, STLPIPS, clip_regions, distance_regions
@@ -111,6 +112,7 @@ class FolderClip:
         size:tuple[int,int],  # Height and width of the panorama
     )->Pair:                  # Truth and input
         "Film it; raises `InputError` for files that do not fit."
+        check_full_sphere(self.video)
         cameras, panoramas = load_cameras(self.motion), read_video(self.video, 0, frames/5, 5.).frames
         check(len(cameras) >= frames, f'{self.motion}: {frames} frames are needed, it has {len(cameras)}')
         check(len(panoramas) >= frames, f'{self.video}: {frames} frames at 5 fps are needed, it has {len(panoramas)}')

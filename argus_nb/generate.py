@@ -20,7 +20,7 @@ from .alignment import align_frames, iter_pasted, level_rotation
 from .cameras import CameraTrack, read_cameras
 from .decoding import decode
 from .diffusion import added_time_ids
-from .edges import Progress, say, spoken, timed
+from .edges import Progress, claimed, say, spoken, timed
 from .models import latent_stride
 from .motion import HandMotion
 from .pipeline import ArgusPipeline, Source, local_model
@@ -326,6 +326,9 @@ def carry_out(
     progress:Progress|None=None,   # Called as progress(stage, done, total); may have `say(text)`
 )->dict:                           # What was written and how
     "Make a 360° video as requested; raises `InputError` before any long work for what only file and model can tell."
+    with claimed(request.output): return _carried_out(request, progress)
+
+def _carried_out(request, progress):
     began, r = time.perf_counter(), request
     chosen = dict(num_inference_steps=r.steps, guidance_scale=r.guidance, seam=r.seam, fps=r.generate_fps,
                   strength=r.strength)
@@ -347,9 +350,9 @@ def carry_out(
                  audio_seconds=video.duration) if video.has_audio else {}
     frames = run.frames(cost, WorkMeter(cost.total, progress), sheet)
     write_video(r.output, frames, run.rate, overwrite=r.overwrite, **sound)
-    sheet.save(picture := Path(r.output).with_name(f'{Path(r.output).stem}_sheet.jpg'))
+    sheet.save(r.sheet)
     fps, precision = float(run.rate), str(pipeline.unet.dtype).removeprefix('torch.')
-    summary = dict(written=str(r.output), sheet=str(picture), size=f'{run.width}x{run.width//2}', frames=len(run),
+    summary = dict(written=str(r.output), sheet=str(r.sheet), size=f'{run.width}x{run.width//2}', frames=len(run),
                    fps=round(fps, 3), seconds=round(len(run)/fps, 2), cameras=track.source or 'given',
                    precision=precision,
                    model='given' if is_given else str(r.model), took=spoken(time.perf_counter() - began))

@@ -198,11 +198,12 @@ def light_video(
     size:tuple[int,int]=(360, 640),          # Height and width of the view ahead
     overwrite:bool=False,                    # Whether a target that exists may be replaced
     progress:Progress|None=None,             # Called as progress('light', done, total)
+    eye:str|None=None,                       # 'left' or 'right', where the panorama holds two
 )->Path:                                     # The target
     "Put three balls into a film, lit by a 360° video; raises `InputError` for what cannot be."
     check(clip is not None or cameras is None, '--cameras says where --input CLIP looked, but there is no --input')
     check_output(target, overwrite, source=source)
-    video = open_panoramas(source)
+    video = open_panoramas(source, eye=eye)
     if clip is None:
         track = CameraTrack.static(len(video.frames), math.radians(fov or 90), fps=video.fps)
         ahead = lambda panorama: panorama_to_perspective(panorama, track.world_from_camera[:1],
@@ -221,13 +222,14 @@ def write_light_maps(
     peak:float=1.,                 # Guess at highlights, see `linear_light`
     ending:str='exr',              # 'exr' or 'hdr'
     progress:Progress|None=None,   # Called as progress('light', done, total)
+    eye:str|None=None,             # 'left' or 'right', where the panorama holds two
 )->Path:                           # The folder
     "Write every panorama as an environment map of linear light; raises `InputError` for a folder that exists."
     folder = Path(folder)
     check(not folder.exists(), f'{folder}: exists already; environment maps go into a new folder')
     check(not folder.suffix, f'{folder}: must end in .mp4, or be the name of a new folder for environment maps')
     check(folder.parent.is_dir(), f'{folder}: cannot be written, there is no folder {folder.parent}')
-    video = open_panoramas(source)
+    video = open_panoramas(source, eye=eye)
     with tempfile.TemporaryDirectory(prefix='.', dir=folder.parent) as beside:
         (maps := Path(beside)/'maps').mkdir()
         for n, panorama in enumerate(reported(video.frames, progress, 'light', len(video.frames))):

@@ -234,6 +234,7 @@ def view_file(
     seconds:float|None=None,               # How much of the video; None for all
     overwrite:bool=False,                  # Whether a target that exists may be replaced
     progress:Progress|None=None,           # Called as progress('view', done, total)
+    eye:str|None=None,                     # 'left' or 'right', where the panorama holds two
 )->Path:                                   # The target
     "Cut an ordinary view out of a panorama; raises `InputError` for what cannot be."
     from_picture = Path(source).suffix.lower() in PICTURE_ENDINGS
@@ -241,9 +242,9 @@ def view_file(
     rotation = rotation_from_euler(yaw, pitch, roll)
     cut = lambda panoramas: panorama_to_perspective(panoramas, rotation, fov_x, size)
     if target.suffix.lower() in PICTURE_ENDINGS:
-        write_picture(target, cut(panorama_at(source, start)[None])[0])
+        write_picture(target, cut(panorama_at(source, start, eye)[None])[0])
         return target
-    video = open_panoramas(source, start, seconds)
+    video = open_panoramas(source, start, seconds, eye)
     views = (cut(panorama[None])[0] for panorama in video.frames)
     watched = reported(views, progress, 'view', len(video.frames))
     return write_video(target, watched, video.rate, spherical=False, audio_from=source, audio_start=video.start,
@@ -257,11 +258,12 @@ def look_video(
     size:tuple[int,int]=(360, 640),             # Height and width of the video
     overwrite:bool=False,                       # Whether a target that exists may be replaced
     progress:Progress|None=None,                # Called as progress('look', done, total)
+    eye:str|None=None,                          # 'left' or 'right', where the panorama holds two
 )->Path:                                        # The target
     "Write an ordinary video along another camera's path; raises `InputError` for what cannot be."
     check((path is None) != (follow is None), 'either a path or a direction to follow is needed, and not both')
     check_output(target, overwrite, source=source)
-    video = open_panoramas(source)
+    video = open_panoramas(source, eye=eye)
     along = followed(video.frames, *follow) if follow else camera_path(path, len(video.frames), video.fps)
     watched = reported(path_views(video.frames, along, size), progress, 'look', len(video.frames))
     return write_video(target, watched, video.rate, spherical=False, audio_from=source, overwrite=overwrite)

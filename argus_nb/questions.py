@@ -196,10 +196,11 @@ def ask_file(
     seconds:float=0.,                                         # Which moment of a video
     save:str|Path|None=None,  # Where to write the view that the answer rests on, a .jpg or .png
     overwrite:bool=False,                                     # Whether that file may be replaced
+    eye:str|None=None,                                        # 'left' or 'right', where the panorama holds two
 )->Finding:                                                   # The answer that the model is surest of
     "Ask a model about what a file shows; raises `InputError` for what cannot be, before the model is asked."
     check(bool(question.strip()), 'QUESTION is empty')
     if save is not None: check_output(save, overwrite, PICTURE_ENDINGS, source)
-    found = ask(panorama_at(source, seconds), question, answer)
+    found = ask(panorama_at(source, seconds, eye), question, answer)
     if save is not None: write_picture(save, found.view.image)
     return found

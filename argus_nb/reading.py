@@ -16,7 +16,7 @@ import av, numpy as np, torch
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from torch import Tensor
 from .edges import InputError, check
-from .headers import Display, frame_display, open_media, video_stream
+from .headers import Display, end_of, frame_display, open_media, video_stream
 
 # %% ../nbs/18_reading.ipynb #bea3d465
 PRECISE = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -111,13 +111,15 @@ class _Log:
     "What packets tell while a file is being read."
     def __init__(self):
         self.stamps, self.keys, self.cut, self.patched = [], [], set(), []
-        self.errors, self.packets, self.reached = 0, 0, 0.
+        self.errors, self.packets, self.hidden, self.reached, self.repeats = 0, 0, 0, 0., []
 
     def note(self, packet, is_ours):
         if packet.size and packet.pts is not None:
             self.reached = max(self.reached, float((packet.pts + (packet.duration or 0))*packet.time_base))
         if not is_ours: return
         self.packets += packet.size > 0 or packet.dts is not None
+        self.hidden += packet.is_discard and packet.size > 0
+        if not packet.size and packet.dts is not None: self.repeats.append(packet.dts)  # AVI: the same frame once more
         if packet.is_discard or not packet.size or packet.pts is None: return
         self.stamps.append(packet.pts)
         if packet.is_keyframe: self.keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
@@ -244,19 +246,22 @@ def _usable_stamps(frames, log, end):
 def _packet_stamps(reader):
     "All stamps of a file without decoding it; a hidden picture a moment before the one that it serves does not count."
     for _ in reader.packets(): pass
-    has_stamps = len(reader.log.stamps) == reader.log.packets and not reader.counted
-    stamps = np.unique(reader.log.stamps) if has_stamps else np.arange(reader.log.packets)
-    return stamps[np.diff(stamps*float(reader.tick), append=np.inf) > .0015]
+    log = reader.log
+    has_stamps = len(log.stamps) + log.hidden + len(log.repeats) == log.packets and not reader.counted
+    if not has_stamps: return np.arange(log.packets - log.hidden)
+    stamps, moment = np.unique(log.stamps), min(.0015, .6/float(reader.rate))
+    return stamps[np.diff(stamps*float(reader.tick), append=np.inf) > moment]
 
 def _promised_end(reader, zero, is_whole):
     """When the video ends by the file's own account, in seconds from `zero`; 0 where that is not clearly later than
     what was found."""
     container, stream, log = reader.container, reader.stream, reader.log
-    file_end = ((container.duration or 0) + (container.start_time or 0))/1e6
+    file_end = end_of(container)
     video_end = float((stream.duration + (stream.start_time or 0))*stream.time_base) if stream.duration else file_end
-    frames = len(stream.index_entries) if 'mov' in container.format.name else stream.frames
+    is_mov = 'mov' in container.format.name
+    frames = sum(not entry.is_discard for entry in stream.index_entries) if is_mov else stream.frames
     by_length = video_end - zero if file_end > log.reached + .25 else 0.
-    by_count = frames/float(reader.rate) if is_whole and frames > log.packets + 1 else 0.
+    by_count = frames/float(reader.rate) if is_whole and frames > log.packets - log.hidden + 1 else 0.
     return max(by_length, by_count)
 
 # %% ../nbs/18_reading.ipynb #0087cab7
@@ -305,7 +310,8 @@ def _count_lost(part, rate, is_constant, start, end, length):
     promised = round(min(part.promised, end)*float(rate))
     if is_constant: expected = max(max(offered) + 1, promised) - min(offered)
     else: expected = len(offered) + max(promised - round(length*float(rate)), 0)
-    return len(used), expected - len(used)
+    repeated = places(part.log.repeats) - offered if is_constant else set()
+    return len(used), max(expected - len(used) - len(repeated), 0)
 
 # %% ../nbs/18_reading.ipynb #224600c3
 class _Cursor:

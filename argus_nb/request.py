@@ -123,6 +123,12 @@ class GenerationRequest:
         check_file(self.input)
         if isinstance(self.cameras, (str, Path)) and not Path(self.cameras).is_dir(): check_file(self.cameras)
         check_output(self.output, self.overwrite, source=self.input)
+        check_output(self.sheet, self.overwrite, ('.jpg',), source=self.input)
+
+    @property
+    def sheet(self)->Path:
+        "The picture with a few moments of the result, beside it."
+        return Path(self.output).with_name(f'{Path(self.output).stem}_sheet.jpg')
 
 # %% ../nbs/02_request.ipynb #02ed0018
 def takes_options_of(

@@ -153,10 +153,11 @@ def stabilise_video(
     size:tuple[int,int]|None=None,              # Height and width; those of the clip when None
     overwrite:bool=False,                       # Whether a target that exists may be replaced
     progress:Progress|None=None,                # Called as progress('stabilise', done, total)
+    eye:str|None=None,                          # 'left' or 'right', where the panorama holds two
 )->Path:                                        # The target
     "Cut a steady ordinary video, with its sound, out of a 360° video; raises `InputError` for what cannot be."
     check_output(target, overwrite, source=source)
-    video = open_panoramas(source)
+    video = open_panoramas(source, eye=eye)
     steady = steady_track(cameras_inside(video, clip, cameras, fov, level), seconds, level=not keep_roll)
     views = (view for part in steady_views(video.frames, steady, size or even_size(clip)) for view in part)
     watched = reported(views, progress, 'stabilise', len(video.frames))

@@ -7,7 +7,7 @@ __all__ = ['first_picture_time', 'write_video', 'video_info', 'Video', 'VideoFra
            'spherical_metadata', 'write_index_first']
 
 # %% ../nbs/19_video.ipynb #7b8b0f84
-import itertools, math, tempfile
+import itertools, math
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +16,8 @@ from av.rational import AVRational
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
-from .edges import InputError, check, check_output, full_disk_is_an_input_error, write_beside
+from .edges import (InputError, check, check_output, claimed, full_disk_is_an_input_error, temporary_beside,
+                            write_beside)
 from .spherical import write_index_first
 from .headers import header_info, open_media, spherical_metadata
 from .reading import exact_rate, PRECISE, read_outlines, read_video, Reader, Video, VideoFrames
@@ -181,10 +182,10 @@ def write_video(
     path, rate = check_output(path, overwrite), exact_rate(fps)
     check(0 <= crf <= 51, f'crf must lie in [0, 51], got {crf}')
     length = math.inf if audio_seconds is None else audio_seconds
-    with full_disk_is_an_input_error(path), write_beside(path) as finished:
-        with tempfile.NamedTemporaryFile(prefix='.', suffix='.mp4', dir=path.parent) as encoded:
-            _encode(encoded.name, _images(frames), rate, crf, audio_from, audio_start, length)
-            write_index_first(encoded.name, finished, spherical)
+    with full_disk_is_an_input_error(path), claimed(path), write_beside(path) as finished:
+        with temporary_beside(path) as encoded:
+            _encode(str(encoded), _images(frames), rate, crf, audio_from, audio_start, length)
+            write_index_first(encoded, finished, spherical)
     return path
 
 # %% ../nbs/19_video.ipynb #753e3458

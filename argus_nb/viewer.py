@@ -19,9 +19,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 import argus_nb
 from .cameras import CameraTrack
+from .edges import PICTURE_ENDINGS, check_file
+from .headers import sphere_layout
+from .photographs import check_layout, open_panoramas, panorama_at
 from .projection import panorama_to_perspective
 from .runtime import check, check_shape
 from .sphere import intrinsics, panorama_rays, rotation_from_euler
+from .spherical import Layout, file_layout
 from .video import Video, read_video, video_info, write_video
 
 # %% ../nbs/71_viewer.ipynb #c111bf1f
@@ -128,12 +132,20 @@ def _read_picture(path):
     except (Image.UnidentifiedImageError, OSError): return None
 
 def read_medium(
-    path:str|Path,  # A picture or a video file
+    path:str|Path,      # A picture or a video file
+    eye:str|None=None,  # 'left' or 'right', where it holds two
 )->Medium:          # Its bytes as they are, where browsers can show them
     "A file as it goes to the browser; raises `InputError` for what is no panorama."
     path = Path(path)
-    check(path.is_file(), f'{path}: no such file')
-    if (picture := _read_picture(path)) is not None: return picture
+    check_file(path)
+    photograph = file_layout(path) or Layout()
+    if photograph.is_full and (picture := _read_picture(path)) is not None: return picture
+    layout = sphere_layout(path)
+    check_layout(path, layout, eye)
+    if not layout.is_full:
+        if path.suffix.lower() in PICTURE_ENDINGS: return encode_still(panorama_at(path, eye=eye))
+        video = open_panoramas(path, eye=eye)
+        return encode_frames(video.frames, video.fps)
     info, video = video_info(path), read_video(path)
     check_proportions(path, info['height'], info['width'], marked=bool(info['spherical']))
     with path.open('rb') as file: is_mp4 = file.read(8)[4:] == b'ftyp'

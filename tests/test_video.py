@@ -591,3 +591,56 @@ def test_odd_real_files(name):
                                         ('zero_empty_stsc.mp4', 'decoded')])
 def test_useless_real_files(name, said):
     with pytest.raises(InputError, match=said): read_video(MEDIA/'odd'/name)
+
+
+# --- Alarms that were none -----------------------------------------------------------------------------------------
+
+def told(path):
+    "Frames, rate and length, as decoding, packets and the header tell them; all must agree."
+    decoded, packets, header = read_video(path), video_info(path), V.header_info(path)
+    assert decoded.warning is None and packets['warning'] is None
+    counts = {len(decoded.frames), packets['frames'], header['frames']}
+    assert len(counts) == 1 and decoded.rate == packets['rate'] == header['rate']
+    assert abs(decoded.duration - header['duration']) < .011 and abs(packets['duration'] - decoded.duration) < 1e-9
+    return counts.pop(), decoded.rate
+
+def test_frames_that_an_edit_list_hides_are_nowhere(tmp_path):
+    make(tmp_path/'whole.mp4', *GOPS, count=40)
+    ffmpeg('-ss', '0.5', '-i', tmp_path/'whole.mp4', '-c', 'copy', tmp_path/'cut.mp4')
+    count, rate = told(tmp_path/'cut.mp4')
+    assert (count, rate) == (25, 30) and number_in(read_video(tmp_path/'cut.mp4').frames[0]) == 15
+
+def test_a_film_that_begins_after_an_hour(tmp_path):
+    make(tmp_path/'late.mkv', *H264, '-output_ts_offset', '3600', count=20)
+    assert told(tmp_path/'late.mkv') == (20, 30)
+
+def test_a_thousand_frames_a_second(tmp_path):
+    make(tmp_path/'fast.mp4', *H264, count=40, rate='1000')
+    assert told(tmp_path/'fast.mp4') == (40, 1000)
+
+def test_empty_frames_of_an_avi_show_the_one_before(tmp_path):
+    make(tmp_path/'whole.avi', '-c:v', 'mjpeg', count=12, rate='12')
+    data = (tmp_path/'whole.avi').read_bytes()
+    at = [n for n in range(data.index(b'idx1') + 8, len(data) - 15, 16) if data[n:n + 4] == b'00dc'][5]
+    place = struct.unpack_from('<I', data, at + 8)[0] + data.index(b'movi')
+    size = struct.unpack_from('<I', data, place + 4)[0]
+    data = bytearray(data); data[at + 12:at + 16] = bytes(4); data[place:place + 8] = b'JUNK' + struct.pack('<I', size)
+    (tmp_path/'repeat.avi').write_bytes(data)
+    video = read_video(tmp_path/'repeat.avi')
+    assert len(video.frames) == 12 and [number_in(f) for f in video.frames] == [0, 1, 2, 3, 4, 4, *range(6, 12)]
+
+def test_side_data_without_a_name_and_moving_webp(tmp_path, capsys):
+    from PIL import Image
+    exif = Image.Exif(); exif[0x010e] = 'a note'
+    pictures = [Image.fromarray(picture(n).numpy()) for n in range(6)]
+    for n, image in enumerate(pictures): image.save(tmp_path/f'{n}.jpg', exif=exif)
+    ffmpeg('-framerate', '12', '-i', tmp_path/'%d.jpg', '-c', 'copy', tmp_path/'exif.avi')
+    assert told(tmp_path/'exif.avi') == (6, 12)
+    pictures[0].save(tmp_path/'moving.webp', save_all=True, append_images=pictures[1:])
+    with pytest.raises(InputError, match='moving.webp: is an animated WebP'): read_video(tmp_path/'moving.webp')
+
+def test_a_mirrored_picture_is_called_that(tmp_path):
+    from argus_nb.headers import facts_of
+    make(tmp_path/'plain.mp4', *H264)
+    info = V.header_info(tmp_path/'plain.mp4') | dict(rotation='mirrored')
+    assert facts_of('a.mp4', info)['picture'].endswith(', mirrored')

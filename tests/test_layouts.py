@@ -1,0 +1,142 @@
+"What a file's marks say besides 360°, by both versions, photographs and other containers; what becomes of it."
+import struct
+import pytest, torch
+from PIL import Image
+
+from argus_nb.cli import main
+from argus_nb.data import VideoClips
+from argus_nb.headers import check_full_sphere, facts_of, header_info, sphere_layout
+from argus_nb.photographs import open_panoramas, panorama_at
+from argus_nb.runtime import InputError
+from argus_nb.spherical import file_boxes, file_index
+from argus_nb.video import write_video
+from argus_nb.viewer import read_medium
+
+COLOURS = torch.tensor([[230, 20, 20], [20, 230, 20], [20, 20, 230], [230, 230, 20]]).to(torch.uint8)
+
+
+def marked(path, size=(64, 128), v1='', stereo=0, bounds=(0, 0, 0, 0), turn=(0, 0, 0), projection=None):
+    "A film of four quarters in four colours, with marks of our own changed into others."
+    height, width = size
+    rows, columns = torch.arange(height)*2//height, torch.arange(width)*2//width
+    picture = COLOURS[2*rows[:, None] + columns].movedim(-1, 0)
+    write_video(path, picture.expand(4, -1, -1, -1).float()/255, 4)
+    index = file_index(path)
+    for box in index.all('uuid'):
+        box.data = box.data.replace(b'</rdf:SphericalVideo>', v1.encode() + b'</rdf:SphericalVideo>')
+    for box in index.all('st3d'): box.data = bytes([0, 0, 0, 0, stereo])
+    for box in index.all('prhd'): box.data = bytes(4) + struct.pack('>3i', *(a << 16 for a in turn))
+    for box in index.all('equi'):
+        box.data = bytes(4) + struct.pack('>4I', *(int(b*2**32) for b in bounds))
+        box.kind = projection or box.kind
+    data = path.read_bytes()
+    with open(path, 'rb') as file: spans = file_boxes(file)
+    last = b''.join(data[a:b] for kind, a, b in spans if kind not in ('moov', 'ftyp', 'free'))
+    first = next(data[a:b] for kind, a, b in spans if kind == 'ftyp')
+    old = next(a for kind, a, b in spans if kind == 'mdat')
+    for table in index.all('stco'):  # the frames have moved by as much as the index has grown
+        offsets = [n - old + len(first) + len(index.to_bytes()) for n in struct.unpack(f'>{len(table.data)//4 - 2}I', table.data[8:])]
+        table.data = table.data[:8] + struct.pack(f'>{len(offsets)}I', *offsets)
+    path.write_bytes(first + index.to_bytes() + last)
+    return path
+
+
+def near(image, row, column, colour):
+    return (image[:, row, column].int() - COLOURS[colour].int()).abs().max() < 60 if colour is not None \
+        else image[:, row, column].max() < 12
+
+
+ODD = {
+    'v1 stereo': (dict(v1='<GSpherical:StereoMode>top-bottom</GSpherical:StereoMode>'), 'two eyes, one above the other'),
+    'v2 stereo': (dict(stereo=1), 'two eyes, one above the other'),
+    'v2 side by side': (dict(stereo=2), 'two eyes, side by side'),
+    'VR180': (dict(stereo=2, bounds=(0, 0, .25, .25)), 'two eyes, side by side, 180 x 180 degrees of the sphere'),
+    'mesh': (dict(projection='mshp'), 'not equirectangular but a mesh'),
+    'cube': (dict(projection='cbmp'), 'not equirectangular but a cube map'),
+    'turned': (dict(turn=(90, 0, 0)), 'turned by 90, 0, 0 degrees'),
+    'cropped': (dict(v1='<GSpherical:CroppedAreaImageWidthPixels>128</GSpherical:CroppedAreaImageWidthPixels>'
+                        '<GSpherical:FullPanoWidthPixels>256</GSpherical:FullPanoWidthPixels>'),
+                '180 x 180 degrees of the sphere'),
+}
+
+
+@pytest.mark.parametrize('name', ODD)
+def test_what_is_no_plain_sphere_is_told_and_never_learned_from(tmp_path, name):
+    fields, words = ODD[name]
+    path = marked(tmp_path/'a.mp4', **fields)
+    assert sphere_layout(path).oddities == words
+    assert facts_of(path, header_info(path))['360'].startswith(f'no whole sphere for one eye: {words}; marked as v1 and v2')
+    with pytest.raises(InputError, match='a.mp4: is no whole sphere for one eye'): check_full_sphere(path)
+    clips = VideoClips(tmp_path, seconds=1.)
+    for held_out in (False, True):
+        with pytest.raises(InputError): clips(0, 4, 4., (16, 32), held_out)
+    assert 'no whole sphere' in clips.broken['a.mp4, clip 0']
+
+
+def test_plain_spheres_stay_what_they_are(tmp_path):
+    path = marked(tmp_path/'a.mp4')
+    check_full_sphere(path)
+    assert near(open_panoramas(path).frames[0], 10, 10, 0) and sphere_layout(path).marks == ('v1', 'v2')
+
+
+@pytest.mark.parametrize('eye, colours', [('left', (0, 1)), ('right', (2, 3))])
+def test_one_eye_of_two_is_taken_where_it_is_named(tmp_path, eye, colours):
+    path = marked(tmp_path/'a.mp4', (128, 128), stereo=1)
+    for read in (open_panoramas, panorama_at, read_medium):
+        with pytest.raises(InputError, match='choose one with --eye left or --eye right'): read(path)
+    frame = open_panoramas(path, eye=eye).frames[1]
+    assert frame.shape == (3, 64, 128) and near(frame, 30, 20, colours[0]) and near(frame, 30, 100, colours[1])
+    assert torch.equal(panorama_at(path, .3, eye), frame) and read_medium(path, eye).num_frames == 4
+
+
+def test_eyes_side_by_side_and_half_a_sphere(tmp_path):
+    path = marked(tmp_path/'a.mp4', (64, 128), stereo=2, bounds=(0, 0, .25, .25))
+    frame = open_panoramas(path, eye='right').frames[0]
+    assert frame.shape == (3, 64, 128)
+    assert [near(frame, row, column, colour) for row, column, colour in
+            ((10, 64, 1), (50, 64, 3), (30, 10, None), (30, 120, None))] == [True]*4
+
+
+def test_a_turned_sphere_is_turned_back(tmp_path):
+    plain, turned = (open_panoramas(marked(tmp_path/f'{yaw}.mp4', turn=(yaw, 0, 0))).frames for yaw in (0, 90))
+    assert turned.shape == plain.shape and len(turned[1:3]) == 2
+    assert (turned[0].int() - plain[0].roll(32, -1).int()).abs().float().mean() < 1
+
+
+@pytest.mark.parametrize('name', ['mesh', 'cube'])
+def test_the_rest_is_refused_in_a_line(tmp_path, name, capsys):
+    path = marked(tmp_path/'a.mp4', **ODD[name][0])
+    for command in (f'view {path} {tmp_path}/o.png', f'look {path} {tmp_path}/o.mp4 --path turn',
+                    f'light {path} {tmp_path}/o.mp4'):
+        assert main(command.split()) == 2
+        assert ODD[name][1] in (err := capsys.readouterr().err) and err.count('\n') == 1
+    assert [p.name for p in tmp_path.iterdir()] == ['a.mp4']
+
+
+def test_marks_of_photographs(tmp_path):
+    packet = ('<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description GPano:ProjectionType="equirectangular" '
+              'GPano:CroppedAreaImageWidthPixels="64" GPano:CroppedAreaImageHeightPixels="32" '
+              'GPano:FullPanoWidthPixels="128" GPano:FullPanoHeightPixels="64" GPano:CroppedAreaLeftPixels="32" '
+              'GPano:CroppedAreaTopPixels="16"/></x:xmpmeta>')
+    picture = Image.new('RGB', (64, 32), (230, 20, 20))
+    picture.save(tmp_path/'half.jpg', xmp=packet.encode()); picture.save(tmp_path/'whole.jpg')
+    half = panorama_at(tmp_path/'half.jpg')
+    assert half.shape == (3, 64, 128) and near(half, 32, 64, 0) and near(half, 5, 64, None) and near(half, 32, 10, None)
+    assert panorama_at(tmp_path/'whole.jpg').shape == (3, 32, 64)
+    assert main(['view', str(tmp_path/'half.jpg'), str(tmp_path/'view.png')]) == 0
+
+
+def test_two_lenses_in_two_streams(tmp_path):
+    import av, numpy as np
+    with av.open(str(tmp_path/'a.mp4'), 'w') as file:
+        streams = [file.add_stream('libx264', 10) for _ in range(2)]
+        for stream in streams: stream.width = stream.height = 64; stream.pix_fmt = 'yuv420p'
+        for _ in range(3):
+            for stream in streams:
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
+        for stream in streams: file.mux(stream.encode())
+    assert 'two lenses in two streams' in facts_of('a.mp4', header_info(tmp_path/'a.mp4'))['360']
+    with pytest.raises(InputError, match='two lenses.*with the camera\'s program'): open_panoramas(tmp_path/'a.mp4')
+    write_video(tmp_path/'b.mp4', torch.zeros(3, 3, 32, 64), 3)
+    (tmp_path/'b.mp4').rename(tmp_path/'b.insv')
+    with pytest.raises(InputError, match='two lenses'): check_full_sphere(tmp_path/'b.insv')
