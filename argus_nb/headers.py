@@ -141,7 +141,7 @@ def check_full_sphere(
 )->None:
     "Raise `InputError` for what its marks call anything but a whole, upright sphere for one eye."
     layout = sphere_layout(path)
-    check(layout.is_full, f'{path}: is no whole sphere for one eye: {layout.oddities}')
+    check(layout.is_full, f'{path}: is not a plain 360° sphere: {layout.oddities}')
 
 def spherical_metadata(
     path:str|Path,     # A video file
@@ -204,7 +204,7 @@ def facts_of(
     length = 'unknown' if info['duration'] is None else f"{float(info['duration']):.2f} s, {info['frames']} frames"
     marked = f"marked as {info['spherical']}" if info['spherical'] else 'not marked as such'
     odd = info['layout'].oddities
-    around = f'no whole sphere for one eye: {odd}; {marked}' if odd else 'yes, '*bool(info['spherical']) + marked
+    around = f'not a plain 360° sphere: {odd}; {marked}' if odd else 'yes, '*bool(info['spherical']) + marked
     return {'file': path, 'size': f"{info['width']}x{info['height']} pixels", 'rate': rate, 'length': length,
             'picture': f"{info['codec']}, {info['pixel_format']}{turned}", 'sound': info['audio'] or 'none',
             '360': around}

@@ -65,12 +65,12 @@ def test_what_is_no_plain_sphere_is_told_and_never_learned_from(tmp_path, name):
     fields, words = ODD[name]
     path = marked(tmp_path/'a.mp4', **fields)
     assert sphere_layout(path).oddities == words
-    assert facts_of(path, header_info(path))['360'].startswith(f'no whole sphere for one eye: {words}; marked as v1 and v2')
-    with pytest.raises(InputError, match='a.mp4: is no whole sphere for one eye'): check_full_sphere(path)
+    assert facts_of(path, header_info(path))['360'].startswith(f'not a plain 360° sphere: {words}; marked as v1 and v2')
+    with pytest.raises(InputError, match='a.mp4: is not a plain 360° sphere'): check_full_sphere(path)
     clips = VideoClips(tmp_path, seconds=1.)
     for held_out in (False, True):
         with pytest.raises(InputError): clips(0, 4, 4., (16, 32), held_out)
-    assert 'no whole sphere' in clips.broken['a.mp4, clip 0']
+    assert 'not a plain 360° sphere' in clips.broken['a.mp4, clip 0']
 
 
 def test_plain_spheres_stay_what_they_are(tmp_path):
