@@ -151,7 +151,7 @@ def all_symbols(found: dict[str, str]) -> dict[str, str]:
                 places.setdefault(name, []).append(where)  # a name that is handed on is explained where it comes from
         places[f'argus_nb.{module}'] = [f'api/{module}.html']
     for notebook in own_notebooks():
-        if notebook.stem != 'index':
+        if notebook.stem != 'index' and notebook.parent.name != 'experiments':  # their names are words of everyday
             places[notebook.stem] = [notebook.relative_to(ROOT/'nbs').with_suffix('.html').as_posix()]
     return {name: where[0] for name, where in places.items() if len(where) == 1
             and ('#' not in where[0] or _has_page(where[0]))}
@@ -193,7 +193,7 @@ def write_pages() -> dict:
         module = next((m for m, where in found.items() if where == page), None)
         if module:
             notebook['cells'].append(dict(cell_type='markdown', id='reference', metadata={},
-                                          source=f'---\nReference: [argus_nb.{module}](api/{module}.html)'))
+                                          source=f"---\nReference: [argus_nb.{module}]({'../'*page.count('/')}api/{module}.html)"))
         (PAGES/page).parent.mkdir(parents=True, exist_ok=True); (PAGES/page).write_text(json.dumps(notebook))
     for module, notebook in found.items(): (PAGES/'api'/f'{module}.md').write_text(reference(module, notebook, symbols))
     shutil.copytree(ROOT/'nbs'/'images', PAGES/'images')

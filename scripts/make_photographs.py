@@ -28,15 +28,12 @@ def rows(folder):
 
 def notice(entries):
     "Who is to be credited for what."
-    lines = ['The panoramas in this folder whose names begin with `place_` were photographed by others and reached '
-             'this project',
-             'through public repositories. They were stored again as JPEG of quality 80 by '
-             'scripts/make_photographs.py; nothing else',
-             'was changed. Each is listed with its licence, its author where one is stated, and where it was found. '
-             'The cube maps',
-             'named humus_* are by Emil Persson, humus.name, CC BY 3.0. Where only the licence of the publishing '
-             'repository is known,',
-             'this is said. LICENCE speaks of the other panoramas in this folder.', '']
+    lines = ['The panoramas in this folder whose names begin with `place_` were photographed by others and reached this',
+             'project through public repositories. HDR pictures were exposed and tone-mapped, cube maps resampled to',
+             'equirectangular ones, all brought to 1024x512 pixels and stored as JPEG of quality 80',
+             '(scripts/make_photographs.py). Each is listed with its licence, its author where one is stated, and where it',
+             'was found. The cube maps named humus_* are by Emil Persson, humus.name, CC BY 3.0. Where only the licence of',
+             'the publishing repository is known, this is said. LICENCE speaks of the other panoramas in this folder.', '']
     return '\n'.join(lines + [f"{e['name']}: {e['licence']}" + (f"; {e['author']}" if e['author'] else '')
                               + f"; {e['source']}" for e in entries]) + '\n'
 
@@ -55,6 +52,9 @@ def main(source, target):
                             licence=row['licence'], author=author,
                             sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
     assert {e['name'].removeprefix(PREFIX) for e in entries if e['split'] == 'test'} == set(TEST)
+    known |= dict(licence='CC0 1.0 for the first 26; see the entries of the others',
+                  origin='Poly Haven for the first 26; see the entries of the others',
+                  script='scripts/make_panoramas.py, then scripts/make_photographs.py')
     known['panoramas'] = [e for e in known['panoramas'] if not e['name'].startswith(PREFIX)] + entries
     (target/'manifest.json').write_text(json.dumps(known, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
     (target/'NOTICE').write_text(notice(entries), encoding='utf-8')

@@ -113,7 +113,7 @@ def what_it_takes(
 )->str:                     # One line
     "The question, and how long the answer takes."
     minutes = experiment.quick if quick else experiment.minutes
-    took = f'{minutes:g} minutes' if minutes < 90 else f'{minutes/60:.0f} hours'
+    took = f'{minutes:g} minute' + 's'*(minutes != 1) if minutes < 90 else f'{minutes/60:.0f} hours'
     rehearsal = ' (--quick: the numbers mean little)' if quick else ''
     return f'{experiment.name}: {experiment.question} About {took} on two cores{rehearsal}.'
 

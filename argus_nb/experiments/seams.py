@@ -51,14 +51,15 @@ def table_of(rows: list[dict]) -> dict:
 def run(
     work:str|Path,          # Nothing is kept; there for the sake of all experiments
     model:str|Path='nano',  # Name or folder
-    worlds:int=9,           # Held-out worlds, beside all held-out photographs
+    worlds:int=9,           # Held-out worlds
+    photographs:int=8,      # Held-out photographs
     frames:int=4,           # Of each clip
     quick:bool=False,       # Two clips of two frames: a rehearsal
 )->dict:                    # The record
     "Encode the truth, decode it in every way, compare."
     if quick: worlds, frames = 1, 2
     models, own, perceptual = load_models(model), preset('nano'), STLPIPS()
-    found, rows = clips(worlds, 1 if quick else len(panorama_names('test')), frames, own['size']), []
+    found, rows = clips(worlds, 1 if quick else photographs, frames, own['size']), []
     for name, clip, number in found:
         truth = filmed(clip, number, held_out=True).target
         rows += compared(name, truth, encode_frames(models.vae, truth,
