@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['open_media', 'video_stream', 'Display', 'side_data_of', 'frame_display', 'first_frame', 'sphere_layout',
-           'check_full_sphere', 'spherical_metadata', 'rotation_of', 'end_of', 'header_info', 'facts_of']
+           'check_full_sphere', 'spherical_metadata', 'rotation_of', 'has_places', 'claimed_rates', 'end_of',
+           'header_info', 'facts_of']
 
 # %% ../nbs/17_headers.ipynb #2382af40
 import struct
@@ -161,6 +162,21 @@ def rotation_of(
     "By how much the picture is turned to be shown."
     return _TURNS.get((display.transpose, display.flip_rows, display.flip_columns), 'mirrored')
 
+def has_places(
+    container:av.container.InputContainer, # An opened file
+    stream:av.VideoStream,                 # Its video
+)->bool:                                   # Whether a frame has a place of its own, at a rate that is a rate
+    "An AVI has one place for every frame, and leaves it empty where a frame repeats."
+    return container.format.name == 'avi' and 1 <= 1/Fraction(stream.time_base) <= 240
+
+def claimed_rates(
+    container:av.container.InputContainer, # An opened file
+    stream:av.VideoStream,                 # Its video
+)->list[Fraction]:                         # Frames per second, the most trustworthy first
+    "Rates that a file claims."
+    if has_places(container, stream): return [1/Fraction(stream.time_base)]
+    return [Fraction(r) for r in (stream.average_rate, stream.guessed_rate) if r]
+
 def end_of(
     container:av.container.InputContainer, # An opened file
 )->float:                                  # Seconds on the file's own clock; 0 where it does not say
@@ -185,7 +201,8 @@ def header_info(
     with open_media(path) as container:
         stream = video_stream(container, path)
         check(frame is not None, f'{path}: none of its frames can be decoded')
-        display, rate = frame_display(frame, stream.sample_aspect_ratio), stream.average_rate or stream.guessed_rate
+        display = frame_display(frame, stream.sample_aspect_ratio)
+        rate = next(iter(claimed_rates(container, stream)), None)
         frames, duration = _shown_length(container, stream, rate)
         audio = next((s.codec_context.codec.canonical_name
                       for s in container.streams.audio if s.codec_context is not None), None)

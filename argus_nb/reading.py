@@ -16,7 +16,7 @@ import av, numpy as np, torch
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from torch import Tensor
 from .edges import InputError, check
-from .headers import Display, end_of, frame_display, open_media, video_stream
+from .headers import Display, claimed_rates, end_of, frame_display, has_places, open_media, video_stream
 
 # %% ../nbs/18_reading.ipynb #bea3d465
 PRECISE = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -111,7 +111,7 @@ class _Log:
     "What packets tell while a file is being read."
     def __init__(self):
         self.stamps, self.keys, self.cut, self.patched = [], [], set(), []
-        self.errors, self.packets, self.hidden, self.reached, self.repeats = 0, 0, 0, 0., []
+        self.errors, self.packets, self.hidden, self.reached = 0, 0, 0, 0.
 
     def note(self, packet, is_ours):
         if packet.size and packet.pts is not None:
@@ -119,7 +119,6 @@ class _Log:
         if not is_ours: return
         self.packets += packet.size > 0 or packet.dts is not None
         self.hidden += packet.is_discard and packet.size > 0
-        if not packet.size and packet.dts is not None: self.repeats.append(packet.dts)  # AVI: the same frame once more
         if packet.is_discard or not packet.size or packet.pts is None: return
         self.stamps.append(packet.pts)
         if packet.is_keyframe: self.keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
@@ -141,7 +140,8 @@ class Reader:
         if with_alpha and self.stream.metadata.get('alpha_mode') == '1':
             self.decoder = av.CodecContext.create(with_alpha, 'r')
         self.has_audio = any(s.codec_context is not None for s in self.container.streams.audio)
-        self.claimed_rates = [Fraction(r) for r in (self.stream.average_rate, self.stream.guessed_rate) if r]
+        self.claimed_rates = claimed_rates(self.container, self.stream)
+        self.has_places = has_places(self.container, self.stream)
         self.rate = (self.claimed_rates or [Fraction(25)])[-1]
         self.tick = 1/self.rate if self.counted else self.stream.time_base
         self.can_jump = not self.counted and self.decoder.pix_fmt != 'pal8'  # a palette comes once, at the beginning
@@ -221,6 +221,7 @@ class _Part:
     tail:float          # How long the last frame is shown, in seconds; 0 where the file does not say
     log:_Log            # What the packets told
     claimed:list        # Rates that the file claims
+    places:Fraction|None # Frames per second, where the file has one place for every frame, empty or not
     has_audio:bool      # Whether the file has sound
     promised:float      # When the video should end by the file's own account, in seconds; 0 where that is no later
 
@@ -247,7 +248,7 @@ def _packet_stamps(reader):
     "All stamps of a file without decoding it; a hidden picture a moment before the one that it serves does not count."
     for _ in reader.packets(): pass
     log = reader.log
-    has_stamps = len(log.stamps) + log.hidden + len(log.repeats) == log.packets and not reader.counted
+    has_stamps = len(log.stamps) + log.hidden == log.packets and not reader.counted
     if not has_stamps: return np.arange(log.packets - log.hidden)
     stamps, moment = np.unique(log.stamps), min(.0015, .6/float(reader.rate))
     return stamps[np.diff(stamps*float(reader.tick), append=np.inf) > moment]
@@ -261,7 +262,9 @@ def _promised_end(reader, zero, is_whole):
     is_mov = 'mov' in container.format.name
     frames = sum(not entry.is_discard for entry in stream.index_entries) if is_mov else stream.frames
     by_length = video_end - zero if file_end > log.reached + .25 else 0.
-    by_count = frames/float(reader.rate) if is_whole and frames > log.packets - log.hidden + 1 else 0.
+    came = log.packets - log.hidden
+    if reader.has_places: came = max(came, round((log.reached - zero)*float(reader.rate)))
+    by_count = frames/float(reader.rate) if is_whole and frames > came + 1 else 0.
     return max(by_length, by_count)
 
 # %% ../nbs/18_reading.ipynb #0087cab7
@@ -282,6 +285,7 @@ def _scan(path, start=0., seconds=None, counted=False, decode=True):
     promised = _promised_end(reader, zero*tick, is_whole=not start) if is_last else 0.
     reader.close()
     return _Part(display, stamps, zero, tick, counted, tail, reader.log, reader.claimed_rates,
+                 reader.rate if reader.has_places and not counted else None,
                  reader.has_audio, promised)
 
 # %% ../nbs/18_reading.ipynb #2466c41c
@@ -291,6 +295,8 @@ def _rate_and_length(part):
     span = times[-1] - times[0]
     tail = min(part.tail, max(span, 1))  # a last frame longer than all others together is a mistake of the file
     rate = constant_rate(times - times[0], part.claimed)
+    steps = np.round(np.diff(times)*float(part.places or 1))
+    if part.places and (steps == 1).mean() > .5: rate = part.places
     if rate is not None: return rate, True, times[-1] + max(tail, 1/float(rate))
     length = span + (tail or span/(count - 1))
     average = Fraction(count/length).limit_denominator(1001) or Fraction(1, 1000)
@@ -310,8 +316,7 @@ def _count_lost(part, rate, is_constant, start, end, length):
     promised = round(min(part.promised, end)*float(rate))
     if is_constant: expected = max(max(offered) + 1, promised) - min(offered)
     else: expected = len(offered) + max(promised - round(length*float(rate)), 0)
-    repeated = places(part.log.repeats) - offered if is_constant else set()
-    return len(used), max(expected - len(used) - len(repeated), 0)
+    return len(used), expected - len(used)
 
 # %% ../nbs/18_reading.ipynb #224600c3
 class _Cursor:

@@ -15,7 +15,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 from .alignment import level_rotation
-from .cameras import CameraTrack, load_cameras
+from .cameras import CameraTrack, read_cameras
 from .edges import Progress, check, check_output, reported
 from .photographs import open_panoramas
 from .generate import cameras_for
@@ -125,7 +125,7 @@ def cameras_inside(
     else:
         fov_x = math.radians(fov) if fov else None
         track = (cameras if isinstance(cameras, CameraTrack)
-                 else load_cameras(cameras, fov_x=fov_x)).relative_to_first()
+                 else read_cameras(cameras, len(panoramas.frames), fov_x=fov_x)).relative_to_first()
         if fov: track = replace(track, fov_x=fov_x, fov_y=None, principal_point=None)
     name, frames = cameras if isinstance(cameras, (str, Path)) else clip or 'cameras', len(panoramas.frames)
     check(len(track) == frames, f'{name}: holds {len(track)} cameras, {panoramas.path} has {frames} frames')

@@ -621,13 +621,18 @@ def test_a_thousand_frames_a_second(tmp_path):
 def test_empty_frames_of_an_avi_show_the_one_before(tmp_path):
     make(tmp_path/'whole.avi', '-c:v', 'mjpeg', count=12, rate='12')
     data = (tmp_path/'whole.avi').read_bytes()
-    at = [n for n in range(data.index(b'idx1') + 8, len(data) - 15, 16) if data[n:n + 4] == b'00dc'][5]
-    place = struct.unpack_from('<I', data, at + 8)[0] + data.index(b'movi')
-    size = struct.unpack_from('<I', data, place + 4)[0]
-    data = bytearray(data); data[at + 12:at + 16] = bytes(4); data[place:place + 8] = b'JUNK' + struct.pack('<I', size)
+    at = [n for n in range(data.index(b'idx1') + 8, len(data) - 15, 16) if data[n:n + 4] == b'00dc']
+    data = bytearray(data)
+    for n in (5, 8, 9):
+        place = struct.unpack_from('<I', data, at[n] + 8)[0] + data.index(b'movi')
+        size = struct.unpack_from('<I', data, place + 4)[0]
+        data[at[n] + 12:at[n] + 16] = bytes(4)
+        data[place:place + 16] = struct.pack('<4sI4sI', b'00dc', 0, b'JUNK', size - 8)
     (tmp_path/'repeat.avi').write_bytes(data)
     video = read_video(tmp_path/'repeat.avi')
-    assert len(video.frames) == 12 and [number_in(f) for f in video.frames] == [0, 1, 2, 3, 4, 4, *range(6, 12)]
+    assert len(video.frames) == 12 and [number_in(f) for f in video.frames] == \
+        [0, 1, 2, 3, 4, 4, 6, 7, 7, 7, 10, 11]
+    assert told(tmp_path/'repeat.avi') == (12, 12)
 
 def test_side_data_without_a_name_and_moving_webp(tmp_path, capsys):
     from PIL import Image

@@ -81,7 +81,7 @@ def test_bad_input_is_one_line(tmp_path):
     wide = png(torch.zeros(3, 9, 16), tmp_path/'wide.png')
     write_video(tmp_path/'wide.mp4', torch.zeros(3, 3, 36, 64), 5, spherical=False)
     for bad, words in ((tmp_path/'text.txt', 'text.txt'), (tmp_path/'lost.mp4', 'lost.mp4: no such file'),
-                       (tmp_path/'empty.mp4', 'empty'), (tmp_path/'cut.png', 'cut.png'), (tmp_path, 'no such file'),
+                       (tmp_path/'empty.mp4', 'empty'), (tmp_path/'cut.png', 'cut.png'), (tmp_path, 'is a folder'),
                        (wide, 'wide.png: a panorama is twice as wide as high, got 16x9 pixels'),
                        (tmp_path/'wide.mp4', 'got 64x36 pixels'),
                        (torch.zeros(3, 8, 8), 'got 8x8'), (torch.zeros(1, 8, 16), 'shape'),
