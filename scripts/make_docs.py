@@ -192,8 +192,9 @@ def write_pages() -> dict:
         for cell in notebook['cells']: on_page(cell, page, symbols)
         module = next((m for m, where in found.items() if where == page), None)
         if module:
+            up = '../'*page.count('/')
             notebook['cells'].append(dict(cell_type='markdown', id='reference', metadata={},
-                                          source=f"---\nReference: [argus_nb.{module}]({'../'*page.count('/')}api/{module}.html)"))
+                                          source=f'---\nReference: [argus_nb.{module}]({up}api/{module}.html)'))
         (PAGES/page).parent.mkdir(parents=True, exist_ok=True); (PAGES/page).write_text(json.dumps(notebook))
     for module, notebook in found.items(): (PAGES/'api'/f'{module}.md').write_text(reference(module, notebook, symbols))
     shutil.copytree(ROOT/'nbs'/'images', PAGES/'images')

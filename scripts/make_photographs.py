@@ -19,6 +19,12 @@ humus_fishermansbastion humus_house humus_iceriver humus_lancellottichapel humus
 konzerthaus lakeside_night leadenhall_market o3d_entrance_hall outdoor_umbrellas
 parking_garage pond_bridge_night red_wall rogland_clear_night skylit_garage wooden_cabin_room""".split()
 PREFIX = 'place_'
+CREDITS = """The panoramas in this folder whose names begin with `place_` were photographed by others and reached this
+project through public repositories. HDR pictures were exposed and tone-mapped, cube maps resampled to
+equirectangular ones, all brought to 1024x512 pixels and stored as JPEG of quality 80
+(scripts/make_photographs.py). Each is listed with its licence, its author where one is stated, and where it
+was found. The cube maps named humus_* are by Emil Persson, humus.name, CC BY 3.0. Where only the licence of
+the publishing repository is known, this is said. LICENCE speaks of the other panoramas in this folder."""
 
 def rows(folder):
     "The photographs that the manifest lists, one a place: of one place in different light the first alone."
@@ -28,12 +34,7 @@ def rows(folder):
 
 def notice(entries):
     "Who is to be credited for what."
-    lines = ['The panoramas in this folder whose names begin with `place_` were photographed by others and reached this',
-             'project through public repositories. HDR pictures were exposed and tone-mapped, cube maps resampled to',
-             'equirectangular ones, all brought to 1024x512 pixels and stored as JPEG of quality 80',
-             '(scripts/make_photographs.py). Each is listed with its licence, its author where one is stated, and where it',
-             'was found. The cube maps named humus_* are by Emil Persson, humus.name, CC BY 3.0. Where only the licence of',
-             'the publishing repository is known, this is said. LICENCE speaks of the other panoramas in this folder.', '']
+    lines = [*CREDITS.splitlines(), '']
     return '\n'.join(lines + [f"{e['name']}: {e['licence']}" + (f"; {e['author']}" if e['author'] else '')
                               + f"; {e['source']}" for e in entries]) + '\n'
 
