@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np, torch
 from torch import Tensor
-from .edges import PICTURE_ENDINGS, Progress, check_output, reported
+from .edges import PICTURE_ENDINGS, Progress, check_output, file_trouble, reported
 from .photographs import open_panoramas, panorama_at, write_picture
 from .projection import panorama_to_perspective, read_panorama
 from .runtime import InputError, as_bytes, check, check_shape
@@ -161,6 +161,7 @@ def camera_path(
     "A path by name or from a file; raises `InputError` for a file that holds none."
     times = torch.arange(num_frames, dtype=torch.float64)/fps
     if str(path) in PATHS: return keyframe_path(PATHS[str(path)], times*fps/max(1, num_frames - 1))
+    check(file_trouble(path) != 'is not a regular file', f'{path}: is not a regular file')
     try: keyframes = json.loads(Path(path).read_text(encoding='utf-8'))
     except OSError as error:
         raise InputError(f"{path}: neither a path's name ({', '.join(PATHS)}) nor a file that can be read "
