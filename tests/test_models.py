@@ -182,3 +182,21 @@ def test_normalisation_is_exact_far_from_zero(tmp_path):
     latents = encode_frames(vae, torch.rand(2, 3, 64, 128, generator=torch.Generator().manual_seed(0)))
     with torch.no_grad(): vae.decode(latents, num_frames=2)
     assert len(errors) > 20 and max(errors) < 5e-5, f'largest error {max(errors):.0e}'
+
+
+def test_settings_travel_with_a_model(folder, tmp_path):
+    "Values that no guess would find; through `save_models`, through the pipeline's own saving, and for a folder of 0.1."
+    from argus_nb.pipeline import ArgusPipeline
+    models = load_models(folder)
+    models.settings = models.settings | dict(size=(64, 128), frames=7, overlap=2, steps=3, seam='ramp')
+    save_models(models, tmp_path/'one')
+    assert load_models(tmp_path/'one').settings == models.settings
+    pipeline = ArgusPipeline.from_pretrained(tmp_path/'one', device='cpu')
+    assert pipeline.settings == models.settings
+    pipeline.save_pretrained(tmp_path/'two')
+    assert ArgusPipeline.from_pretrained(tmp_path/'two', device='cpu').settings == models.settings
+    index = tmp_path/'one'/'model_index.json'
+    index.write_text(json.dumps({name: value for name, value in json.loads(index.read_text()).items() if name != 'settings'}))
+    assert load_models(tmp_path/'one').settings == load_models(folder).settings  # guessed by the UNet's width
+    index.write_text(json.dumps(dict(settings=[1])))
+    with pytest.raises(InputError, match="'settings' must hold size"): load_models(tmp_path/'one')
