@@ -192,7 +192,8 @@ class Landing:
         R = np.ascontiguousarray(camera.world_from_camera[0].T.numpy())
         n = _land(image, R, plain_lens(camera, size), tuple(map(float, size)), float(feather*min(size)), *self.tables,
                   self.index, self.colours, self.weights)
-        return torch.from_numpy(self.index[:n]), torch.from_numpy(self.colours[:, :n]), torch.from_numpy(self.weights[:n])
+        index, colours, weights = map(torch.from_numpy, (self.index[:n], self.colours[:, :n], self.weights[:n]))
+        return index, colours, weights
 
     def __call__(self,
         frame:Tensor,        # One frame; (3, h, w)
