@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, conv2d, interpolate, pad
+from torch.nn.functional import adaptive_avg_pool2d, conv2d, interpolate, pad, relu6
 from .runtime import check, check_shape
 
 # %% ../nbs/33_calibration.ipynb #33c00007
@@ -62,7 +62,7 @@ TRUNK = ((32, 16, 3, 1, 1), (16, 24, 3, 2, 6), (24, 24, 3, 1, 6), (24, 40, 5, 2,
 # channels in and out, kernel, stride, expansion of each block
 
 class _Convolution(torch.nn.Module):
-    "A convolution that pads as TensorFlow does (one more at the far side where it must), normalisation, perhaps ReLU6."
+    "A convolution that pads as TensorFlow does (one more at the far side where it must), a scale, perhaps ReLU6."
     def __init__(self, inward, outward, kernel, stride=1, groups=1, active=True):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.randn(outward, inward//groups, kernel,
@@ -71,11 +71,13 @@ class _Convolution(torch.nn.Module):
         self.stride, self.groups, self.active = stride, groups, active
 
     def forward(self, x):
+        scale = self.norm.weight*(self.norm.running_var + self.norm.eps).rsqrt()
+        bias = self.norm.bias - self.norm.running_mean*scale
         before, after = divmod(self.weight.shape[-1] - self.stride, 2)
         after += before
-        x = self.norm(conv2d(pad(x, (before, after, before, after)), self.weight, stride=self.stride,
-                             groups=self.groups))
-        return x.clamp(0, 6) if self.active else x
+        if after > before: x, before = pad(x, (before, after, before, after)), 0
+        x = conv2d(x, self.weight*scale[:, None, None, None], bias, self.stride, before, groups=self.groups)
+        return relu6(x) if self.active else x
 
 class _InvertedResidual(torch.nn.Module):
     "Expand, filter each channel, project back; added to the input where shapes agree."
