@@ -146,7 +146,8 @@ def generate(
     from argus_nb.generate import carry_out
     with ShownProgress() as progress: summary = carry_out(request, progress)
     if (warning := summary.pop('warning', None)): warn(warning)
-    show(summary)
+    from argus_nb.level import in_words
+    show(summary | in_words(summary))
 
 def show(
     facts:dict,  # Name -> what to say about it; None is left out

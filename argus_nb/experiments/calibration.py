@@ -17,7 +17,7 @@ from argus_nb.runtime import make_generator, run_record
 
 # %% ../../nbs/experiments/calibration.ipynb #cb000006
 class FieldNetwork(torch.nn.Module):
-    "The same trunk, answering for each patch: where up is in the picture, the sine of its latitude, how unsure both are."
+    "The same trunk, answering for each patch: where up is in the picture, the sine of its latitude, their doubts."
     def __init__(self, width=128):
         super().__init__()
         self.trunk = CalibrationNetwork().trunk
@@ -29,12 +29,13 @@ class FieldNetwork(torch.nn.Module):
     def forward(self, frames):  # (B, 3, h, w) -> (B, 5, h/16, w/16)
         maps = self.trunk(frames*2 - 1)
         y, x = (torch.linspace(-1, 1, n) for n in maps.shape[2:])
-        places = torch.stack(torch.meshgrid(y, x*maps.shape[3]/maps.shape[2], indexing='ij')).expand(len(maps), -1, -1, -1)
+        x = x*maps.shape[3]/maps.shape[2]
+        places = torch.stack(torch.meshgrid(y, x, indexing='ij')).expand(len(maps), -1, -1, -1)
         mixed = self.mix(torch.cat([maps, places], 1)) + self.whole(maps.mean((2, 3)))[:, :, None, None]
         return self.answer(mixed.relu())
 
 def field_of(parameters, size):
-    "Up (2) and sine of latitude (1) of each patch for cameras with roll, pitch, field of view; (..., 3) -> (..., 3, h, w)."
+    "Up and sine of latitude of each patch for roll, pitch, field of view; (..., 3) -> (..., 3, h, w)."
     roll, pitch, fov = parameters[..., None, None].unbind(-3)
     up, half = camera_up(pitch, roll), (fov.deg2rad()/2).tan()
     y, x = torch.meshgrid(*((torch.arange(n) + .5)/n*2 - 1 for n in size), indexing='ij')
