@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ASPECTS', 'FROZEN', 'View', 'random_view', 'truth_of', 'spoil', 'photograph_view', 'world_view', 'blank_view',
-           'places', 'example_views', 'start_from_imagenet', 'batches_from', 'calibration_loss', 'train_calibration']
+           'places', 'example_views', 'start_from_imagenet', 'batches_from', 'calibration_loss', 'train_calibration',
+           'calibrate', 'store_calibration']
 
 # %% ../nbs/57_calibrating.ipynb #57c00004
 import math
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 import cv2
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate
 from .calibration import AREA, BINS, Belief, CalibrationNetwork, mean_of, two_hot
 from .projection import panorama_to_perspective
-from .runtime import check, run_record, save_json
+from .runtime import check, make_generator, run_record, save_json, write_beside
 from .sphere import rotation_from_euler
 from .training import fit, step_generator
 from .worlds import load_panorama, panorama_names, random_world
@@ -234,3 +236,34 @@ def train_calibration(
     save_json(Path(folder)/'log.json', run_record(stage='calibration', seed=seed, steps=steps, batch=batch, lr=lr,
                                                   **options, log=log))
     return network.eval()
+
+# %% ../nbs/57_calibrating.ipynb #57c00021
+@torch.no_grad()
+def calibrate(
+    network:CalibrationNetwork, # Trained; changed in place
+    views:int=600,              # How many to look at
+    seed:int=11,                # Of the views
+    batch:int=24,               # Views at a time
+)->dict[str,float]:             # The temperatures
+    "Fit the sharpness of the three distributions on views that training did not see."
+    generator, said, truths = make_generator(seed), [], []
+    for _ in range(math.ceil(views/batch)):
+        images, truth = example_views(generator, batch, 'watch', blank=0.)
+        said.append(network(images)); truths.append(truth)
+    temperatures, last, at = {}, network.answer[-1], 0
+    for name, truth, *parts in zip(BINS, torch.cat(truths).T, *said):
+        log_p, wanted, n = torch.cat(parts), two_hot(truth, BINS[name]), len(BINS[name])
+        surprise = lambda T: -((log_p/T).log_softmax(-1)*wanted).sum(-1).mean().item()
+        best = min((1.03**k for k in range(-25, 40)), key=surprise)
+        last.weight.data[at:at + n] /= best; last.bias.data[at:at + n] /= best
+        temperatures[name], at = round(best, 3), at + n
+    return temperatures
+
+def store_calibration(
+    network:CalibrationNetwork, # Trained
+    path:str|Path,              # A .safetensors
+)->None:
+    "Write the weights in half precision, as `load_calibration` reads them."
+    with write_beside(path) as temporary:
+        save_file({name: value.half().contiguous() if value.is_floating_point() else value.contiguous()
+                   for name, value in network.state_dict().items()}, temporary)
