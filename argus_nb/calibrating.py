@@ -168,7 +168,7 @@ def example_views(
     return torch.stack(images), torch.stack(truths)
 
 # %% ../nbs/57_calibrating.ipynb #57c00015
-FROZEN = 3  # first parts of the trunk that stay as they are
+FROZEN = 6  # first parts of the trunk that stay as they are
 
 def start_from_imagenet(
     network:CalibrationNetwork, # Changed in place
@@ -214,9 +214,9 @@ def calibration_loss(
 
 def train_calibration(
     folder:str|Path,     # Where checkpoint and log go; a run found there is resumed
-    steps:int=8000,      # Length of the run
+    steps:int=2600,      # Length of the run
     batch:int=24,        # Views in a step
-    lr:float=6e-4,       # Learning rate
+    lr:float=1e-3,       # Learning rate
     seed:int=0,          # Of everything
     progress:bool=True,  # Show a bar
     make:Callable=CalibrationNetwork, # Gives a network with such a `trunk`

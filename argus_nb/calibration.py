@@ -117,7 +117,7 @@ class CalibrationNetwork(torch.nn.Module):
         return Belief(*(part.log_softmax(-1) for part in logits.split([len(b) for b in BINS.values()], -1)))
 
 # %% ../nbs/33_calibration.ipynb #33c00015
-AREA = 144**2  # pixels that the network looks at
+AREA = 128**2  # pixels that the network looks at
 
 def input_size(
     height:int,  # Of a frame
