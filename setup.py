@@ -32,7 +32,7 @@ setup(
         'Topic :: Scientific/Engineering :: Image Processing',
     ],
     packages=find_packages(include=[settings['lib_name'], settings['lib_name'] + '.*']),
-    package_data={settings['lib_name']: ['panoramas/*', 'nano/**/*', 'nano/*', 'static/*', 'py.typed']},
+    package_data={settings['lib_name']: ['panoramas/*', 'nano/**/*', 'nano/*', 'static/*', 'calibration.safetensors', 'py.typed']},
     install_requires=settings['requirements'].split(),
     extras_require={'dev': settings['dev_requirements'].split()},
     entry_points={'console_scripts': settings['console_scripts'].split()},

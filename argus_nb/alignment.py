@@ -108,8 +108,8 @@ def to_camera_maps(
 def level_rotation(
     cameras:CameraTrack,  # Cameras, in the frame of the panorama
 )->Tensor:                # level_world_from_world; (3, 3); near the identity for a camera that hardly turned
-    """The rotation that levels a panorama, with the up-direction estimated from its cameras
-    (`CameraTrack.up_direction`)."""
+    """The rotation that levels a panorama, with the up-direction that its cameras carry, or else one estimated from
+    their motion (`CameraTrack.up_direction`)."""
     return upright_rotation(cameras.up_direction())
 
 # %% ../nbs/34_alignment.ipynb #14eba1a8

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['BINS', 'TRUNK', 'AREA', 'FLAT', 'VOTES', 'PACKAGED', 'two_hot', 'Belief', 'mean_of', 'quantile_of',
-           'CalibrationNetwork', 'input_size', 'look_at', 'camera_up', 'pitch_and_roll', 'LevelAndLens', 'fuse',
-           'load_calibration', 'ask_film']
+           'CalibrationNetwork', 'input_size', 'look_at', 'camera_up', 'pitch_and_roll', 'fuse_lens', 'fuse_up',
+           'load_calibration', 'look_at_film']
 
 # %% ../nbs/33_calibration.ipynb #33c00004
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, conv2d, interpolate, pad
+from torch.nn.functional import adaptive_avg_pool2d, conv2d, interpolate, pad, relu6
 from .runtime import check, check_shape
 
 # %% ../nbs/33_calibration.ipynb #33c00007
@@ -62,7 +63,7 @@ TRUNK = ((32, 16, 3, 1, 1), (16, 24, 3, 2, 6), (24, 24, 3, 1, 6), (24, 40, 5, 2,
 # channels in and out, kernel, stride, expansion of each block
 
 class _Convolution(torch.nn.Module):
-    "A convolution that pads as TensorFlow does (one more at the far side where it must), normalisation, perhaps ReLU6."
+    "A convolution that pads as TensorFlow does (one more at the far side where it must), a scale, perhaps ReLU6."
     def __init__(self, inward, outward, kernel, stride=1, groups=1, active=True):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.randn(outward, inward//groups, kernel,
@@ -71,11 +72,13 @@ class _Convolution(torch.nn.Module):
         self.stride, self.groups, self.active = stride, groups, active
 
     def forward(self, x):
+        scale = self.norm.weight*(self.norm.running_var + self.norm.eps).rsqrt()
+        bias = self.norm.bias - self.norm.running_mean*scale
         before, after = divmod(self.weight.shape[-1] - self.stride, 2)
         after += before
-        x = self.norm(conv2d(pad(x, (before, after, before, after)), self.weight, stride=self.stride,
-                             groups=self.groups))
-        return x.clamp(0, 6) if self.active else x
+        if after > before: x, before = pad(x, (before, after, before, after)), 0
+        x = conv2d(x, self.weight*scale[:, None, None, None], bias, self.stride, before, groups=self.groups)
+        return relu6(x) if self.active else x
 
 class _InvertedResidual(torch.nn.Module):
     "Expand, filter each channel, project back; added to the input where shapes agree."
@@ -114,7 +117,7 @@ class CalibrationNetwork(torch.nn.Module):
         return Belief(*(part.log_softmax(-1) for part in logits.split([len(b) for b in BINS.values()], -1)))
 
 # %% ../nbs/33_calibration.ipynb #33c00015
-AREA = 144**2  # pixels that the network looks at
+AREA = 128**2  # pixels that the network looks at
 
 def input_size(
     height:int,  # Of a frame
@@ -161,34 +164,29 @@ def _read(log_p, centres, values):
     low, share = at.long(), at - at.floor()
     return (1 - share)*log_p.gather(-1, low) + share*log_p.gather(-1, low + 1)
 
-class LevelAndLens(NamedTuple):
-    "What the frames of a film agree on."
-    up:Tensor          # Unit vector in the frame of the cameras; (3,)
-    within:float       # Degrees: with 90 %, up is no further away
-    fov_y:float        # Vertical field of view in degrees
-    fov_range:tuple[float,float] # With 90 % between these
+def fuse_lens(
+    belief:Belief,  # What T frames say
+)->Tensor:          # Logarithms of probabilities over `BINS['fov']`; (59,)
+    "One lens for all frames."
+    return (len(belief.fov)**-.5*_mixed(belief.fov).sum(0)).log_softmax(0)
 
-def fuse(
-    belief:Belief,               # What T frames say
-    world_from_camera:Tensor,    # How they are turned; (T, 3, 3)
-    known_fov:tuple[float,float]|None=None, # Vertical, in degrees, and its deviation, where found otherwise
-)->LevelAndLens:                 # In the frame of the rotations
-    "One up-direction and one lens for all frames."
-    weight = len(belief.roll)**-.5
+def fuse_up(
+    belief:Belief,             # What T frames say
+    world_from_camera:Tensor,  # How they are turned; (T, 3, 3)
+    plausibility:Callable[[Tensor],Tensor]|None=None, # Logarithms of densities of directions (n, 3), from elsewhere
+)->tuple[Tensor,float]:        # Unit vector in the frame of the rotations (3,); degrees that 90 % lie within
+    "One up-direction for all frames."
     pitch, roll = torch.meshgrid(BINS['pitch'], BINS['roll'], indexing='ij')
     R = world_from_camera.float()
     ups = camera_up(pitch, roll).flatten(0, 1) @ R[0].T  # candidates, in the world; (n, 3)
     seen_pitch, seen_roll = pitch_and_roll(torch.einsum('tji,nj->tni', R, ups))
     votes = _read(_mixed(belief.pitch), BINS['pitch'], seen_pitch) + _read(_mixed(belief.roll), BINS['roll'], seen_roll)
-    share = (weight*votes.sum(0) + pitch.flatten().deg2rad().cos().clamp(min=1e-3).log()).softmax(0)
+    sure = len(belief.roll)**-.5*votes.sum(0) + pitch.flatten().deg2rad().cos().clamp(min=1e-3).log()
+    if plausibility is not None: sure = sure + plausibility(ups).float()
+    share = sure.softmax(0)
     up = torch.nn.functional.normalize(share @ ups, dim=0)
     away, order = torch.acos((ups @ up).clamp(-1, 1)).rad2deg().sort()
-    within = away[(share[order].cumsum(0) < .9).sum().clamp(max=len(away) - 1)].item()
-    lens = weight*_mixed(belief.fov).sum(0)
-    if known_fov: lens = lens - .5*((BINS['fov'] - known_fov[0])/known_fov[1])**2
-    lens = lens.log_softmax(0)
-    low, high = (quantile_of(lens, BINS['fov'], q).item() for q in (.05, .95))
-    return LevelAndLens(up, within, mean_of(lens, BINS['fov']).item(), (low, high))
+    return up, away[(share[order].cumsum(0) < .9).sum().clamp(max=len(away) - 1)].item()
 
 # %% ../nbs/33_calibration.ipynb #33c00107
 _folder = Path(__file__).parent if '__file__' in globals() else Path('../argus_nb')
@@ -204,14 +202,11 @@ def load_calibration(
                              for name, value in load_file(path).items()})
     return network.eval().requires_grad_(False)
 
-def ask_film(
+def look_at_film(
     network:CalibrationNetwork,  # The network
-    frames:Tensor,               # All frames of a film, lazy or a tensor; (T, 3, h, w)
-    world_from_camera:Tensor,    # How they are turned; (T, 3, 3)
-    known_fov:tuple[float,float]|None=None, # See `fuse`
+    frames:Sequence,             # All frames of a film, lazy or a tensor; T of (3, h, w)
     votes:int=VOTES,             # Frames that are asked, evenly spread
-)->LevelAndLens:                 # In the frame of the rotations
-    "Level and lens of a film, from a handful of its frames."
+)->tuple[Belief,list[int]]:      # What they say, and which frames they are
+    "What a handful of the frames of a film say about their camera."
     index = sorted({round(n) for n in torch.linspace(0, len(frames) - 1, min(votes, len(frames))).tolist()})
-    return fuse(look_at(network, torch.stack([torch.as_tensor(frames[n]) for n in index])), world_from_camera[index],
-                known_fov)
+    return look_at(network, torch.stack([torch.as_tensor(frames[n]) for n in index])), index

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 from .edges import (ANGLE, COUNT, DURATION, EFFORT, FIELD_OF_VIEW, HIGHLIGHT, PICTURE_ENDINGS,
                             PRECISION, SCALE, SEED,
-                            START_TIME, WHOLE, InputError, RenamedOption, ShownProgress, check,
+                            START_TIME, TILT, WHOLE, InputError, RenamedOption, ShownProgress, check,
                             check_file, check_output)
 from .request import GenerationRequest, option_of
 
@@ -146,7 +146,8 @@ def generate(
     from argus_nb.generate import carry_out
     with ShownProgress() as progress: summary = carry_out(request, progress)
     if (warning := summary.pop('warning', None)): warn(warning)
-    show(summary)
+    from argus_nb.level import in_words
+    show(summary | in_words(summary))
 
 def show(
     facts:dict,  # Name -> what to say about it; None is left out
@@ -249,6 +250,9 @@ def add_cameras(
                         help='the cameras that PANO was made with' + needed)
     parser.add_argument('--fov', type=FIELD_OF_VIEW.read, metavar='DEG',
                         help='horizontal field of view of the lens in degrees')
+    for name, way in (('pitch', 'looks up'), ('roll', 'leans to the right')):
+        parser.add_argument(f'--{name}', type=TILT.read, metavar='DEG',
+                            help=f'how far the first frame of the input {way}, if PANO was made with that')
     parser.add_argument('--no-level', dest='level', action='store_false', help='PANO was made with --no-level')
 
 # %% ../nbs/79_cli.ipynb #29776d24
@@ -280,7 +284,7 @@ def stabilise(
     with ShownProgress() as progress:
         stabilise_video(args.PANO, args.OUT, args.input, args.cameras, args.fov, args.level, seconds,
                         args.keep_roll, args.size,
-                        args.overwrite, progress, args.eye)
+                        args.overwrite, progress, args.eye, args.pitch, args.roll)
 
 # %% ../nbs/79_cli.ipynb #79lk0001
 def add_look(
@@ -344,7 +348,7 @@ def light(
         if not is_film: write_light_maps(args.PANO, args.OUT, args.peak, args.format, progress, args.eye)
         else:
             light_video(args.PANO, args.OUT, args.input, args.cameras, args.fov, args.level, args.peak, args.size,
-                        args.overwrite, progress, args.eye)
+                        args.overwrite, progress, args.eye, args.pitch, args.roll)
 
 # %% ../nbs/79_cli.ipynb #7aa0e6c1
 def add_ask(

@@ -17,8 +17,11 @@ from fastcore.basics import patch
 from PIL import Image, ImageDraw
 from torch import Tensor
 from .alignment import align_frames, iter_pasted, level_rotation
+from .calibration import load_calibration, look_at_film
 from .cameras import CameraTrack, read_cameras
 from .edges import Progress, claimed, say, spoken
+from .headers import equivalent_focal
+from .level import NOTED, believed_lens, in_words, level_and_lens, noted_fov, with_level
 from .memory import remembering
 from .models import PARTS, weight_files
 from .motion import HandMotion
@@ -30,7 +33,7 @@ from .runtime import (check, compute_device, make_generator, pick_device, pick_d
                               write_beside)
 from .sampling import Sampling, check_memory, sampling_for, window_starts
 from .sphere import euler_from_rotation, focal_length, panorama_coordinates, panorama_rays, rotation_from_euler
-from .tracking import DEFAULT_FOV, estimate_cameras
+from .tracking import estimate_cameras, lens_finding
 from .video import Video, exact_rate, read_video, write_video
 
 # %% ../nbs/70_generate.ipynb #f85d7255
@@ -124,21 +127,41 @@ def cameras_for(
     fov:float|None=None,                      # Horizontal field of view in degrees, where known
     progress:Callable|None=None,              # Called as progress(stage, done, total)
     tracker:str='rotation',                   # How to find them, see `estimate_cameras`
-)->CameraTrack:                               # A camera for each frame, relative to the first
-    "Cameras of a video: read, assumed or tracked; raises `InputError` when there is not one for each frame."
-    fov_x, count = None if fov is None else math.radians(fov), len(video.frames)
-    if static: track = CameraTrack.static(count, fov_x or DEFAULT_FOV, fps=video.fps)
-    elif cameras is None:
-        track = estimate_cameras(video.frames, video.fps, fov_x,
-                                 progress and (lambda done, total: progress('track', done, total)), tracker)
+    pitch:float|None=None,                    # How far the first frame looks up, in degrees, where known
+    roll:float|None=None,                     # How far it leans to the right, in degrees, where known
+)->CameraTrack:                               # A camera for each frame, relative to the first, with level and lens
+    "Cameras of a video: read, assumed or found; raises `InputError` when there is not one for each frame."
+    fov_x, belief, index = None if fov is None else math.radians(fov), None, None
+    if cameras is None:
+        belief, index = look_at_film(load_calibration(), video.frames)
+        track = _found_cameras(video, belief, static, fov_x, progress, tracker)
+    else: track = _read_cameras(video, cameras, fov_x)
+    return with_level(track.relative_to_first(), belief, index, pitch, roll)
+
+def _found_cameras(video, belief, static, fov_x, progress, tracker):
+    "Cameras from the pixels; of the lens a hand knows best, then metadata, then frames and motion together."
+    size = video.frames.shape[2:]
+    noted = noted_fov(equivalent_focal(video.path), belief, size) if fov_x is None else None
+    known, believed = fov_x or noted, believed_lens(belief, size)
+    if static:
+        track = CameraTrack.static(len(video.frames), known or believed[0], fps=video.fps)
+        track = replace(track, lens=lens_finding(known, believed))
     else:
-        track = cameras if isinstance(cameras, CameraTrack) else read_cameras(cameras, fov_x=fov_x)
-        if len(track) != count: track = _part_of(track, video, cameras, fov_x)
-        name = 'cameras' if isinstance(cameras, CameraTrack) else cameras
-        check(len(track) == count, f'{name}: holds {len(track)} cameras, but {video.path} has {count} frames'
-              + (' in that part' if video.start else ''))
-        if fov_x: track = replace(track, fov_x=fov_x, fov_y=None, principal_point=None)
-    return track.relative_to_first()
+        track = estimate_cameras(video.frames, video.fps, known,
+                                 progress and (lambda done, total: progress('track', done, total)), tracker, believed)
+    if noted is None: return track
+    return replace(track, lens=lens_finding(None, (noted, NOTED))._replace(how='metadata'))
+
+def _read_cameras(video, cameras, fov_x):
+    "Cameras from a file or a track, one for each frame."
+    count = len(video.frames)
+    track = cameras if isinstance(cameras, CameraTrack) else read_cameras(cameras, fov_x=fov_x)
+    if len(track) != count: track = _part_of(track, video, cameras, fov_x)
+    name = 'cameras' if isinstance(cameras, CameraTrack) else cameras
+    check(len(track) == count, f'{name}: holds {len(track)} cameras, but {video.path} has {count} frames'
+          + (' in that part' if video.start else ''))
+    if fov_x: track = replace(track, fov_x=fov_x, fov_y=None, principal_point=None)
+    return track if track.lens and not fov_x else replace(track, lens=lens_finding(float(track.fov_x[0]), None))
 
 def _part_of(track, video, cameras, fov_x):
     """The cameras of a part of a video, from those of the whole; of every frame, from those at another rate of a track
@@ -151,7 +174,6 @@ def _part_of(track, video, cameras, fov_x):
     if len(track) != whole and not isinstance(cameras, CameraTrack): track = read_cameras(cameras, whole, fov_x=fov_x)
     first = round(video.start*video.fps)
     return track[first:first + len(video.frames)] if len(track) == whole else track
-
 
 # %% ../nbs/70_generate.ipynb #7287edd9
 class ContactSheet:
@@ -366,13 +388,15 @@ def _carried_out(request, progress):
     video = read_video(r.input, r.start, r.seconds)
     pipeline = r.model if is_given else ArgusPipeline.from_pretrained(
         r.model, dtype=pick_dtype(device, r.precision), device=device, offload=r.offload)
-    track = cameras_for(video, r.cameras, r.static, r.fov, progress, r.tracker)
+    track = cameras_for(video, r.cameras, r.static, r.fov, progress, r.tracker, r.pitch, r.roll)
+    known = level_and_lens(track)
     sampling = sampling_for(pipeline.settings, r.quality, **chosen)
     run = Generation(pipeline, video, track, sampling, r.seed, r.width, r.paste, r.memory == 'on', r.level, r.size)
     check_memory(pipeline.unet, pipeline.vae, run.sampling, run.size)
     sheet = ContactSheet([0, len(run)//2, len(run) - 1], run.cameras)
     store = None if is_given else WindowStore(store_beside(r.output), identity_of(r, run))
     finished = len(store) if store else 0
+    for line in in_words(known).values(): say(progress, line)
     say(progress, f'{len(run.index)} panoramas to generate, {len(run)} frames to write at {run.width}x{run.width//2}'
         + (f'; {finished} windows are taken over from a run that was stopped' if finished else ''))
     sound = dict(audio_from=video.path, audio_start=video.start,
@@ -383,7 +407,7 @@ def _carried_out(request, progress):
     if store: store.remove()
     fps, precision = float(run.rate), str(pipeline.unet.dtype).removeprefix('torch.')
     summary = dict(written=str(r.output), sheet=str(r.sheet), size=f'{run.width}x{run.width//2}', frames=len(run),
-                   fps=round(fps, 3), seconds=round(len(run)/fps, 2), cameras=track.source or 'given',
+                   fps=round(fps, 3), seconds=round(len(run)/fps, 2), cameras=track.source or 'given', **known,
                    precision=precision,
                    model='given' if is_given else str(r.model), took=spoken(time.perf_counter() - began))
     return summary | ({'warning': video.warning} if video.warning else {})

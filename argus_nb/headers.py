@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['open_media', 'video_stream', 'Display', 'side_data_of', 'frame_display', 'first_frame', 'sphere_layout',
            'check_full_sphere', 'spherical_metadata', 'rotation_of', 'has_places', 'claimed_rates', 'end_of',
-           'header_info', 'facts_of']
+           'equivalent_focal', 'header_info', 'facts_of']
 
 # %% ../nbs/17_headers.ipynb #2382af40
 import struct
@@ -193,9 +193,27 @@ def _shown_length(container, stream, rate):
     duration = float(stream.duration*stream.time_base) if stream.duration else whole
     return stream.frames or (round(duration*rate) if duration and rate else None), duration
 
+_EQUIVALENT = ('focal_length.35mm_equivalent', 'focallengthin35mmfilm')  # QuickTime's and EXIF's tag, as they end
+
+def _equivalent_focal(container, stream, frame):
+    told = dict(container.metadata) | dict(stream.metadata) | dict(frame.metadata if frame is not None else {})
+    for name, value in told.items():
+        if not name.lower().endswith(_EQUIVALENT): continue
+        try: focal = float(value)
+        except ValueError: continue
+        if 0 < focal < 1e4: return focal
+    return None
+
+def equivalent_focal(
+    path:str|Path,  # A video file
+)->float|None:      # In millimetres; None where the file does not tell
+    "The focal length that a phone wrote into its film, as that of a film of 36 x 24 mm with the same diagonal angle."
+    frame = first_frame(path)
+    with open_media(path) as container: return _equivalent_focal(container, video_stream(container, path), frame)
+
 def header_info(
     path:str|Path,    # A video file
-)->dict:              # width, height, rate, frames, duration, codec, pixel_format, rotation, audio, spherical, layout
+)->dict:              # width, height, rate, frames, duration, codec, pixel_format, rotation, audio, focal, ...
     "What the header of a video says; raises `InputError` for a file that is none."
     frame = first_frame(path)
     with open_media(path) as container:
@@ -209,6 +227,7 @@ def header_info(
         return dict(width=display.size[1], height=display.size[0], rate=rate, frames=frames, duration=duration,
                     codec=stream.codec_context.codec.canonical_name, pixel_format=stream.codec_context.pix_fmt,
                     rotation=rotation_of(display), audio=audio,
+                    focal=_equivalent_focal(container, stream, frame),
                     spherical=' and '.join(spherical_metadata(path)) or None, layout=sphere_layout(path))
 
 def facts_of(
@@ -224,4 +243,4 @@ def facts_of(
     around = f'not a plain 360° sphere: {odd}; {marked}' if odd else 'yes, '*bool(info['spherical']) + marked
     return {'file': path, 'size': f"{info['width']}x{info['height']} pixels", 'rate': rate, 'length': length,
             'picture': f"{info['codec']}, {info['pixel_format']}{turned}", 'sound': info['audio'] or 'none',
-            '360': around}
+            'lens': f"{info['focal']:g} mm, as on 35 mm film" if info['focal'] else None, '360': around}

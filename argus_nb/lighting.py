@@ -199,6 +199,8 @@ def light_video(
     overwrite:bool=False,                    # Whether a target that exists may be replaced
     progress:Progress|None=None,             # Called as progress('light', done, total)
     eye:str|None=None,                       # 'left' or 'right', where the panorama holds two
+    pitch:float|None=None,                   # Of the clip's first frame in degrees, where it was given
+    roll:float|None=None,                    # Likewise
 )->Path:                                     # The target
     "Put three balls into a film, lit by a 360° video; raises `InputError` for what cannot be."
     check(clip is not None or cameras is None, '--cameras says where --input CLIP looked, but there is no --input')
@@ -209,7 +211,9 @@ def light_video(
         ahead = lambda panorama: panorama_to_perspective(panorama, track.world_from_camera[:1],
                                                          track.fov_x[:1], size)[0]
         frames = (ahead(panorama) for panorama in video.frames)
-    else: track, frames = cameras_inside(video, clip, cameras, fov, level), read_video(clip).frames
+    else:
+        track = cameras_inside(video, clip, cameras, fov, level, pitch, roll)
+        frames = read_video(clip).frames
     balls = three_balls(track.world_from_camera[0], track.fov_x[0].item())
     lit = (add_balls(frame, track[n:n + 1], balls, surroundings(panorama, peak))
            for n, (frame, panorama) in enumerate(zip(frames, video.frames)))

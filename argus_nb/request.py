@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from .edges import (COUNT, DURATION, FIELD_OF_VIEW, FRAME_RATE, HEIGHT, PRECISION, QUALITY, SCALE, SEAM, SEED,
                             START_TIME, STRENGTH, SWITCH,
-                            TRACKER, WIDTH, Number, check, check_file, check_output)
+                            TILT, TRACKER, WIDTH, Number, check, check_file, check_output)
 
 # %% ../nbs/02_request.ipynb #02ed0007
 @dataclass(frozen=True)
@@ -82,6 +82,10 @@ class GenerationRequest:
     fov:float|None = option('horizontal field of view of the lens in degrees', None, kind=FIELD_OF_VIEW,
                             unit='DEG', group=_CAMERAS,
                             label='Field of view, °')
+    pitch:float|None = option('how far the first frame looks up, in degrees (default: estimated)', None, kind=TILT,
+                              unit='DEG', group=_CAMERAS, label='Pitch, °')
+    roll:float|None = option('how far the first frame leans to the right, in degrees (default: estimated)', None,
+                             kind=TILT, unit='DEG', group=_CAMERAS, label='Roll, °')
     model:Any = option('nano (default), svd, or the path of a model folder', 'nano', unit='NAME', group=_MODEL)
     seed:int = option('another number, other surroundings (default: 0)', 0, kind=SEED, unit='N',
                       group=_MODEL, label='Seed')

@@ -19,6 +19,7 @@ from .cameras import CameraTrack, read_cameras
 from .edges import Progress, check, check_output, reported
 from .photographs import open_panoramas
 from .generate import cameras_for
+from .level import with_level
 from .projection import panorama_to_perspective
 from .runtime import check_shape
 from .sphere import rotation_from_euler
@@ -117,16 +118,19 @@ def cameras_inside(
     cameras:str|Path|CameraTrack|None=None,     # The cameras that it was made with
     fov:float|None=None,                        # Horizontal field of view of the lens in degrees, where known
     level:bool=True,                            # Whether the panorama was levelled
+    pitch:float|None=None,                      # Of the first frame in degrees, where it was given
+    roll:float|None=None,                       # Likewise
 )->CameraTrack:                                 # The input's cameras in the panorama's frame, one for each panorama
     "Cameras as `generate_video` placed them; raises `InputError` when they do not fit the panoramas."
     check(clip is not None or cameras is not None,
           '--input CLIP or --cameras FILE is needed, to know where the camera looked')
-    if cameras is None: track = cameras_for(read_video(clip), fov=fov)
+    if cameras is None: track = cameras_for(read_video(clip), fov=fov, pitch=pitch, roll=roll)
     else:
         fov_x = math.radians(fov) if fov else None
         track = (cameras if isinstance(cameras, CameraTrack)
                  else read_cameras(cameras, len(panoramas.frames), fov_x=fov_x)).relative_to_first()
         if fov: track = replace(track, fov_x=fov_x, fov_y=None, principal_point=None)
+        track = with_level(track, None, None, pitch, roll)
     name, frames = cameras if isinstance(cameras, (str, Path)) else clip or 'cameras', len(panoramas.frames)
     check(len(track) == frames, f'{name}: holds {len(track)} cameras, {panoramas.path} has {frames} frames')
     track = replace(track, fps=panoramas.fps)
@@ -154,11 +158,14 @@ def stabilise_video(
     overwrite:bool=False,                       # Whether a target that exists may be replaced
     progress:Progress|None=None,                # Called as progress('stabilise', done, total)
     eye:str|None=None,                          # 'left' or 'right', where the panorama holds two
+    pitch:float|None=None,                      # Of the clip's first frame in degrees, where it was given
+    roll:float|None=None,                       # Likewise
 )->Path:                                        # The target
     "Cut a steady ordinary video, with its sound, out of a 360° video; raises `InputError` for what cannot be."
     check_output(target, overwrite, source=source)
     video = open_panoramas(source, eye=eye)
-    steady = steady_track(cameras_inside(video, clip, cameras, fov, level), seconds, level=not keep_roll)
+    track = cameras_inside(video, clip, cameras, fov, level, pitch, roll)
+    steady = steady_track(track, seconds, level=not keep_roll)
     views = (view for part in steady_views(video.frames, steady, size or even_size(clip)) for view in part)
     watched = reported(views, progress, 'stabilise', len(video.frames))
     return write_video(target, watched, video.rate, spherical=False, audio_from=source, overwrite=overwrite)

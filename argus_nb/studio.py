@@ -19,8 +19,9 @@ from torch import Tensor
 from .alignment import level_rotation, stitch_frames
 from .cameras import CameraTrack
 from .data import VIDEO_ENDINGS
-from .edges import InputError, StageClock, check, check_output, spoken, write_beside
+from .edges import TILT, InputError, StageClock, check, check_output, spoken, write_beside
 from .generate import SmallFrames, cameras_for, carry_out
+from .level import in_words, level_and_lens, with_level
 from .pipeline import ArgusPipeline
 from .request import GenerationRequest, option_of
 from .runtime import as_bytes
@@ -121,10 +122,11 @@ def control_for(
     name:str,           # A field of `GenerationRequest`
     value:object=None,  # What it shows at first; the field's default when None
     **look,             # For the widget
-)->widgets.ValueWidget: # A number field, or a list where there are names to choose from
+)->widgets.ValueWidget: # A number field, a slider for tilts, a list where there are names
     "The control for one option of a request."
     entry = _OPTIONS[name]; about, value = option_of(entry), entry.default if value is None else value
     look = dict(description=about.label or name, tooltip=about.help) | look
+    if about.kind is TILT: return widgets.FloatSlider(value or 0., min=-90, max=90, step=.5, **look)
     names = getattr(about.kind, 'names', None)
     if names:
         return widgets.Dropdown(options=[("the model's own", None), *[(choice, choice) for choice in names]],
@@ -134,7 +136,7 @@ def control_for(
 # %% ../nbs/76_studio.ipynb #76ct0001
 class Controls:
     "Everything that can be turned or pressed."
-    shown = 'start', 'seconds', 'fov', 'seed', 'quality', 'seam'  # options of the request, in this order
+    shown = 'start', 'seconds', 'fov', 'pitch', 'roll', 'seed', 'quality', 'seam'  # options of the request, in this order
 
     def __init__(self,
         folder:str|Path,  # Whose videos are offered
@@ -145,14 +147,17 @@ class Controls:
         first = dict(seconds=4., fov=65.)
         for name in self.shown: setattr(self, name, control_for(name, first.get(name), **wide))
         self.estimate = widgets.Checkbox(True, description='estimate the field of view', indent=True, **wide)
-        self.fov.disabled = True
+        self.estimate_level = widgets.Checkbox(True, description='estimate the level', indent=True, **wide)
+        for control in (self.fov, self.pitch, self.roll): control.disabled = True
         self.name = widgets.Text('around.mp4', description='Save as', **wide)
         self.overwrite = widgets.Checkbox(False, description='replace a file of that name', indent=True, **wide)
         def button(text, **style):
             return widgets.Button(description=text, layout=widgets.Layout(width='162px'), **style)
         self.find, self.generate = button('Find cameras'), button('Generate', button_style='primary')
         self.cancel, self.save = button('Cancel', disabled=True), button('Save', disabled=True)
-        self.estimate.observe(lambda change: setattr(self.fov, 'disabled', change['new']), 'value')
+        for box, controls in ((self.estimate, [self.fov]), (self.estimate_level, [self.pitch, self.roll])):
+            for control in controls:
+                box.observe(lambda change, control=control: setattr(control, 'disabled', change['new']), 'value')
 
     def request(self,
         folder:str|Path,  # Where the result shall lie
@@ -160,6 +165,7 @@ class Controls:
         "What is chosen now."
         chosen = {name: getattr(self, name).value for name in self.shown}
         if self.estimate.value: chosen['fov'] = None
+        if self.estimate_level.value: chosen['pitch'] = chosen['roll'] = None
         video = self.video.value or ''
         return GenerationRequest(video, Path(folder)/f'{Path(video).stem}_{self.seed.value}.mp4',
                                  overwrite=True, **chosen)
@@ -169,6 +175,7 @@ class Controls:
         row = lambda *parts: widgets.HBox(parts)
         options = [getattr(self, name) for name in self.shown]
         options.insert(options.index(self.fov), self.estimate)
+        options.insert(options.index(self.pitch), self.estimate_level)
         parts = [self.video, self.upload, *options, row(self.find, self.generate), row(self.cancel, self.save),
                  self.name, self.overwrite]
         return widgets.VBox(parts, layout=widgets.Layout(flex='0 0 auto', width='345px', overflow='hidden'))
@@ -183,7 +190,7 @@ class Studio:
         check(Path(folder).is_dir(), f'{folder}: no such folder')
         self.folder, self.model, self.controls = Path(folder), model, Controls(folder)
         self.scratch, self.uploads = tempfile.TemporaryDirectory(), tempfile.TemporaryDirectory()
-        self.thread, self.track, self.result, self.source = None, None, None, None
+        self.thread, self.track, self.by_hand, self.result, self.source = None, None, None, None, None
         broad = dict(width='100%', max_width='560px')
         self.bar = widgets.FloatProgress(max=1., layout=widgets.Layout(**broad))
         self.stage, self.status, self.viewer = widgets.HTML(), widgets.HTML(), widgets.VBox()
@@ -242,17 +249,22 @@ def stop(self:Studio)->None:
 def find_cameras(self:Studio,
     request:GenerationRequest,  # What is chosen
 )->str:                         # How it went
-    "Track the part of the video that is chosen, unless that was done, and show what was understood."
+    """Track the part of the video that is chosen, unless that was done, and show what was understood; a level given by
+    hand is laid over it."""
     request.check_files()
-    if self.track is not None and self.track[0] == film_part(request): return 'these cameras are known'
+    part, by_hand = film_part(request), (request.pitch, request.roll)
+    is_known = self.track is not None and self.track[0] == part
+    if is_known and self.by_hand == by_hand: return 'these cameras are known'
     video = read_video(request.input, request.start, request.seconds)
-    track = cameras_for(video, fov=request.fov, progress=self.listener)
+    if not is_known:
+        self.track = part, cameras_for(video, fov=request.fov, progress=self.listener), tuple(video.frames.shape[2:])
+    self.by_hand, track = by_hand, with_level(self.track[1], None, None, *by_hand)
     self.listener('looking at what was seen', 1, 1)
     self.curves.value, self.seen.value = camera_curves(track), seen_so_far(video.frames, track)
     self.curves.layout.display = self.seen.layout.display = None
-    self.track = film_part(request), track, tuple(video.frames.shape[2:])
-    fov = math.degrees(float(track.fov_x.median()))
-    found = f'{len(track)} cameras; the field of view is {fov:.0f} degrees'
+    known, c = level_and_lens(track), self.controls
+    c.pitch.value, c.roll.value = known['level']['pitch'], known['level']['roll']
+    found = f'{len(track)} cameras; ' + '; '.join(in_words(known).values())
     return found + (f'; {video.warning}' if video.warning else '')
 
 # %% ../nbs/76_studio.ipynb #5d100021
@@ -263,6 +275,7 @@ def generate(self:Studio,
     "Make the 360° video and show it."
     self.find_cameras(request)
     _, track, frame_size = self.track
+    track = with_level(track, None, None, *self.by_hand)
     if not isinstance(self.model, ArgusPipeline):
         self.listener('loading the model', 1, 1)
         self.model = ArgusPipeline.from_pretrained(self.model)
