@@ -309,7 +309,7 @@ def test_an_interrupted_run_leaves_nothing(number, clip, tiny, tmp_path):
                                stderr=subprocess.PIPE, text=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     lines = [process.stderr.readline()]
-    while lines[-1] and 'about ' not in lines[-1]: lines.append(process.stderr.readline())
+    while lines[-1] and 'panoramas to generate' not in lines[-1]: lines.append(process.stderr.readline())
     time.sleep(.5)
     process.send_signal(number)
     try: rest = process.communicate(timeout=60)[1]
