@@ -139,7 +139,8 @@ def _video_stream_for(muxer, image, rate, crf):
     "Add the H.264 stream that `_yuv_frame` feeds."
     stream = muxer.add_stream('libx264', rate=rate, width=image.shape[2], height=image.shape[1], pix_fmt='yuv420p',
                               time_base=1/rate,
-                              options={'crf': str(crf), 'preset': 'medium', 'g': str(max(1, round(2*rate)))})
+                              options={'crf': str(crf), 'preset': 'medium', 'g': str(max(1, round(2*rate))),
+                                       'x264-params': 'rc-lookahead=15:b-adapt=0'})
     codec = stream.codec_context
     # limited, BT.709 in every respect
     codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = 1, 1, 1, 1
