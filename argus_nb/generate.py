@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GUESSES', 'STILL_SECONDS', 'STILL_RATE', 'generated_frames', 'crossfade', 'Enlarge', 'default_width', 'SmallFrames',
            'cameras_for', 'ContactSheet', 'generation_frame', 'Generation', 'WorkMeter', 'identity_of', 'made_by',
-           'open_input', 'meets_itself', 'carry_out', 'generate_video']
+           'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'plan', 'generate_video']
 
 # %% ../nbs/70_generate.ipynb #70a00004
 import hashlib, math, time
@@ -357,6 +357,7 @@ def identity_of(
     "Which film it is, see `47_resuming`."
     cameras, folder = run.source.cameras, Path(local_model(request.model))
     weights = {part: [fingerprint(file) for file in weight_files(folder/part)] for part in PARTS}
+    if request.unet: weights['unet'] = [fingerprint(file) for file in weight_files(Path(request.unet))]
     turns = hashlib.sha256(cameras.world_from_camera.numpy().tobytes() + cameras.fov_x.numpy().tobytes()).hexdigest()
     return dict(input=fingerprint(request.input), index=run.index[:: max(1, len(run.index)//100)], cameras=turns,
                 weights=weights, sampling=asdict(run.sampling), seed=run.seed, size=run.size,
@@ -411,20 +412,27 @@ def carry_out(
     "Make a 360° video as requested; raises `InputError` before any long work for what only file and model can tell."
     with claimed(request.output): return _carried_out(request, progress)
 
-def _carried_out(request, progress):
-    began, r = time.perf_counter(), request
+def sampling_of(
+    request:GenerationRequest,  # What is asked for
+    settings:dict,              # What the model was made for
+)->Sampling:                    # Settings of the sampler
+    "What a request says about sampling."
+    r = request
     chosen = dict(num_inference_steps=r.steps, guidance_scale=r.guidance, seam=r.seam, fps=r.generate_fps,
                   strength=r.strength)
-    chosen = {name: value for name, value in chosen.items() if value is not None}
+    return sampling_for(settings, r.preset or r.quality, **{k: v for k, v in chosen.items() if v is not None})
+
+def _carried_out(request, progress):
+    began, r = time.perf_counter(), request
     is_given = isinstance(r.model, ArgusPipeline)
     if not is_given: local_model(r.model)  # says which models there are before the video is opened
     device = pick_device(r.device)
     video, is_still = open_input(r), is_photo(r.input)
     pipeline = r.model if is_given else ArgusPipeline.from_pretrained(
-        r.model, dtype=pick_dtype(device, r.precision), device=device, offload=r.offload)
+        r.model, r.unet, dtype=pick_dtype(device, r.precision), device=device, offload=r.offload)
     track = cameras_for(video, r.cameras, r.static or is_still, r.fov, progress, r.tracker, r.pitch, r.roll)
     known = level_and_lens(track)
-    sampling = sampling_for(pipeline.settings, r.quality, **chosen)
+    sampling = sampling_of(r, pipeline.settings)
     run = Generation(pipeline, video, track, sampling, r.seed, r.width, r.paste, r.memory == 'on' and not is_still,
                      r.level, r.size)
     check_memory(pipeline.unet, pipeline.vae, run.sampling, run.size)
@@ -453,6 +461,28 @@ def _write(request, run, video, frames, sheet):
                  audio_seconds=video.duration) if video.has_audio else {}
     write_video(request.output, frames, run.rate, overwrite=request.overwrite, comment=made_by(run, request), **sound)
     sheet.save(request.sheet)
+
+# %% ../nbs/70_generate.ipynb #70pl0002
+def plan(
+    request:GenerationRequest,  # What is asked for; `check_files` has been called
+)->dict:                        # What would be done
+    "What a request would come to; raises `InputError` for what cannot be done."
+    r, device = request, pick_device(request.device)
+    if isinstance(r.model, ArgusPipeline): settings = r.model.settings
+    else:
+        local_model(r.model)
+        settings = ArgusPipeline.from_pretrained(r.model, r.unet, device='cpu').settings
+    video, sampling = open_input(r), sampling_of(r, settings)
+    fps = min(sampling.fps, video.fps)
+    panoramas = len(generated_frames(len(video.frames), video.fps, fps, at_least=sampling.window))
+    windows = len(window_starts(panoramas, sampling.window, sampling.overlap))
+    height, width = r.size or settings['size']
+    cameras = 'standing still' if r.static else 'to be found' if r.cameras is None else f'from {r.cameras}'
+    steps, frames = sampling.num_inference_steps, len(video.frames) if r.paste else panoramas
+    return dict(input=f'{len(video.frames)} frames at {video.fps:g} a second', cameras=cameras,
+                generate=f'{panoramas} panoramas of {width}x{height} in {windows} windows of {steps} steps',
+                write='1 picture' if r.is_picture else f'{frames} frames', output=str(r.output), model=str(r.model),
+                device=str(device))
 
 # %% ../nbs/70_generate.ipynb #16gv0002
 @takes_options_of(GenerationRequest)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from .edges import (COUNT, DURATION, FIELD_OF_VIEW, FRAME_RATE, HEIGHT, PICTURE_ENDINGS, PRECISION, QUALITY,
-                            SCALE, SEAM, SEED, START_TIME, STRENGTH, SWITCH, TILT, TRACKER, WIDTH, Number, check,
-                            check_file, check_output)
+from .edges import (COUNT, DURATION, FIELD_OF_VIEW, FRAME_RATE, HEIGHT, PICTURE_ENDINGS, PRECISION, PRESET,
+                            QUALITY, SCALE, SEAM, SEED, START_TIME, STRENGTH, SWITCH, TILT, TRACKER, WIDTH, Number,
+                            check, check_file, check_output)
 
 # %% ../nbs/02_request.ipynb #02ed0007
 @dataclass(frozen=True)
@@ -90,12 +90,14 @@ class GenerationRequest:
     roll:float|None = option('how far the first frame leans to the right, in degrees (default: estimated)', None,
                              kind=TILT, unit='DEG', group=_CAMERAS, label='Roll, °')
     model:Any = option('nano (default), svd, or the path of a model folder', 'nano', unit='NAME', group=_MODEL)
+    unet:str|Path|None = option('a folder with another denoiser, in the same layout', None, unit='FOLDER', group=_MODEL)
     seed:int = option('another number, other surroundings (default: 0)', 0, kind=SEED, unit='N',
                       group=_MODEL, label='Seed')
     generate_fps:float|None = option('frames generated per second (default: what the model learned)', None,
                                      kind=FRAME_RATE, unit='F', group=_MODEL)
     quality:str|None = option("how many steps (default: the model's own number)", None, kind=QUALITY,
                               group=_MODEL, label='Quality')
+    preset:str|None = option('release: the settings of the released code', None, kind=PRESET, group=_MODEL)
     steps:int|None = option('steps of the sampler, exactly', None, kind=COUNT, unit='N', group=_MODEL)
     guidance:float|None = option('how strongly the input guides, beyond what the model learned', None, kind=SCALE,
                                  unit='G', group=_MODEL)
@@ -123,6 +125,7 @@ class GenerationRequest:
             value, kind = getattr(self, entry.name), option_of(entry).kind
             if kind is None or value is None and entry.default is None: continue
             object.__setattr__(self, entry.name, kind.check(entry.name, value))  # the class is frozen: only here
+        check(not (self.quality and self.preset), 'quality and preset exclude each other')
         check(not (self.static and self.cameras is not None),
               'cameras from a file and a static camera exclude each other')
 
