@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 from .edges import (ANGLE, COUNT, DURATION, EFFORT, FIELD_OF_VIEW, HIGHLIGHT, PICTURE_ENDINGS,
                             PRECISION, SCALE, SEED,
-                            START_TIME, TILT, TRACKER, WHOLE, InputError, RenamedOption, ShownProgress, check,
-                            check_file, check_output)
+                            START_TIME, TILT, TRACKER, WHOLE, Caution, InputError, RenamedOption,
+                            ShownProgress, check, check_file, check_output)
 from .request import GenerationRequest, option_of
 
 # %% ../nbs/79_cli.ipynb #3714c270
@@ -252,7 +252,7 @@ def view(
     "Run `argus view`."
     from_picture = args.PANO.suffix.lower() in PICTURE_ENDINGS
     check_output(args.OUT, args.overwrite, PICTURE_ENDINGS if from_picture else ('.mp4', *PICTURE_ENDINGS), args.PANO)
-    from argus_nb.look import view_file
+    from argus_nb.looking import view_file
     yaw, pitch, roll, fov_x = (math.radians(a) for a in (args.yaw, args.pitch, args.roll, args.fov))
     with progress_for(args) as progress:
         view_file(args.PANO, args.OUT, yaw, pitch, roll, fov_x, args.size, args.start, args.seconds, args.overwrite,
@@ -343,7 +343,7 @@ def look(
 )->None:
     "Run `argus look`."
     check_output(args.OUT, args.overwrite, source=args.PANO)
-    from argus_nb.look import look_video
+    from argus_nb.looking import look_video
     with progress_for(args) as progress:
         look_video(args.PANO, args.OUT, args.path, args.follow, args.size, args.overwrite, progress,
                    args.eye)
@@ -679,8 +679,8 @@ def _settle_libraries(quiet):
     if not quiet: return
     shown = warnings.showwarning
     warnings.showwarning = lambda message, category, *rest: \
-        warn(message) if issubclass(category, RenamedOption) else shown(message, category, *rest)
+        warn(message) if issubclass(category, (RenamedOption, Caution)) else shown(message, category, *rest)
     warnings.simplefilter('ignore')
-    warnings.simplefilter('always', RenamedOption)
+    for kind in (RenamedOption, Caution): warnings.simplefilter('always', kind)
     for name in ('TRANSFORMERS_VERBOSITY', 'DIFFUSERS_VERBOSITY'): os.environ.setdefault(name, 'error')
     os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')

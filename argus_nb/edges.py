@@ -6,9 +6,9 @@
 __all__ = ['FIELD_OF_VIEW', 'ANGLE', 'TILT', 'START_TIME', 'DURATION', 'FRAME_RATE', 'SCALE', 'EFFORT', 'STRENGTH', 'HIGHLIGHT',
            'COUNT', 'WHOLE', 'SEED', 'HEIGHT', 'WIDTH', 'SEAM', 'SOLVER', 'QUALITY', 'PRESET', 'SWITCH', 'TRACKER',
            'PRECISION', 'PICTURE_ENDINGS', 'Item', 'InputError', 'check', 'Number', 'seconds_in', 'RenamedOption',
-           'present_name', 'Choice', 'reason_of', 'file_trouble', 'check_file', 'temporary_beside', 'write_beside',
-           'save_json', 'check_output', 'claimed', 'full_disk_is_an_input_error', 'spoken', 'timed', 'Progress', 'say',
-           'reported', 'StageClock', 'ShownProgress']
+           'Caution', 'present_name', 'Choice', 'reason_of', 'file_trouble', 'check_file', 'temporary_beside',
+           'write_beside', 'save_json', 'check_output', 'claimed', 'full_disk_is_an_input_error', 'spoken', 'timed',
+           'Progress', 'say', 'reported', 'StageClock', 'ShownProgress']
 
 # %% ../nbs/00_edges.ipynb #0ed00004
 import argparse, contextlib, errno, json, math, numbers, os, re, stat, sys, tempfile, threading, time, warnings
@@ -82,6 +82,9 @@ WIDTH         = Number('a multiple of 4 between 64 and 8192 pixels', lambda v: 6
 # %% ../nbs/00_edges.ipynb #00pn0002
 class RenamedOption(FutureWarning):
     "An old spelling that is still understood."
+
+class Caution(UserWarning):
+    "Something that works, but probably not as it was meant."
 
 def present_name(
     option:str,            # What the value belongs to, as the user knows it
