@@ -19,7 +19,7 @@ from torch import Tensor
 from .edges import (InputError, check, check_output, claimed, full_disk_is_an_input_error, temporary_beside,
                             write_beside)
 from .spherical import write_index_first
-from .headers import header_info, open_media, spherical_metadata
+from .headers import UNREADABLE, header_info, open_media, spherical_metadata
 from .reading import exact_rate, PRECISE, read_outlines, read_video, Reader, Video, VideoFrames
 
 _all_ = ['Video', 'VideoFrames', 'exact_rate', 'header_info', 'read_video', 'spherical_metadata', 'write_index_first']
@@ -103,7 +103,7 @@ def _sound_packets(path, start, muxer):
         try:
             if start > 3: source.seek(round((origin - 2)/stream.time_base), stream=stream)
             yield from packets
-        except av.FFmpegError: return  # damaged from here on: silence
+        except UNREADABLE: return  # damaged from here on: silence
 
 # %% ../nbs/19_video.ipynb #248d5053
 def _images(frames):
