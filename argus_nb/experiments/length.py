@@ -92,12 +92,12 @@ def last_click(path, after):
     return starts[-1]
 
 # %% ../../nbs/experiments/length.ipynb #le000006
-def generate(film, target, words=()):
+def generate(film, target):
     "Make the 360 film: its peak in MiB and the seconds that it took."
     target.unlink(missing_ok=True); target.with_name(f'{target.stem}_sheet.jpg').unlink(missing_ok=True)
     began, argus = time.monotonic(), Path(sys.executable).with_name('argus')
     held = peak([argus, 'generate', film, target, '--static', '--quality', 'fast', '--size', '64', '--width', '128',
-                 *words])
+                 '--generate-fps', '1'])
     return held, time.monotonic() - began
 
 def measured(work, loop, minutes, varies):
@@ -110,7 +110,7 @@ def measured(work, loop, minutes, varies):
         held, took = generate(film, target)
         apart = {path: last_click(path, moment) - last_white(path, moment) for path in (film, target)}
         rows[f'{length:g}'] = dict(frames=count, mebibytes=round(held), seconds=round(took), last_white=round(moment, 2),
-                                   frames_out_of_step=round((apart[target] - apart[film])*rate, 3))
+                                   frames_out_of_step=round(float((apart[target] - apart[film])*rate), 3))
         print(f'{name} frames a second, {length:g} minutes: {rows[f"{length:g}"]}', flush=True)
     short, whole = rows.values()
     return dict(rows=rows, memory_ratio=round(whole['mebibytes']/short['mebibytes'], 4))
