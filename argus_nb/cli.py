@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 from .edges import (ANGLE, COUNT, DURATION, EFFORT, FIELD_OF_VIEW, HIGHLIGHT, PICTURE_ENDINGS,
                             PRECISION, SCALE, SEED,
-                            START_TIME, WHOLE, InputError, RenamedOption, ShownProgress, check,
+                            START_TIME, WHOLE, Doubt, InputError, RenamedOption, ShownProgress, check,
                             check_file, check_output)
 from .request import GenerationRequest, option_of
 
@@ -558,8 +558,8 @@ def _settle_libraries(quiet):
     if not quiet: return
     shown = warnings.showwarning
     warnings.showwarning = lambda message, category, *rest: \
-        warn(message) if issubclass(category, RenamedOption) else shown(message, category, *rest)
+        warn(message) if issubclass(category, (Doubt, RenamedOption)) else shown(message, category, *rest)
     warnings.simplefilter('ignore')
-    warnings.simplefilter('always', RenamedOption)
+    for kind in (Doubt, RenamedOption): warnings.simplefilter('always', kind)
     for name in ('TRANSFORMERS_VERBOSITY', 'DIFFUSERS_VERBOSITY'): os.environ.setdefault(name, 'error')
     os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FIELD_OF_VIEW', 'ANGLE', 'START_TIME', 'DURATION', 'FRAME_RATE', 'SCALE', 'EFFORT', 'STRENGTH', 'HIGHLIGHT', 'COUNT',
            'WHOLE', 'SEED', 'HEIGHT', 'WIDTH', 'SEAM', 'SOLVER', 'QUALITY', 'TRACKER', 'PRECISION', 'PICTURE_ENDINGS',
-           'Item', 'InputError', 'check', 'Number', 'RenamedOption', 'present_name', 'Choice', 'reason_of',
+           'Item', 'InputError', 'check', 'Number', 'Doubt', 'RenamedOption', 'present_name', 'Choice', 'reason_of',
            'file_trouble', 'check_file', 'temporary_beside', 'write_beside', 'save_json', 'check_output', 'claimed',
            'full_disk_is_an_input_error', 'spoken', 'timed', 'Progress', 'say', 'reported', 'StageClock',
            'ShownProgress']
@@ -70,6 +70,9 @@ HEIGHT        = Number('a multiple of 16 between 64 and 2048 pixels', lambda v: 
 WIDTH         = Number('a multiple of 4 between 64 and 8192 pixels', lambda v: 64 <= v <= 8192 and v%4 == 0, int)
 
 # %% ../nbs/00_edges.ipynb #00pn0002
+class Doubt(UserWarning):
+    "Something that can be done, but is probably not what was meant; the command line shows it in one line."
+
 class RenamedOption(FutureWarning):
     "An old spelling that is still understood."
 

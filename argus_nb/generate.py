@@ -7,7 +7,7 @@ __all__ = ['ENCODING', 'generated_frames', 'crossfade', 'Enlarge', 'default_widt
            'generation_frame', 'Generation', 'CostEstimate', 'WorkMeter', 'carry_out', 'generate_video']
 
 # %% ../nbs/70_generate.ipynb #70a00004
-import math, time
+import math, time, warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,8 @@ from .alignment import align_frames, iter_pasted, level_rotation
 from .cameras import CameraTrack, read_cameras
 from .decoding import decode
 from .diffusion import added_time_ids
-from .edges import Progress, claimed, say, spoken, timed
+from .doubts import camera_doubt
+from .edges import Doubt, InputError, Progress, claimed, say, spoken, timed
 from .models import latent_stride
 from .motion import HandMotion
 from .pipeline import ArgusPipeline, Source, local_model
@@ -137,7 +138,21 @@ def cameras_for(
         check(len(track) == count, f'{name}: holds {len(track)} cameras, but {video.path} has {count} frames'
               + (' in that part' if video.start else ''))
         if fov_x: track = replace(track, fov_x=fov_x, fov_y=None, principal_point=None)
+        doubt = camera_doubt(video.frames, track, video.fps, str(name))
+        if doubt: warnings.warn(doubt, Doubt, stacklevel=2)
     return track.relative_to_first()
+
+_SAMPLED = 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 24, 25, 30  # frames a second that people take out of videos
+
+def _spread(track, whole, fps):
+    """The cameras of a whole video from those of every n-th frame, or of so many frames a second, where their number
+    fits one of these; None otherwise."""
+    step, count = round(whole/len(track)), len(track)
+    rates = [fps/step]*(-(-whole//max(step, 1)) == count) + [r for r in _SAMPLED if abs(whole/fps*r - count) < 1.01]
+    if step < 2 or not rates: return None
+    times = (torch.arange(whole).double()/fps).clamp(max=count/rates[0])
+    spread = replace(track, fps=rates[0], source=f'{track.source}, taken as {rates[0]:.4g} cameras a second')
+    return spread.at_times(times, fps)
 
 def _part_of(track, video, cameras, fov_x):
     """The cameras of a part of a video, from those of the whole; of every frame, from those at another rate of a track
@@ -147,10 +162,14 @@ def _part_of(track, video, cameras, fov_x):
     if is_at_another_rate and abs(len(track)/track.fps - whole/video.fps) < 1.01/track.fps:
         times = (torch.arange(whole).double()/video.fps).clamp(max=len(track)/track.fps)
         track = track.at_times(times, video.fps)
-    if len(track) != whole and not isinstance(cameras, CameraTrack): track = read_cameras(cameras, whole, fov_x=fov_x)
+    if len(track) != whole and not isinstance(cameras, CameraTrack):
+        evenly = _spread(track, whole, video.fps)
+        try: track = read_cameras(cameras, whole, fov_x=fov_x)
+        except InputError:
+            if evenly is None: raise
+        if len(track) != whole: track = evenly or track
     first = round(video.start*video.fps)
     return track[first:first + len(video.frames)] if len(track) == whole else track
-
 
 # %% ../nbs/70_generate.ipynb #7287edd9
 class ContactSheet:

@@ -140,7 +140,8 @@ def _unmarked_layout(path, is_picture):
     if is_picture:
         from PIL import Image
         try:
-            with Image.open(path) as image: grey = np.array(image.convert('L').resize((256, 256*image.height//image.width)))
+            with Image.open(path) as image:
+                grey = np.array(image.convert('L').resize((256, 256*image.height//image.width)))
         except (OSError, ValueError, SyntaxError): return Layout()
     else:
         frame = first_frame(path)
@@ -163,7 +164,8 @@ def sphere_layout(
         sizes = [(s.width, s.height) for s in container.streams.video
                  if not s.disposition & pictures and s.codec_context is not None]
     is_raw = Path(path).suffix.lower() in ('.360', '.insv')
-    if is_raw or len(sizes) == 2 and sizes[0] == sizes[1]: return replace(layout, projection='two lenses in two streams')
+    has_two_lenses = is_raw or len(sizes) == 2 and sizes[0] == sizes[1]
+    if has_two_lenses: return replace(layout, projection='two lenses in two streams')
     return _unmarked_layout(path, False) if layout == Layout() else layout
 
 def check_full_sphere(

@@ -16,7 +16,8 @@ import av, numpy as np, torch
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from torch import Tensor
 from .edges import InputError, check
-from .headers import UNREADABLE, Display, claimed_rates, end_of, frame_display, has_places, open_media, video_stream
+from .headers import (UNREADABLE, Display, claimed_rates, end_of, frame_display, has_places, open_media,
+                              video_stream)
 
 # %% ../nbs/18_reading.ipynb #bea3d465
 PRECISE = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT

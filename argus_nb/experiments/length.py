@@ -109,7 +109,8 @@ def measured(work, loop, minutes, varies):
         count, moment = make_film(film, loop, length, varies)
         held, took = generate(film, target)
         apart = {path: last_click(path, moment) - last_white(path, moment) for path in (film, target)}
-        rows[f'{length:g}'] = dict(frames=count, mebibytes=round(held), seconds=round(took), last_white=round(moment, 2),
+        rows[f'{length:g}'] = dict(frames=count, mebibytes=round(held), seconds=round(took),
+                                   last_white=round(moment, 2),
                                    frames_out_of_step=round(float((apart[target] - apart[film])*rate), 3))
         print(f'{name} frames a second, {length:g} minutes: {rows[f"{length:g}"]}', flush=True)
     short, whole = rows.values()

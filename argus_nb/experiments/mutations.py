@@ -159,7 +159,8 @@ def damaged_boxes(data, chance):
 def damaged_text(data, chance):
     "A word, or a line."
     lines = data.decode('utf-8', 'replace').split('\n')
-    way, at = chance.choice(('word', 'word', 'line doubled', 'line lost', 'lines exchanged')), chance.randrange(len(lines))
+    way = chance.choice(('word', 'word', 'line doubled', 'line lost', 'lines exchanged'))
+    at = chance.randrange(len(lines))
     if way == 'word':
         words = lines[at].split(' ')
         words[chance.randrange(len(words))] = chance.choice(WORDS)
@@ -206,7 +207,8 @@ def odd_array(array, chance):
 def damaged_arrays(data, chance):
     "One array of an npz replaced, renamed or lost."
     with np.load(io.BytesIO(data)) as stored: arrays = {name: stored[name] for name in stored.files}
-    name, way, target = chance.choice(sorted(arrays)), chance.choice(('array', 'array', 'renamed', 'lost')), io.BytesIO()
+    name, target = chance.choice(sorted(arrays)), io.BytesIO()
+    way = chance.choice(('array', 'array', 'renamed', 'lost'))
     if way == 'array':
         try: way, arrays[name] = odd_array(arrays[name], chance)
         except (ValueError, TypeError): arrays[name] = np.zeros(3)
@@ -322,11 +324,13 @@ def typed(words, folder):
 
 def judge_command(code, said, left, wanted):
     "What a command's end is worth."
-    errors, extra = [line for line in said.splitlines() if line.startswith('argus: error')], sorted(set(left) - set(wanted))
+    errors = [line for line in said.splitlines() if line.startswith('argus: error')]
+    extra = sorted(set(left) - set(wanted))
     if code not in (0, 2): return 'fault', f'exit code {code}: {said[-300:].strip()}'
     if 'Traceback' in said: return 'fault', f'a traceback: {said[-300:].strip()}'
     if extra or code and left: return 'fault', f'exit code {code}, but it left {", ".join(extra or left)}'
-    if code == 2: return ('refused', errors[0]) if len(errors) == 1 else ('fault', f'{len(errors)} lines: {said[-300:]}')
+    if code == 2 and len(errors) != 1: return 'fault', f'{len(errors)} lines: {said[-300:]}'
+    if code == 2: return 'refused', errors[0]
     return ('read', '') if set(left) == set(wanted) else ('fault', f'exit code 0, but there is no {wanted}')
 
 def try_case(samples, work, kind, number, seed):
