@@ -91,7 +91,7 @@ def turning_doubt(
     if len(pairs) < 2: return None
     likely = [name for name in list(READINGS)[1:] if sum(p.reverses(name) for p in pairs) >= .7*len(pairs)]
     against = [pair for pair in pairs if pair.contradicts() or likely]
-    if len(against) < .6*len(pairs): return None
+    if len(against) < max(2, .4*len(pairs)): return None
     worst = max(against, key=lambda pair: pair.apart['as they are'])
     turned = f'turn otherwise than the pictures do ({worst.said:.0f} degrees where these turn {worst.shown:.0f}, ' \
              f"{worst.apart['as they are']:.0f} apart)"

@@ -148,7 +148,7 @@ def _spread(track, whole, fps):
     """The cameras of a whole video from those of every n-th frame, or of so many frames a second, where their number
     fits one of these; None otherwise."""
     step, count = round(whole/len(track)), len(track)
-    rates = [fps/step]*(-(-whole//max(step, 1)) == count) + [r for r in _SAMPLED if abs(whole/fps*r - count) < 1.01]
+    rates = [fps/step]*(-(-whole//max(step, 1)) == count) + [r for r in _SAMPLED if abs(whole/fps*r - count) < .6]
     if step < 2 or not rates: return None
     times = (torch.arange(whole).double()/fps).clamp(max=count/rates[0])
     spread = replace(track, fps=rates[0], source=f'{track.source}, taken as {rates[0]:.4g} cameras a second')

@@ -155,7 +155,7 @@ def sphere_layout(
     "What a file shows of the sphere; in other containers than MP4 what libav recognises counts as v2."
     layout, is_picture = file_layout(check_file(path)), Path(path).suffix.lower() in PICTURE_ENDINGS
     if layout is not None and 'GPano' in layout.marks: return layout
-    if is_picture: return layout or _unmarked_layout(path, True)
+    if is_picture: return _unmarked_layout(path, True) if layout in (None, Layout()) else layout
     if layout is None:
         frame = first_frame(path)
         layout = Layout() if frame is None else _carried_layout(frame)

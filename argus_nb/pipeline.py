@@ -99,7 +99,7 @@ class ArgusPipeline(DiffusionPipeline):
                               feature_extractor=feature_extractor)
         learned = scheduler.config.prediction_type, scheduler.config.timestep_type
         check(learned == ('v_prediction', 'continuous'),
-              f"the scheduler must be SVD's: v_prediction on continuous timesteps, got "
+              "the scheduler must be SVD's: v_prediction on continuous timesteps, got "
               + ' on '.join(map(str, learned)))
         check(unet.config.in_channels == 2*vae.config.latent_channels,
               f'the UNet must take {2*vae.config.latent_channels} channels, noise and condition, got '
