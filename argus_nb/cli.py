@@ -18,7 +18,7 @@ from typing import NoReturn, TypeVar
 from .edges import (ANGLE, COUNT, DURATION, EFFORT, FIELD_OF_VIEW, HIGHLIGHT, PICTURE_ENDINGS,
                             PRECISION, SCALE, SEED,
                             START_TIME, WHOLE, Doubt, InputError, RenamedOption, ShownProgress, check,
-                            check_file, check_output)
+                            check_file, check_output, full_disk_is_an_input_error)
 from .request import GenerationRequest, option_of
 
 # %% ../nbs/79_cli.ipynb #3714c270
@@ -529,7 +529,8 @@ def main(
     with warnings.catch_warnings():
         _settle_libraries(quiet=not args.debug)
         try:
-            with _requests_to_end_as_interrupts(): args.run(args)
+            written = next((value for name, value in vars(args).items() if name in ('OUTPUT', 'OUT', 'FOLDER')), '')
+            with _requests_to_end_as_interrupts(), full_disk_is_an_input_error(written): args.run(args)
         except KeyboardInterrupt: return _complain('interrupted', 130)
         except InputError as error: return _complain(f'error: {error}', 2)
         except Exception as error:

@@ -137,9 +137,11 @@ def _yuv_frame(image, number, rate):
 # %% ../nbs/19_video.ipynb #f6bfbd1a
 def _video_stream_for(muxer, image, rate, crf):
     "Add the H.264 stream that `_yuv_frame` feeds."
+    # x264's macroblock tree reads memory that nobody has written where rows are no multiple of four macroblocks
+    tree = {'x264-params': 'mbtree=0'} if image.shape[2] % 64 else {}
     stream = muxer.add_stream('libx264', rate=rate, width=image.shape[2], height=image.shape[1], pix_fmt='yuv420p',
                               time_base=1/rate,
-                              options={'crf': str(crf), 'preset': 'medium', 'g': str(max(1, round(2*rate)))})
+                              options=tree | {'crf': str(crf), 'preset': 'medium', 'g': str(max(1, round(2*rate)))})
     codec = stream.codec_context
     # limited, BT.709 in every respect
     codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = 1, 1, 1, 1
