@@ -254,7 +254,8 @@ def full_disk_is_an_input_error(
         if error.errno not in (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', None)): raise
         raise InputError(f'{path}: cannot be written ({reason_of(error)})') from None
     except Exception as error:  # what writers of weights make of it
-        is_full = re.search(r'os error (27|28|122)\b|StreamWriter failed writing|unexpected pos|iostream error', str(error))
+        is_full = re.search(r'os error (27|28|122)\b|StreamWriter failed writing|unexpected pos|iostream error',
+                            str(error))
         if not is_full: raise
         raise InputError(f'{path}: cannot be written (no space left on device)') from None
 
