@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 from .edges import (ANGLE, COUNT, DURATION, EFFORT, FIELD_OF_VIEW, HIGHLIGHT, PICTURE_ENDINGS,
                             PRECISION, SCALE, SEED,
-                            START_TIME, TILT, TRACKER, WHOLE, Caution, InputError, RenamedOption,
-                            ShownProgress, check, check_file, check_output)
+                            START_TIME, TILT, TRACKER, WHOLE, Doubt, InputError, RenamedOption,
+                            ShownProgress, check, check_file, check_output, full_disk_is_an_input_error)
 from .request import GenerationRequest, option_of
 
 # %% ../nbs/79_cli.ipynb #3714c270
@@ -650,7 +650,8 @@ def main(
     with warnings.catch_warnings():
         _settle_libraries(quiet=not args.debug)
         try:
-            with _requests_to_end_as_interrupts(): args.run(args)
+            written = next((value for name, value in vars(args).items() if name in ('OUTPUT', 'OUT', 'FOLDER')), '')
+            with _requests_to_end_as_interrupts(), full_disk_is_an_input_error(written): args.run(args)
         except KeyboardInterrupt: return _complain('interrupted', 130)
         except InputError as error: return _complain(f'error: {error}', 2)
         except Exception as error:
@@ -679,8 +680,8 @@ def _settle_libraries(quiet):
     if not quiet: return
     shown = warnings.showwarning
     warnings.showwarning = lambda message, category, *rest: \
-        warn(message) if issubclass(category, (RenamedOption, Caution)) else shown(message, category, *rest)
+        warn(message) if issubclass(category, (Doubt, RenamedOption)) else shown(message, category, *rest)
     warnings.simplefilter('ignore')
-    for kind in (RenamedOption, Caution): warnings.simplefilter('always', kind)
+    for kind in (Doubt, RenamedOption): warnings.simplefilter('always', kind)
     for name in ('TRANSFORMERS_VERBOSITY', 'DIFFUSERS_VERBOSITY'): os.environ.setdefault(name, 'error')
     os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')

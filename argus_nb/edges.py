@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FIELD_OF_VIEW', 'ANGLE', 'TILT', 'START_TIME', 'DURATION', 'FRAME_RATE', 'SCALE', 'EFFORT', 'STRENGTH', 'HIGHLIGHT',
            'COUNT', 'WHOLE', 'SEED', 'HEIGHT', 'WIDTH', 'SEAM', 'SOLVER', 'QUALITY', 'PRESET', 'SWITCH', 'TRACKER',
-           'PRECISION', 'PICTURE_ENDINGS', 'Item', 'InputError', 'check', 'Number', 'seconds_in', 'RenamedOption',
-           'Caution', 'present_name', 'Choice', 'reason_of', 'file_trouble', 'check_file', 'temporary_beside',
+           'PRECISION', 'PICTURE_ENDINGS', 'Item', 'InputError', 'check', 'Number', 'seconds_in', 'Doubt',
+           'RenamedOption', 'present_name', 'Choice', 'reason_of', 'file_trouble', 'check_file', 'temporary_beside',
            'write_beside', 'save_json', 'check_output', 'claimed', 'full_disk_is_an_input_error', 'spoken', 'timed',
            'Progress', 'say', 'reported', 'StageClock', 'ShownProgress']
 
@@ -80,11 +80,11 @@ HEIGHT        = Number('a multiple of 16 between 64 and 2048 pixels', lambda v: 
 WIDTH         = Number('a multiple of 4 between 64 and 8192 pixels', lambda v: 64 <= v <= 8192 and v%4 == 0, int)
 
 # %% ../nbs/00_edges.ipynb #00pn0002
+class Doubt(UserWarning):
+    "Something that can be done, but is probably not what was meant; the command line shows it in one line."
+
 class RenamedOption(FutureWarning):
     "An old spelling that is still understood."
-
-class Caution(UserWarning):
-    "Something that works, but probably not as it was meant."
 
 def present_name(
     option:str,            # What the value belongs to, as the user knows it
@@ -265,6 +265,11 @@ def full_disk_is_an_input_error(
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', None)): raise
         raise InputError(f'{path}: cannot be written ({reason_of(error)})') from None
+    except Exception as error:  # what writers of weights make of it
+        is_full = re.search(r'os error (27|28|122)\b|StreamWriter failed writing|unexpected pos|iostream error',
+                            str(error))
+        if not is_full: raise
+        raise InputError(f'{path}: cannot be written (no space left on device)') from None
 
 # %% ../nbs/00_edges.ipynb #0ed00022
 def spoken(

@@ -8,7 +8,7 @@ __all__ = ['GUESSES', 'STILL_SECONDS', 'STILL_RATE', 'generated_frames', 'crossf
            'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'plan', 'generate_video']
 
 # %% ../nbs/70_generate.ipynb #70a00004
-import hashlib, math, time
+import hashlib, math, time, warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from fractions import Fraction
@@ -21,7 +21,8 @@ from torch import Tensor
 from .alignment import align_frames, iter_pasted, level_rotation
 from .calibration import load_calibration, look_at_film
 from .cameras import CameraTrack, read_cameras
-from .edges import Progress, claimed, say, spoken
+from .doubts import camera_doubt
+from .edges import Doubt, InputError, Progress, claimed, say, spoken
 from .headers import equivalent_focal, sphere_layout
 from .level import NOTED, believed_lens, in_words, level_and_lens, noted_fov, with_level
 from .memory import remembering
@@ -165,7 +166,21 @@ def _read_cameras(video, cameras, fov_x):
     check(len(track) == count, f'{name}: holds {len(track)} cameras, but {video.path} has {count} frames'
           + (' in that part' if video.start else ''))
     if fov_x: track = replace(track, fov_x=fov_x, fov_y=None, principal_point=None)
+    doubt = camera_doubt(video.frames, track, video.fps, str(name))
+    if doubt: warnings.warn(doubt, Doubt, stacklevel=2)
     return track if track.lens and not fov_x else replace(track, lens=lens_finding(float(track.fov_x[0]), None))
+
+_SAMPLED = 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 24, 25, 30  # frames a second that people take out of videos
+
+def _spread(track, whole, fps):
+    """The cameras of a whole video from those of every n-th frame, or of so many frames a second, where their number
+    fits one of these; None otherwise."""
+    step, count = round(whole/len(track)), len(track)
+    rates = [fps/step]*(-(-whole//max(step, 1)) == count) + [r for r in _SAMPLED if abs(whole/fps*r - count) < .6]
+    if step < 2 or not rates: return None
+    times = (torch.arange(whole).double()/fps).clamp(max=count/rates[0])
+    spread = replace(track, fps=rates[0], source=f'{track.source}, taken as {rates[0]:.4g} cameras a second')
+    return spread.at_times(times, fps)
 
 def _part_of(track, video, cameras, fov_x):
     """The cameras of a part of a video, from those of the whole; of every frame, from those at another rate of a track
@@ -175,7 +190,12 @@ def _part_of(track, video, cameras, fov_x):
     if is_at_another_rate and abs(len(track)/track.fps - whole/video.fps) < 1.01/track.fps:
         times = (torch.arange(whole).double()/video.fps).clamp(max=len(track)/track.fps)
         track = track.at_times(times, video.fps)
-    if len(track) != whole and not isinstance(cameras, CameraTrack): track = read_cameras(cameras, whole, fov_x=fov_x)
+    if len(track) != whole and not isinstance(cameras, CameraTrack):
+        evenly = _spread(track, whole, video.fps)
+        try: track = read_cameras(cameras, whole, fov_x=fov_x)
+        except InputError:
+            if evenly is None: raise
+        if len(track) != whole: track = evenly or track
     first = round(video.start*video.fps)
     return track[first:first + len(video.frames)] if len(track) == whole else track
 

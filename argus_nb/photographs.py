@@ -237,9 +237,10 @@ def check_layout(
     check(eye is None or eye in EYES, f"eye must be one of {', '.join(EYES)}, got {eye!r}")
     check(layout.projection == 'equirectangular',
           f"{name}: is {layout.oddities}; make an equirectangular panorama of it first, with the camera's program")
-    known = layout.eyes in ('mono', 'none', 'top-bottom', 'left-right', 'right-left')
+    known = layout.eyes in ('mono', 'none', 'layers', 'top-bottom', 'left-right', 'right-left')
     check(known, f'{name}: holds two eyes, {layout.eyes}; bring it to one first')
-    check(eye is not None or layout.eyes in ('mono', 'none'),
+    check(layout.eyes != 'layers' or eye != 'right', f'{name}: of its two eyes, in two layers, the first alone is read')
+    check(eye is not None or layout.eyes in ('mono', 'none', 'layers'),
           f"{name}: holds {layout.oddities}; choose one with --eye left or --eye right (eye='left')")
 
 def placed(

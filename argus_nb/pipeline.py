@@ -21,7 +21,7 @@ from .alignment import align_frames
 from .cameras import CameraTrack
 from .decoding import decode
 from .diffusion import added_time_ids
-from .edges import Caution
+from .edges import Doubt
 from .models import HUB, embed_frames, guessed_settings, latent_stride, load_models, locate_model
 from .reading import Video, read_video
 from .runtime import (InputError, check, check_pixels, check_shape, compute_device, make_generator,
@@ -107,7 +107,8 @@ class ArgusPipeline(DiffusionPipeline):
                               feature_extractor=feature_extractor)
         learned = scheduler.config.prediction_type, scheduler.config.timestep_type
         check(learned == ('v_prediction', 'continuous'),
-              f"the scheduler must be SVD's: v_prediction on continuous timesteps, got {' on '.join(learned)}")
+              "the scheduler must be SVD's: v_prediction on continuous timesteps, got "
+              + ' on '.join(map(str, learned)))
         check(unet.config.in_channels == 2*vae.config.latent_channels,
               f'the UNet must take {2*vae.config.latent_channels} channels, noise and condition, got '
               f'{unet.config.in_channels}')
@@ -135,7 +136,7 @@ class ArgusPipeline(DiffusionPipeline):
         dtype, device = torch_dtype or dtype, pick_device(device_map or device)
         if dtype == torch.bfloat16 and device.type == 'cpu' and pick_dtype(device) != dtype:
             warnings.warn('bfloat16 is not in the hardware of this processor: about 25 times slower than float32',
-                          Caution, stacklevel=2)
+                          Doubt, stacklevel=2)
         check(not offload or device.type != 'cpu',
               'offload=True keeps networks off an accelerator until they are called; on a CPU there is none')
         models = load_models(local_model(name_or_path, download), unet, dtype or pick_dtype(device))

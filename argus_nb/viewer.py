@@ -138,12 +138,13 @@ def read_medium(
     "A file as it goes to the browser; raises `InputError` for what is no panorama."
     path = Path(path)
     check_file(path)
-    photograph = file_layout(path) or Layout()
+    is_picture = path.suffix.lower() in PICTURE_ENDINGS
+    photograph = sphere_layout(path) if is_picture else file_layout(path) or Layout()
     if photograph.is_full and (picture := _read_picture(path)) is not None: return picture
     layout = sphere_layout(path)
     check_layout(path, layout, eye)
     if not layout.is_full:
-        if path.suffix.lower() in PICTURE_ENDINGS: return encode_still(panorama_at(path, eye=eye))
+        if is_picture: return encode_still(panorama_at(path, eye=eye))
         video = open_panoramas(path, eye=eye)
         return encode_frames(video.frames, video.fps)
     info, video = video_info(path), read_video(path)
