@@ -57,22 +57,23 @@ def field_loss(answer, truths):
     off = torch.stack([up, (answer[:, 2] - true[:, 2]).abs()], 1)
     return (off*(-log_scale).exp() + log_scale).mean(), dict(up=up.mean().item(), latitude=off[:, 1].mean().item())
 
-def fit_field(answer, steps=20):
-    "Roll, pitch and field of view that explain a field (5, h, w) best: reweighted least squares from three lenses."
-    seen = torch.cat([normalize(answer[:2], dim=0), answer[2:3]])
-    weight = (-answer[3:].clamp(-5, 3)).exp()[[0, 0, 1]]
-    off = lambda p: (weight*(field_of(p, seen.shape[1:]) - seen)).flatten()
+def fit_field(answers, steps=15):
+    "Roll, pitch and field of view that explain fields (B, 5, h, w) best: reweighted least squares from three lenses."
+    seen = torch.cat([normalize(answers[:, :2], dim=1), answers[:, 2:3]], 1)
+    weight = (-answers[:, 3:].clamp(-5, 3)).exp()[:, [0, 0, 1]]
+    def off(p, seen, weight): return (weight*(field_of(p, seen.shape[1:]) - seen)).flatten()
+    slopes, errors = (torch.func.vmap(f) for f in (torch.func.jacfwd(off), off))
+    low, high = torch.tensor([-80., -80, 8]), torch.tensor([80., 80, 150])
     found = []
     for fov in (35., 60., 90.):
-        p = torch.tensor([0., 0., fov])
+        p = torch.tensor([0., 0., fov]).repeat(len(answers), 1)
         for _ in range(steps):
-            J, error = torch.func.jacfwd(off)(p), off(p)
-            robust = 1/error.abs().clamp(min=.05)
-            step = torch.linalg.solve((J.T*robust) @ J + 1e-5*torch.eye(3), -(J.T*robust) @ error)
-            p = p + step.clamp(-15, 15)
-            p = torch.stack([p[0].clamp(-80, 80), p[1].clamp(-80, 80), p[2].clamp(8, 150)])
-        found.append((off(p).abs().sum().item(), p))
-    return min(found, key=lambda pair: pair[0])[1]
+            J, error = slopes(p, seen, weight), errors(p, seen, weight)[..., None]
+            JW = J.mT/error.mT.abs().clamp(min=.05)
+            p = (p + torch.linalg.solve(JW @ J + 1e-5*torch.eye(3), -JW @ error)[..., 0].clamp(-15, 15)).clamp(low, high)
+        found.append(torch.cat([errors(p, seen, weight).abs().sum(1, keepdim=True), p], 1))
+    found = torch.stack(found, 1)  # (B, 3, 4)
+    return found[torch.arange(len(found)), found[..., 0].argmin(1), 1:]
 
 def judged_views(number, split='test', seed=7, batch=24, **options):
     "Batches of views that were never trained on, with their truths."
@@ -87,7 +88,7 @@ def pair(work, steps, views, batch=24):
     with torch.no_grad():
         for images, truths in judged_views(views, off_centre=0.):
             say = torch.stack([mean_of(p, BINS[n]) for n, p in direct(images)._asdict().items()], 1)
-            fitted = torch.stack([fit_field(one) for one in field(images)])
+            fitted = fit_field(field(images))
             for name, guess in (('direct', say), ('field', fitted)): off[name].append((guess - truths).abs())
     rows = [dict(kind=kind, steps=steps, views=views) | {name: round(value.item(), 2) for name, value
             in zip(BINS, torch.cat(errors).median(0).values)} for kind, errors in off.items()]
@@ -234,8 +235,8 @@ def milliseconds(network, rounds=5):
 # %% ../../nbs/experiments/calibration.ipynb #cb000011
 def run(
     work:str|Path,             # Checkpoints, log and weights are kept here; an interrupted training goes on
-    parts:Sequence[str]=('pair', 'training', 'views', 'unlike', 'films', 'tilts', 'time'), # What to do
-    steps:int=2500,            # Of the training
+    parts:Sequence[str]=('training', 'views', 'unlike', 'films', 'tilts', 'time'), # Of these and 'pair'
+    steps:int=2600,            # Of the training
     pair_steps:int=320,        # Of each side of the pair
     views:int=480,             # Single views of each kind
     number:int=14,             # Films of each kind
