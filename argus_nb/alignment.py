@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['iter_aligned', 'align_frames', 'align_naive', 'wander', 'to_shared_map', 'to_camera_maps', 'level_rotation',
-           'stitch_frames', 'iter_pasted', 'paste_frames']
+           'plain_lens', 'Landing', 'stitch_frames', 'iter_pasted', 'paste_frames']
 
 # %% ../nbs/34_alignment.ipynb #a29ce71f
 import math
@@ -136,43 +136,73 @@ def _land(image, R, lens, size, feather, sin_lon, cos_lon, sin_lat, cos_lat, ind
             a, b = min(max(u*columns/w - .5, 0.), columns - 1.), min(max(v*rows/h - .5, 0.), rows - 1.)
             c, r = min(int(a), columns - 2), min(int(b), rows - 2)
             p, q = a - c, b - r
-            for k in range(3):
+            for k in range(image.shape[2]):
                 upper = (1 - p)*image[r, c, k] + p*image[r, c + 1, k]
                 lower = (1 - p)*image[r + 1, c, k] + p*image[r + 1, c + 1, k]
                 colours[k, n] = (1 - q)*upper + q*lower
             n += 1
     return n
 
+# %% ../nbs/34_alignment.ipynb #9f5cff78
+def plain_lens(
+    camera:CameraTrack,   # One frame
+    size:tuple[int,int],  # Height and width of the frame
+)->tuple[float,float,float,float]: # f_x, f_y, c_x, c_y in pixels
+    "The lens of one camera in plain numbers."
+    point = None if camera.principal_point is None else camera.principal_point[0]
+    f_x, f_y, c_x, c_y = intrinsics(size, camera.fov_x[0], None if camera.fov_y is None else camera.fov_y[0], point)
+    return float(f_x), float(f_y), float(c_x), float(c_y)
+
 # %% ../nbs/34_alignment.ipynb #9f5cff79
 _DENSITY = 1.5  # pixels of the shrunken frame per pixel of the panorama, along an axis
 
 def _shrunken(frame, focal, size):
-    """A frame (3, h, w) as float32 (rows, columns, 3) in its own units, area-averaged to `_DENSITY` times the
-    density of the panorama."""
-    image, (h, w) = np.ascontiguousarray(frame.movedim(0, -1).numpy().astype(np.float32)), frame.shape[-2:]
+    """A frame (3, h, w) as (rows, columns, 3) in its own units, area-averaged to `_DENSITY` times the density of the
+    panorama."""
+    image, (h, w) = np.ascontiguousarray(frame.movedim(0, -1).numpy()), frame.shape[-2:]
     scale = min(1., _DENSITY*size[1]/(2*math.pi)/focal)
     wanted = (max(round(w*scale), 2), max(round(h*scale), 2))
     return image if wanted == (w, h) else cv2.resize(image, wanted, interpolation=cv2.INTER_AREA)
 
-class _Landing:
+class Landing:
     "Finds where frames land on a panorama of one size; keeps the tables and buffers between frames."
-    def __init__(self, size):
+    def __init__(self,
+        size:tuple[int,int],  # Height and width of the panorama
+        channels:int=3,       # Of the images that land
+    ):
         lon, lat = panorama_angles(*size)
         self.size, self.tables = size, [a.numpy() for a in (lon.sin(), lon.cos(), lat.sin(), lat.cos())]
         self.index, self.weights = np.empty(size[0]*size[1], np.int64), np.empty(size[0]*size[1], np.float32)
-        self.colours = np.empty((3, size[0]*size[1]), np.float32)
+        self.colours = np.empty((channels, size[0]*size[1]), np.float32)
 
-    def __call__(self, frame, camera, feather):
-        """Index (n,), colours (3, n) and weights (n,) of the panorama pixels inside the frame; valid until the next
-        call."""
-        h, w = frame.shape[-2:]
-        point = None if camera.principal_point is None else camera.principal_point[0]
-        lens = tuple(float(a) for a in intrinsics((h, w), camera.fov_x[0],
-                                                  None if camera.fov_y is None else camera.fov_y[0], point))
-        image, R = _shrunken(frame, lens[0], self.size), np.ascontiguousarray(camera.world_from_camera[0].T.numpy())
-        n = _land(image, R, lens, (float(h), float(w)), float(feather*min(h, w)), *self.tables, self.index,
-                  self.colours, self.weights)
-        return tuple(torch.from_numpy(part) for part in (self.index[:n], self.colours[:, :n], self.weights[:n]))
+    def shrunken(self,
+        frame:Tensor,        # One frame; (3, h, w)
+        camera:CameraTrack,  # Its camera; one frame
+    )->np.ndarray:           # No more pixels than the panorama has use for; (rows, columns, 3)
+        "A frame as it is kept to be laid down."
+        return _shrunken(frame, plain_lens(camera, frame.shape[-2:])[0], self.size)
+
+    def lay(self,
+        image:np.ndarray,    # What lands, float32, at any size; (rows, columns, channels)
+        camera:CameraTrack,  # Its camera; one frame
+        size:tuple[int,int], # Height and width of the frame that it was
+        feather:float,       # Width of the rise of the weight from the edge, in parts of the frame's short side
+    )->tuple[Tensor,Tensor,Tensor]: # Index (n,), colours (channels, n), weights (n,); valid until the next call
+        "The panorama's pixels inside a frame."
+        R = np.ascontiguousarray(camera.world_from_camera[0].T.numpy())
+        n = _land(image, R, plain_lens(camera, size), tuple(map(float, size)), float(feather*min(size)), *self.tables,
+                  self.index, self.colours, self.weights)
+        index, colours, weights = map(torch.from_numpy, (self.index[:n], self.colours[:, :n], self.weights[:n]))
+        return index, colours, weights
+
+    def __call__(self,
+        frame:Tensor,        # One frame; (3, h, w)
+        camera:CameraTrack,  # Its camera; one frame
+        feather:float,       # See `lay`
+    )->tuple[Tensor,Tensor,Tensor]: # See `lay`; colours in the frame's own units
+        "The panorama's pixels inside a frame that is shrunk first."
+        image = _shrunken(frame.float(), plain_lens(camera, frame.shape[-2:])[0], self.size)
+        return self.lay(image, camera, tuple(frame.shape[-2:]), feather)
 
 # %% ../nbs/34_alignment.ipynb #10ff72e7
 def stitch_frames(
@@ -187,7 +217,7 @@ def stitch_frames(
     check(len(frames) == len(cameras) and passes >= 1,
           f'frames and cameras must be of one length, got {len(frames)} and {len(cameras)}; passes must be at least 1, '
           f'got {passes}')
-    landing, mean = _Landing(size), None
+    landing, mean = Landing(size), None
     for _ in range(passes):
         total, weight = torch.zeros(3, size[0]*size[1]), torch.zeros(size[0]*size[1])
         for n in range(len(frames)):
@@ -225,7 +255,7 @@ def iter_pasted(
         check_shape('panorama', panorama, '3 H W')
         check(panorama.device.type == 'cpu' and panorama.is_contiguous(),
               f'panorama must be contiguous and on the CPU, got one on {panorama.device}')
-        landing = landing or _Landing(tuple(panorama.shape[-2:]))
+        landing = landing or Landing(tuple(panorama.shape[-2:]))
         _paste(landing, panorama, frame, camera, feather)
         yield panorama
 

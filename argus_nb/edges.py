@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIELD_OF_VIEW', 'ANGLE', 'TILT', 'START_TIME', 'DURATION', 'FRAME_RATE', 'SCALE', 'EFFORT', 'STRENGTH', 'HIGHLIGHT',
-           'COUNT', 'WHOLE', 'SEED', 'HEIGHT', 'WIDTH', 'SEAM', 'SOLVER', 'QUALITY', 'TRACKER', 'PRECISION',
+           'COUNT', 'WHOLE', 'SEED', 'HEIGHT', 'WIDTH', 'SEAM', 'SOLVER', 'QUALITY', 'SWITCH', 'TRACKER', 'PRECISION',
            'PICTURE_ENDINGS', 'Item', 'InputError', 'check', 'Number', 'RenamedOption', 'present_name', 'Choice',
            'reason_of', 'file_trouble', 'check_file', 'temporary_beside', 'write_beside', 'save_json', 'check_output',
            'claimed', 'full_disk_is_an_input_error', 'spoken', 'timed', 'Progress', 'say', 'reported', 'StageClock',
@@ -107,6 +107,7 @@ SEAM      = Choice(('none', 'blended', 'ramp', 'wrapped_margins', 'circular_padd
                    {'convolutions': 'circular_padding', 'circular': 'wrapped_margins'})
 SOLVER    = Choice(('euler', 'dpmpp_2m'), {'multistep': 'dpmpp_2m'})
 QUALITY   = Choice(('fast', 'best'))
+SWITCH    = Choice(('on', 'off'))
 TRACKER   = Choice(('rotation', 'colmap'))
 PRECISION = Choice(('float32', 'bfloat16'))
 

@@ -9,6 +9,7 @@ __all__ = ['Source', 'ArgusPipeline', 'local_model', 'draw_normal']
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 import torch
 from fastcore.basics import patch
 from fastcore.meta import delegates
@@ -181,13 +182,20 @@ def stream_latents(self:ArgusPipeline,
     latents:Tensor|None=None,             # Initial noise, standard normal, drawn when None; (1, T, 4, h, w)
     generator:torch.Generator|None=None,  # Where noise comes from
     on_step:Callable|None=None,           # See `sample_panorama`
+    store:Any=None,                       # Keeps finished windows and gives them back, see `47_resuming`
 )->Iterator[Tensor]:                      # Finished latents in order; (n, 4, h, w)
     "Sample a video of any length in overlapping windows."
     s, scale, strength = sampling, self.vae.config.scaling_factor, sampling.noise_aug_strength*sampling.noise_aug
     starts, noise = window_starts(len(source), s.window, s.overlap), None
     before = None if source.context is None else scale*condition_latents(self.vae, source.context, 0, 0,
                                                                          circular=s.circular)
-    for start in starts:
+    for number, start in enumerate(starts):
+        ready = len(source) - start if start == starts[-1] else s.window - s.overlap
+        if store is not None and (kept := store.read(number)) is not None:
+            before, noise = (kept[name].to(compute_device(self.unet)) for name in ('before', 'noise'))
+            if generator is not None: generator.set_state(kept['generator'])
+            yield kept['ready'].to(before.device)
+            continue
         index = window_frames(start, len(source), s.window)
         frames, panorama, mask = source.read(index)
         known, drawn = 0 if before is None else before.shape[1], 0 if noise is None else s.overlap
@@ -200,8 +208,11 @@ def stream_latents(self:ArgusPipeline,
         if known: condition = torch.cat([before/scale, condition], 1)
         new = self.sample_window(frames, condition, noise, s, on_step)
         if known: new = torch.cat([join_overlap(before, new[:, :known]) if drawn else before, new[:, known:]], 1)
-        ready = len(source) - start if start == starts[-1] else s.window - s.overlap
         before = new[:, ready:ready + s.overlap]
+        if store is not None:
+            state = torch.empty(0, dtype=torch.uint8) if generator is None else generator.get_state()
+            store.write(number, dict(ready=new[0, :ready], before=before, noise=noise[:, -max(s.overlap, 1):],
+                                     generator=state))
         yield new[0, :ready]
 
 # %% ../nbs/46_pipeline.ipynb #9b802b17

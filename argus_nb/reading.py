@@ -372,10 +372,13 @@ class VideoFrames(Sequence):
 
     def __repr__(self): return f"VideoFrames({' × '.join(map(str, self.shape))}, {self._source[0]})"
 
-    def __iter__(self):
-        "All frames in order; every iteration reads the file for itself, with one frame in memory."
+    def __iter__(self): return self.walk(range(len(self)))
+
+    def walk(self, numbers):
+        """The frames with these numbers, best in rising order; every walk reads the file for itself, with one frame in
+        memory."""
         cursor = _Cursor(*self._source)
-        try: yield from (cursor.image(pick) for pick in self._picks)
+        try: yield from (cursor.image(self._picks[number]) for number in numbers)
         finally: cursor.close()
 
     def __getitem__(self, index):

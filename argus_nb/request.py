@@ -12,7 +12,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from .edges import (COUNT, DURATION, FIELD_OF_VIEW, FRAME_RATE, HEIGHT, PRECISION, QUALITY, SCALE, SEAM, SEED,
-                            START_TIME, STRENGTH,
+                            START_TIME, STRENGTH, SWITCH,
                             TILT, TRACKER, WIDTH, Number, check, check_file, check_output)
 
 # %% ../nbs/02_request.ipynb #02ed0007
@@ -111,6 +111,8 @@ class GenerationRequest:
                           False, group=_MODEL)
     width:int|None = option('width of the 360 video in pixels', None, kind=WIDTH, unit='W', group=_OUTPUT)
     paste:bool = option('the model alone, at its own rate; do not lay the input over it', True, group=_OUTPUT)
+    memory:str = option('on keeps what other frames saw beside the present one, off lays the present one alone over '
+                        'the result (default: on)', 'on', kind=SWITCH, group=_OUTPUT)
     level:bool = option('keep the first camera in the middle, even if it was tilted', True, group=_OUTPUT)
 
     def __post_init__(self):

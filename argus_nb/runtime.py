@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['repair_torchvision', 'check_shape', 'check_pixels', 'pick_device', 'pick_dtype', 'make_generator', 'compute_device',
-           'run_record', 'show_images', 'as_bytes', 'InputError', 'check', 'present_name', 'save_json', 'write_beside']
+           'versions', 'run_record', 'show_images', 'as_bytes', 'InputError', 'check', 'present_name', 'save_json',
+           'write_beside']
 
 # %% ../nbs/01_runtime.ipynb #3511baeb
 import datetime, math, os, platform, shlex, sys
@@ -109,15 +110,19 @@ def compute_device(
     return next(network.parameters()).device if taken is None else torch.device(taken)
 
 # %% ../nbs/01_runtime.ipynb #1ac04b7b
+def versions(
+)->dict[str,str]:  # Name -> version
+    "Versions of what numbers depend on."
+    return {'python': platform.python_version()} | {n: metadata.version(n) for n in ('torch', 'diffusers', 'numpy')}
+
 def run_record(
     **extra,  # Anything else worth keeping: seed, sizes, settings
 )->dict:      # Command, date, device and versions, and what was given
     "Where a result comes from, ready for JSON."
     cores = f'{os.cpu_count()} CPU cores ({platform.machine()})'
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else cores
-    versions = {'python': platform.python_version()} | {n: metadata.version(n) for n in ('torch', 'diffusers', 'numpy')}
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return dict(command=command, date=datetime.date.today().isoformat(), device=device, versions=versions) | extra
+    return dict(command=command, date=datetime.date.today().isoformat(), device=device, versions=versions()) | extra
 
 # %% ../nbs/01_runtime.ipynb #84222a7f
 def _as_image(image):

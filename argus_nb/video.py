@@ -145,12 +145,13 @@ def _video_stream_for(muxer, image, rate, crf):
     codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = 1, 1, 1, 1
     return stream
 
-def _encode(path, images, rate, crf, sound_from, sound_start, sound_seconds):
+def _encode(path, images, rate, crf, sound_from, sound_start, sound_seconds, comment):
     "Encode frames and sound into an MP4, interleaved."
     first = next(images, None)
     check(first is not None, 'frames must hold at least one frame, got none')
     timescale = rate.numerator*-(-1000//rate.numerator)  # in which a frame's length is a whole number
     with av.open(f'file:{path}', 'w', format='mp4', container_options={'movie_timescale': str(timescale)}) as muxer:
+        if comment: muxer.metadata['comment'] = comment
         stream, count = _video_stream_for(muxer, first, rate, crf), 0
         sound = iter(()) if sound_from is None else _sound_packets(sound_from, sound_start, muxer)
         next(sound, None); packet = next(sound, None)
@@ -177,6 +178,7 @@ def write_video(
     audio_seconds:float|None=None,    # How much of the sound, in seconds; it never outlasts the pictures
     crf:float=18,                     # Quality: 0 is lossless, 18 looks it, 51 is the worst
     overwrite:bool=True,              # Whether to replace a file that is there
+    comment:str='',                   # A line about the file that is kept in it
 )->Path:                              # The path
     "Write frames as an MP4 that plays everywhere; the file appears under its name only when it is complete."
     path, rate = check_output(path, overwrite), exact_rate(fps)
@@ -184,7 +186,7 @@ def write_video(
     length = math.inf if audio_seconds is None else audio_seconds
     with full_disk_is_an_input_error(path), claimed(path), write_beside(path) as finished:
         with temporary_beside(path) as encoded:
-            _encode(str(encoded), _images(frames), rate, crf, audio_from, audio_start, length)
+            _encode(str(encoded), _images(frames), rate, crf, audio_from, audio_start, length, comment)
             write_index_first(encoded, finished, spherical)
     return path
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch.testing import assert_close
 
-from argus_nb.alignment import (_Landing, align_frames, align_naive, iter_aligned, iter_pasted, level_rotation,
+from argus_nb.alignment import (Landing, align_frames, align_naive, iter_aligned, iter_pasted, level_rotation,
                                 paste_frames, stitch_frames, to_camera_maps,
                                 to_shared_map, wander)
 from argus_nb.cameras import CameraTrack
@@ -138,7 +138,7 @@ def test_wander_of_a_small_turn_is_that_turn(angle):
        point=st.none() | st.tuples(st.floats(.2, .8), st.floats(.2, .8)))
 def test_weights_are_the_feathered_mask_everywhere(yaw, pitch, roll, fov, fov_y, feather, point):
     track = CameraTrack.from_euler(yaw, pitch, roll, fov, fov_y=fov_y, principal_point=point)
-    index, colours, weights = _Landing(SIZE)(torch.ones(3, 12, 16), track, feather)
+    index, colours, weights = Landing(SIZE)(torch.ones(3, 12, 16), track, feather)
     wanted = feathered_mask((12, 16), track.world_from_camera, track.fov_x, SIZE, fov_y=track.fov_y,
                             principal_point=track.principal_point, feather=feather)[0, 0]
     found = torch.zeros(SIZE).flatten().index_put_((index,), weights).reshape(SIZE)
