@@ -127,7 +127,7 @@ def single_views(network, number, split='test'):
     for fov in ((60., 90.), (25., 120.)):
         for kind, worlds in (('places', 0.), ('worlds', 1.)):
             said, truths = asked(network, judged_views(number, split, worlds=worlds, fov=fov))
-            rows.append(dict(views=kind, fov=fov, number=len(truths)) | errors_of(said, truths))
+            rows.append(dict(views=kind, lens=fov, number=len(truths)) | errors_of(said, truths))
             print(rows[-1], flush=True)
     return rows
 
