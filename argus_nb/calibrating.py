@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ASPECTS', 'FROZEN', 'View', 'random_view', 'truth_of', 'spoil', 'photograph_view', 'world_view', 'blank_view',
-           'places', 'example_views', 'start_from_imagenet', 'batches_from', 'field_of', 'field_loss',
+           'places', 'example_views', 'start_from_imagenet', 'field_of', 'field_loss', 'batches_from',
            'calibration_loss', 'train_calibration', 'calibrate', 'store_calibration']
 
 # %% ../nbs/57_calibrating.ipynb #57c00004
@@ -185,22 +185,7 @@ def start_from_imagenet(
     network.trunk[:FROZEN].requires_grad_(False)
     return network
 
-class _Batches(torch.utils.data.Dataset):
-    "The views of each step, made by a process beside the one that trains."
-    def __init__(self, seed, batch, options): self.seed, self.batch, self.options = seed, batch, options
-    def __getitem__(self, step): return example_views(step_generator(self.seed, step), self.batch, **self.options)
-
-def batches_from(
-    step:int,       # The first step
-    steps:int,      # Where to stop
-    seed:int=0,     # Of the run
-    batch:int=24,   # Views in a step
-    **options,      # Passed to `example_views`
-)->Iterator[tuple[Tensor,Tensor]]: # Views and truths of each step
-    "Views for a training, ready when they are wanted; those of a step do not depend on where the run was resumed."
-    return iter(torch.utils.data.DataLoader(_Batches(seed, batch, options), batch_size=None,
-                                            sampler=range(step, steps), num_workers=1, prefetch_factor=8))
-
+# %% ../nbs/57_calibrating.ipynb #57c00024
 def field_of(
     truths:Tensor,       # Roll, pitch, field of view in degrees; (..., 3)
     size:tuple[int,int], # Rows and columns of patches
@@ -223,6 +208,23 @@ def field_loss(
     up = (normalize(field[:, :2], dim=1) - true[:, :2]).norm(dim=1)
     off = torch.stack([up, (field[:, 2] - true[:, 2]).abs()], 1)
     return (off*(-log_width).exp() + log_width).mean()
+
+# %% ../nbs/57_calibrating.ipynb #57c00027
+class _Batches(torch.utils.data.Dataset):
+    "The views of each step, made by a process beside the one that trains."
+    def __init__(self, seed, batch, options): self.seed, self.batch, self.options = seed, batch, options
+    def __getitem__(self, step): return example_views(step_generator(self.seed, step), self.batch, **self.options)
+
+def batches_from(
+    step:int,       # The first step
+    steps:int,      # Where to stop
+    seed:int=0,     # Of the run
+    batch:int=24,   # Views in a step
+    **options,      # Passed to `example_views`
+)->Iterator[tuple[Tensor,Tensor]]: # Views and truths of each step
+    "Views for a training, ready when they are wanted; those of a step do not depend on where the run was resumed."
+    return iter(torch.utils.data.DataLoader(_Batches(seed, batch, options), batch_size=None,
+                                            sampler=range(step, steps), num_workers=1, prefetch_factor=8))
 
 def calibration_loss(
     network:CalibrationNetwork, # The network
