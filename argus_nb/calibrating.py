@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ASPECTS', 'FROZEN', 'View', 'random_view', 'truth_of', 'spoil', 'photograph_view', 'world_view', 'blank_view',
-           'places', 'example_views', 'start_from_imagenet', 'batches_from', 'calibration_loss', 'train_calibration',
-           'calibrate', 'store_calibration']
+           'places', 'example_views', 'start_from_imagenet', 'field_of', 'field_loss', 'batches_from',
+           'calibration_loss', 'train_calibration', 'calibrate', 'store_calibration']
 
 # %% ../nbs/57_calibrating.ipynb #57c00004
 import math
@@ -17,8 +17,8 @@ import cv2
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn.functional import interpolate
-from .calibration import AREA, BINS, Belief, CalibrationNetwork, mean_of, two_hot
+from torch.nn.functional import interpolate, normalize
+from .calibration import AREA, BINS, Belief, CalibrationNetwork, camera_up, mean_of, two_hot
 from .projection import panorama_to_perspective
 from .runtime import check, make_generator, run_record, save_json, write_beside
 from .sphere import rotation_from_euler
@@ -185,6 +185,31 @@ def start_from_imagenet(
     network.trunk[:FROZEN].requires_grad_(False)
     return network
 
+# %% ../nbs/57_calibrating.ipynb #57c00024
+def field_of(
+    truths:Tensor,       # Roll, pitch, field of view in degrees; (..., 3)
+    size:tuple[int,int], # Rows and columns of patches
+)->Tensor:               # Up in the picture (2), sine of the latitude; (..., 3, rows, columns)
+    "The field of a camera whose lens's axis meets the middle of the picture."
+    roll, pitch, fov = truths[..., None, None].unbind(-3)
+    up, half = camera_up(pitch, roll), (fov.deg2rad()/2).tan()
+    y, x = torch.meshgrid(*((torch.arange(n) + .5)/n*2 - 1 for n in size), indexing='ij')
+    x, y = x*half*size[1]/size[0], y*half
+    flat = torch.stack([up[..., 0] - up[..., 2]*x, up[..., 1] - up[..., 2]*y], -3)
+    sine = (up[..., 0]*x + up[..., 1]*y + up[..., 2])*(x*x + y*y + 1).rsqrt()
+    return torch.cat([normalize(flat, dim=-3), sine[..., None, :, :]], -3)
+
+def field_loss(
+    field:Tensor,   # What the network says; (B, 5, rows, columns)
+    truths:Tensor,  # Roll, pitch, field of view in degrees; (B, 3)
+)->Tensor:          # Scalar
+    "Likelihood of the errors of every patch under a Laplace distribution whose width the network gives."
+    true, log_width = field_of(truths, field.shape[2:]), field[:, 3:].clamp(-5, 3)
+    up = (normalize(field[:, :2], dim=1) - true[:, :2]).norm(dim=1)
+    off = torch.stack([up, (field[:, 2] - true[:, 2]).abs()], 1)
+    return (off*(-log_width).exp() + log_width).mean()
+
+# %% ../nbs/57_calibrating.ipynb #57c00027
 class _Batches(torch.utils.data.Dataset):
     "The views of each step, made by a process beside the one that trains."
     def __init__(self, seed, batch, options): self.seed, self.batch, self.options = seed, batch, options
@@ -202,15 +227,17 @@ def batches_from(
                                             sampler=range(step, steps), num_workers=1, prefetch_factor=8))
 
 def calibration_loss(
-    belief:Belief,   # What the network says; B rows
+    network:CalibrationNetwork, # The network
+    views:Tensor,    # Views; (B, 3, h, w)
     truths:Tensor,   # Roll, pitch, field of view in degrees; (B, 3)
 )->tuple[Tensor,dict]: # Loss, numbers to log
-    "Cross-entropy of the three distributions, and mean errors in degrees."
+    "Cross-entropy of the three distributions and the likelihood of the field; median errors in degrees."
+    belief, field = network.both(views)
     losses = [-(two_hot(value, BINS[name])*log_p).sum(-1).mean()
               for name, log_p, value in zip(Belief._fields, belief, truths.T)]
     off = {name: (mean_of(log_p.detach(), BINS[name]) - value).abs().median().item()
            for name, log_p, value in zip(Belief._fields, belief, truths.T)}
-    return torch.stack(losses).sum(), off
+    return torch.stack(losses).sum() + 2*field_loss(field, truths), off
 
 def train_calibration(
     folder:str|Path,     # Where checkpoint and log go; a run found there is resumed
@@ -220,7 +247,7 @@ def train_calibration(
     seed:int=0,          # Of everything
     progress:bool=True,  # Show a bar
     make:Callable=CalibrationNetwork, # Gives a network with such a `trunk`
-    loss:Callable=calibration_loss,   # Of its answer and truths
+    loss:Callable=calibration_loss,   # Of network, views and truths
     **options,           # Passed to `example_views`
 )->torch.nn.Module:      # Trained, in evaluation mode
     "Train the network; resumable."
@@ -231,7 +258,7 @@ def train_calibration(
         batches = batches or batches_from(step, steps, seed, batch, **options)
         views, truths = next(batches)
         torch.manual_seed(generator.initial_seed())  # what is dropped out does not depend on where the run was resumed
-        return loss(network(views.contiguous(memory_format=torch.channels_last)), truths)
+        return loss(network, views.contiguous(memory_format=torch.channels_last), truths)
     log = fit(network, loss_of, steps, folder, lr=lr, decay=.7, ema_decay=.998, seed=seed, progress=progress)
     save_json(Path(folder)/'log.json', run_record(stage='calibration', seed=seed, steps=steps, batch=batch, lr=lr,
                                                   **options, log=log))

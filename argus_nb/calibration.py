@@ -93,28 +93,38 @@ class _InvertedResidual(torch.nn.Module):
     def forward(self, x): return x + self.parts(x) if self.is_residual else self.parts(x)
 
 class CalibrationNetwork(torch.nn.Module):
-    "Frames to distributions of roll, pitch and vertical field of view."
+    "Frames to distributions of roll, pitch and vertical field of view, by way of a field."
     def __init__(self,
         grid:int=5,     # Rows and columns that the maps are pooled to
         width:int=128,  # Channels of the pooled maps
     ):
         super().__init__()
-        self.grid = grid
+        self.grid, channels = grid, TRUNK[-1][1]
         self.trunk = torch.nn.Sequential(_Convolution(3, 32, 3, 2), *(_InvertedResidual(*row) for row in TRUNK))
-        self.mix = torch.nn.Sequential(torch.nn.Conv2d(TRUNK[-1][1] + 2, width, 1), torch.nn.ReLU())
-        self.answer = torch.nn.Sequential(torch.nn.Linear(width*grid**2 + 1, 256), torch.nn.ReLU(),
+        self.mix, self.whole = torch.nn.Conv2d(channels + 2, width, 1), torch.nn.Linear(channels, width)
+        self.near, self.field = torch.nn.Conv2d(width, width, 3, padding=1), torch.nn.Conv2d(width, 5, 1)
+        self.answer = torch.nn.Sequential(torch.nn.Linear((width + 5)*grid**2 + 1, 256), torch.nn.ReLU(),
                                           torch.nn.Dropout(.1), torch.nn.Linear(256, sum(map(len, BINS.values()))))
+
+    def both(self,
+        frames:Tensor,  # Frames in [0, 1]; (B, 3, h, w)
+    )->tuple[Belief,Tensor]: # One row a frame; up (2), sine of latitude, log widths of both (B, 5, h/16, w/16)
+        "What each frame says about its camera, and the field that it was read from."
+        maps, aspect = self.trunk(frames*2 - 1), frames.shape[3]/frames.shape[2]
+        y, x = (torch.linspace(-1, 1, n, device=maps.device, dtype=maps.dtype) for n in maps.shape[2:])
+        places = torch.stack(torch.meshgrid(y, aspect*x, indexing='ij')).expand(len(maps), -1, -1, -1)
+        mixed = self.mix(torch.cat([maps, places], 1)) + self.whole(maps.mean((2, 3)))[:, :, None, None]
+        near = self.near(mixed.relu()).relu()
+        field = self.field(near)
+        pooled = adaptive_avg_pool2d(torch.cat([near, field], 1), self.grid).flatten(1)
+        logits = self.answer(torch.cat([pooled, pooled.new_full((len(pooled), 1), math.log(aspect))], 1))
+        return Belief(*(part.log_softmax(-1) for part in logits.split([len(b) for b in BINS.values()], -1))), field
 
     def forward(self,
         frames:Tensor,  # Frames in [0, 1]; (B, 3, h, w)
     )->Belief:          # One row a frame
         "What each frame says about its camera."
-        maps, aspect = self.trunk(frames*2 - 1), frames.shape[3]/frames.shape[2]
-        y, x = (torch.linspace(-1, 1, n, device=maps.device, dtype=maps.dtype) for n in maps.shape[2:])
-        places = torch.stack(torch.meshgrid(y, aspect*x, indexing='ij')).expand(len(maps), -1, -1, -1)
-        pooled = adaptive_avg_pool2d(self.mix(torch.cat([maps, places], 1)), self.grid).flatten(1)
-        logits = self.answer(torch.cat([pooled, pooled.new_full((len(pooled), 1), math.log(aspect))], 1))
-        return Belief(*(part.log_softmax(-1) for part in logits.split([len(b) for b in BINS.values()], -1)))
+        return self.both(frames)[0]
 
 # %% ../nbs/33_calibration.ipynb #33c00015
 AREA = 128**2  # pixels that the network looks at

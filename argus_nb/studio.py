@@ -136,7 +136,7 @@ def control_for(
 # %% ../nbs/76_studio.ipynb #76ct0001
 class Controls:
     "Everything that can be turned or pressed."
-    shown = 'start', 'seconds', 'fov', 'pitch', 'roll', 'seed', 'quality', 'seam'  # options of the request, in this order
+    shown = 'start', 'seconds', 'fov', 'pitch', 'roll', 'seed', 'quality', 'seam'  # options of the request
 
     def __init__(self,
         folder:str|Path,  # Whose videos are offered
@@ -190,7 +190,7 @@ class Studio:
         check(Path(folder).is_dir(), f'{folder}: no such folder')
         self.folder, self.model, self.controls = Path(folder), model, Controls(folder)
         self.scratch, self.uploads = tempfile.TemporaryDirectory(), tempfile.TemporaryDirectory()
-        self.thread, self.track, self.by_hand, self.result, self.source = None, None, None, None, None
+        self.thread, self.track, self.by_hand, self.result, self.source = [None]*5
         broad = dict(width='100%', max_width='560px')
         self.bar = widgets.FloatProgress(max=1., layout=widgets.Layout(**broad))
         self.stage, self.status, self.viewer = widgets.HTML(), widgets.HTML(), widgets.VBox()

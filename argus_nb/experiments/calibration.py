@@ -10,11 +10,11 @@ import math, time
 from collections.abc import Sequence
 from pathlib import Path
 import torch
-from torch.nn.functional import normalize
-from argus_nb.calibrating import (View, calibrate, example_views, photograph_view, places, random_view,
-                                  store_calibration, train_calibration)
-from argus_nb.calibration import (BINS, PACKAGED, TRUNK, CalibrationNetwork, camera_up, fuse_lens, fuse_up, input_size,
-                                  load_calibration, look_at, look_at_film, mean_of, quantile_of)
+from torch.nn.functional import adaptive_avg_pool2d, normalize
+from argus_nb.calibrating import (View, calibrate, example_views, field_loss, field_of, photograph_view, places,
+                                  random_view, store_calibration, train_calibration)
+from argus_nb.calibration import (BINS, PACKAGED, TRUNK, Belief, CalibrationNetwork, fuse_lens, fuse_up, input_size,
+                                  load_calibration, look_at, look_at_film, mean_of, quantile_of, two_hot)
 from argus_nb.level import OPEN, believed_lens, with_level
 from argus_nb.motion import HandMotion, simulate_motion
 from argus_nb.runtime import as_bytes, make_generator, run_record
@@ -22,6 +22,22 @@ from argus_nb.tracking import UNSURE, estimate_cameras
 from argus_nb.worlds import random_world
 
 # %% ../../nbs/experiments/calibration.ipynb #cb000006
+class DirectNetwork(torch.nn.Module):
+    "The trunk, its maps pooled to a coarse grid, and distributions."
+    def __init__(self, width=128):
+        super().__init__()
+        self.trunk, self.mix = CalibrationNetwork().trunk, torch.nn.Conv2d(TRUNK[-1][1] + 2, width, 1)
+        self.answer = torch.nn.Sequential(torch.nn.Linear(25*width + 1, 256), torch.nn.ReLU(), torch.nn.Dropout(.1),
+                                          torch.nn.Linear(256, sum(map(len, BINS.values()))))
+
+    def forward(self, frames):  # (B, 3, h, w) -> Belief
+        maps, aspect = self.trunk(frames*2 - 1), frames.shape[3]/frames.shape[2]
+        y, x = (torch.linspace(-1, 1, n) for n in maps.shape[2:])
+        places = torch.stack(torch.meshgrid(y, aspect*x, indexing='ij')).expand(len(maps), -1, -1, -1)
+        pooled = adaptive_avg_pool2d(self.mix(torch.cat([maps, places], 1)).relu(), 5).flatten(1)
+        logits = self.answer(torch.cat([pooled, pooled.new_full((len(pooled), 1), math.log(aspect))], 1))
+        return Belief(*(part.log_softmax(-1) for part in logits.split([len(b) for b in BINS.values()], -1)))
+
 class FieldNetwork(torch.nn.Module):
     "The same trunk, answering for each patch: where up is in the picture, the sine of its latitude, their doubts."
     def __init__(self, width=128):
@@ -40,54 +56,47 @@ class FieldNetwork(torch.nn.Module):
         mixed = self.mix(torch.cat([maps, places], 1)) + self.whole(maps.mean((2, 3)))[:, :, None, None]
         return self.answer(mixed.relu())
 
-def field_of(parameters, size):
-    "Up and sine of latitude of each patch for roll, pitch, field of view; (..., 3) -> (..., 3, h, w)."
-    roll, pitch, fov = parameters[..., None, None].unbind(-3)
-    up, half = camera_up(pitch, roll), (fov.deg2rad()/2).tan()
-    y, x = torch.meshgrid(*((torch.arange(n) + .5)/n*2 - 1 for n in size), indexing='ij')
-    x, y = x*half*size[1]/size[0], y*half
-    flat = torch.stack([up[..., 0] - up[..., 2]*x, up[..., 1] - up[..., 2]*y], -3)
-    sine = (up[..., 0]*x + up[..., 1]*y + up[..., 2])*(x*x + y*y + 1).rsqrt()
-    return torch.cat([normalize(flat, dim=-3), sine[..., None, :, :]], -3)
-
-def field_loss(answer, truths):
-    "Likelihood of the errors of every patch under a Laplace distribution whose width the network gives."
-    true, log_scale = field_of(truths, answer.shape[2:]), answer[:, 3:].clamp(-5, 3)
-    up = (normalize(answer[:, :2], dim=1) - true[:, :2]).norm(dim=1)
-    off = torch.stack([up, (answer[:, 2] - true[:, 2]).abs()], 1)
-    return (off*(-log_scale).exp() + log_scale).mean(), dict(up=up.mean().item(), latitude=off[:, 1].mean().item())
-
-def fit_field(answer, steps=20):
-    "Roll, pitch and field of view that explain a field (5, h, w) best: reweighted least squares from three lenses."
-    seen = torch.cat([normalize(answer[:2], dim=0), answer[2:3]])
-    weight = (-answer[3:].clamp(-5, 3)).exp()[[0, 0, 1]]
-    off = lambda p: (weight*(field_of(p, seen.shape[1:]) - seen)).flatten()
+def fit_field(answers, steps=15):
+    "Roll, pitch and field of view that explain fields (B, 5, h, w) best: reweighted least squares from three lenses."
+    seen = torch.cat([normalize(answers[:, :2], dim=1), answers[:, 2:3]], 1)
+    weight = (-answers[:, 3:].clamp(-5, 3)).exp()[:, [0, 0, 1]]
+    def off(p, seen, weight): return (weight*(field_of(p, seen.shape[1:]) - seen)).flatten()
+    slopes, errors = (torch.func.vmap(f) for f in (torch.func.jacfwd(off), off))
+    low, high = torch.tensor([-80., -80, 8]), torch.tensor([80., 80, 150])
     found = []
     for fov in (35., 60., 90.):
-        p = torch.tensor([0., 0., fov])
+        p = torch.tensor([0., 0., fov]).repeat(len(answers), 1)
         for _ in range(steps):
-            J, error = torch.func.jacfwd(off)(p), off(p)
-            robust = 1/error.abs().clamp(min=.05)
-            step = torch.linalg.solve((J.T*robust) @ J + 1e-5*torch.eye(3), -(J.T*robust) @ error)
-            p = p + step.clamp(-15, 15)
-            p = torch.stack([p[0].clamp(-80, 80), p[1].clamp(-80, 80), p[2].clamp(8, 150)])
-        found.append((off(p).abs().sum().item(), p))
-    return min(found, key=lambda pair: pair[0])[1]
+            J, error = slopes(p, seen, weight), errors(p, seen, weight)[..., None]
+            JW = J.mT/error.mT.abs().clamp(min=.05)
+            step = torch.linalg.solve(JW @ J + 1e-5*torch.eye(3), -JW @ error)[..., 0]
+            p = (p + step.clamp(-15, 15)).clamp(low, high)
+        found.append(torch.cat([errors(p, seen, weight).abs().sum(1, keepdim=True), p], 1))
+    found = torch.stack(found, 1)  # (B, 3, 4)
+    return found[torch.arange(len(found)), found[..., 0].argmin(1), 1:]
 
 def judged_views(number, split='test', seed=7, batch=24, **options):
     "Batches of views that were never trained on, with their truths."
     g = make_generator(seed)
     for _ in range(math.ceil(number/batch)): yield example_views(g, batch, split, blank=0., **options)
 
+def direct_loss(network, views, truths):
+    "Cross-entropy of the distributions alone."
+    belief = network(views)
+    return torch.stack([-(two_hot(value, BINS[name])*log_p).sum(-1).mean()
+                        for name, log_p, value in zip(BINS, belief, truths.T)]).sum(), {}
+
 def pair(work, steps, views, batch=24):
     "Direct distributions against a field: the same trunk, views and steps; median errors in degrees."
-    direct = train_calibration(work/'direct', steps, batch, off_centre=0.)
-    field = train_calibration(work/'field', steps, batch, off_centre=0., make=FieldNetwork, loss=field_loss)
+    options = dict(steps=steps, batch=batch, off_centre=0.)
+    direct = train_calibration(work/'direct', **options, make=DirectNetwork, loss=direct_loss)
+    field = train_calibration(work/'field', **options, make=FieldNetwork,
+                              loss=lambda network, views, truths: (field_loss(network(views), truths), {}))
     off = dict(direct=[], field=[])
     with torch.no_grad():
         for images, truths in judged_views(views, off_centre=0.):
             say = torch.stack([mean_of(p, BINS[n]) for n, p in direct(images)._asdict().items()], 1)
-            fitted = torch.stack([fit_field(one) for one in field(images)])
+            fitted = fit_field(field(images))
             for name, guess in (('direct', say), ('field', fitted)): off[name].append((guess - truths).abs())
     rows = [dict(kind=kind, steps=steps, views=views) | {name: round(value.item(), 2) for name, value
             in zip(BINS, torch.cat(errors).median(0).values)} for kind, errors in off.items()]
@@ -118,7 +127,7 @@ def single_views(network, number, split='test'):
     for fov in ((60., 90.), (25., 120.)):
         for kind, worlds in (('places', 0.), ('worlds', 1.)):
             said, truths = asked(network, judged_views(number, split, worlds=worlds, fov=fov))
-            rows.append(dict(views=kind, fov=fov, number=len(truths)) | errors_of(said, truths))
+            rows.append(dict(views=kind, lens=fov, number=len(truths)) | errors_of(said, truths))
             print(rows[-1], flush=True)
     return rows
 
@@ -234,8 +243,8 @@ def milliseconds(network, rounds=5):
 # %% ../../nbs/experiments/calibration.ipynb #cb000011
 def run(
     work:str|Path,             # Checkpoints, log and weights are kept here; an interrupted training goes on
-    parts:Sequence[str]=('pair', 'training', 'views', 'unlike', 'films', 'tilts', 'time'), # What to do
-    steps:int=2500,            # Of the training
+    parts:Sequence[str]=('training', 'views', 'unlike', 'films', 'tilts', 'time'), # Of these and 'pair'
+    steps:int=2600,            # Of the training
     pair_steps:int=320,        # Of each side of the pair
     views:int=480,             # Single views of each kind
     number:int=14,             # Films of each kind
