@@ -50,7 +50,7 @@ EXPERIMENTS = (
     Experiment('precision', 'What do number formats, layouts and compilation cost and save?', 10, 1,
                ('precision.json',), settings=dict(is_compiled=True)),
     Experiment('memory', 'Does memory grow with the length of the film?', 10, 2, ('memory.json',)),
-    Experiment('length', 'Does an hour of film take more memory, is its sound still in step?', 300, 4, ('length.json',)),
+    Experiment('length', 'Does an hour of film take more memory, is its sound in step?', 300, 4, ('length.json',)),
     Experiment('kills', 'Does what is killed and run again, or fills a disk, end like an undisturbed run?', 50, 3,
                ('kills.json',)),
     Experiment('mutations', 'Does every damaged file end in a result or in one line?', 30, 1, ('mutations.json',)),
