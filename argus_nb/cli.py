@@ -167,7 +167,7 @@ def generate(
     with progress_for(args) as progress: summary = carry_out(request, progress)
     if (warning := summary.pop('warning', None)): warn(warning)
     from argus_nb.level import in_words
-    if not args.quiet: show(summary | in_words(summary))
+    if not args.quiet: show(summary | (in_words(summary) if 'level' in summary else {}))
 
 def show(
     facts:dict,  # Name -> what to say about it; None is left out
