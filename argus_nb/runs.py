@@ -103,8 +103,8 @@ def judge_models(
     own = pipeline.settings
     told = {name: value for name, value in dict(num_inference_steps=steps, preset=preset).items() if value}
     size, used = tuple(own['size']), str(pipeline.unet.dtype).removeprefix('torch.')
-    settings = dict(model=str(model), weights=weights_of(source), **({'unet': str(unet)} if unet else {}), precision=used, **told,
-                    **({'fov': fov} if fov else {}),
+    settings = dict(model=str(model), weights=weights_of(source), precision=used, **told,
+                    **({'fov': fov} if fov else {}), **({'unet': str(unet)} if unet else {}),
                     examples=examples, clips=clips and str(clips),
                     results={name: str(where) for name, where in results.items()})
     mean = lambda: mean_panorama(examples, size, file=folder/f'mean_of_{examples}.npy')
