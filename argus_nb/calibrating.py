@@ -241,7 +241,7 @@ def calibration_loss(
 
 def train_calibration(
     folder:str|Path,     # Where checkpoint and log go; a run found there is resumed
-    steps:int=2600,      # Length of the run
+    steps:int=1750,      # Length of the run
     batch:int=24,        # Views in a step
     lr:float=1e-3,       # Learning rate
     seed:int=0,          # Of everything
