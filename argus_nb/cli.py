@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['Request', 'CommandLine', 'frame_size', 'towards', 'part', 'existing_file', 'existing_cameras', 'existing_folder',
-           'named_folder', 'add_fields', 'as_request', 'add_generate', 'generate', 'show', 'warn', 'add_info', 'info',
-           'add_eye', 'add_view', 'view', 'add_source', 'add_cameras', 'add_stabilise', 'stabilise', 'add_look', 'look',
-           'add_light', 'light', 'add_ask', 'ask', 'add_evaluate', 'evaluate', 'add_train', 'train', 'add_reproduce',
-           'reproduce', 'build_parser', 'main']
+           'named_folder', 'add_fields', 'as_request', 'add_generate', 'progress_for', 'generate', 'show', 'warn',
+           'add_info', 'info', 'as_plain', 'add_eye', 'add_view', 'view', 'add_source', 'add_cameras', 'add_stabilise',
+           'stabilise', 'add_look', 'look', 'add_light', 'light', 'add_ask', 'ask', 'add_evaluate', 'evaluate',
+           'add_train', 'train', 'add_reproduce', 'reproduce', 'add_track', 'track', 'add_mark', 'mark', 'add_models',
+           'models', 'add_completion', 'completion', 'build_parser', 'main']
 
 # %% ../nbs/79_cli.ipynb #384fdbc0
-import argparse, contextlib, math, os, signal, sys, warnings
+import argparse, contextlib, difflib, json, math, os, re, signal, sys, warnings
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import NoReturn, TypeVar
 from .edges import (ANGLE, COUNT, DURATION, EFFORT, FIELD_OF_VIEW, HIGHLIGHT, PICTURE_ENDINGS,
                             PRECISION, SCALE, SEED,
-                            START_TIME, TILT, WHOLE, InputError, RenamedOption, ShownProgress, check,
-                            check_file, check_output)
+                            START_TIME, TILT, TRACKER, WHOLE, Doubt, InputError, RenamedOption,
+                            ShownProgress, check, check_file, check_output, full_disk_is_an_input_error)
 from .request import GenerationRequest, option_of
 
 # %% ../nbs/79_cli.ipynb #3714c270
@@ -28,7 +30,17 @@ class CommandLine(argparse.ArgumentParser):
         message:str,  # What argparse found
     )->NoReturn:
         "Say it and leave."
-        self.exit(2, f"argus: error: {message.removeprefix('argument ')}\n")
+        self.exit(2, f"argus: error: {message.removeprefix('argument ')}{self.hint(message)}\n")
+
+    def hint(self,
+        message:str,  # What argparse found
+    )->str:           # '' where nothing is alike
+        "What was perhaps meant."
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)|unrecognized arguments: (\S+)", message)
+        if not wrong: return ''
+        known = re.findall(r"[\w.-]+", wrong[2]) if wrong[2] else [*self._option_string_actions]
+        alike = difflib.get_close_matches(wrong[1] or wrong[3].split('=')[0], known, 1)
+        return f'; did you mean {alike[0]}?' if alike else ''
 
 # %% ../nbs/79_cli.ipynb #5cd450bc
 def frame_size(
@@ -136,6 +148,13 @@ def add_generate(
                             description='Make a 360 video from an ordinary one.')
     p.set_defaults(run=generate)
     add_fields(p, GenerationRequest)
+    p.add_argument('--dry-run', action='store_true', help='say what would be done, and do nothing')
+
+def progress_for(
+    args:argparse.Namespace,  # What was typed
+)->ShownProgress:             # Silent with --quiet
+    "What shows how far a command has come."
+    return ShownProgress(open(os.devnull, 'w') if args.quiet else None)
 
 def generate(
     args:argparse.Namespace,  # What was typed
@@ -143,11 +162,12 @@ def generate(
     "Run `argus generate`."
     request = as_request(args, GenerationRequest)
     request.check_files()
-    from argus_nb.generate import carry_out
-    with ShownProgress() as progress: summary = carry_out(request, progress)
+    from argus_nb.generate import carry_out, plan
+    if args.dry_run: return show(plan(request))
+    with progress_for(args) as progress: summary = carry_out(request, progress)
     if (warning := summary.pop('warning', None)): warn(warning)
     from argus_nb.level import in_words
-    show(summary | in_words(summary))
+    if not args.quiet: show(summary | in_words(summary))
 
 def show(
     facts:dict,  # Name -> what to say about it; None is left out
@@ -171,7 +191,8 @@ def add_info(
                             description='Tell what a video file is: size, rate, length, sound, and whether players '
                                         'show it as 360.')
     p.set_defaults(run=info)
-    p.add_argument('FILE', type=existing_file, help='a video')
+    p.add_argument('FILE', type=existing_file, nargs='+', help='a video')
+    p.add_argument('--json', action='store_true', help='as JSON, one object a line')
     p.add_argument('--check', action='store_true', help='decode all of it, and say whether anything is damaged')
 
 def info(
@@ -179,10 +200,20 @@ def info(
 )->None:
     "Run `argus info`."
     from argus_nb.headers import facts_of, header_info
-    if not args.check: return show(facts_of(args.FILE, header_info(args.FILE)))
-    from argus_nb.video import video_info
-    about = video_info(args.FILE, decode=True)
-    show(facts_of(args.FILE, about) | {'state': about['warning'] or 'every frame can be decoded'})
+    for number, path in enumerate(args.FILE):
+        if args.check: from argus_nb.video import video_info
+        about = video_info(path, decode=True) if args.check else header_info(path)
+        if args.json: print(json.dumps(dict(file=str(path)) | about, default=as_plain)); continue
+        if len(args.FILE) > 1: print('\n'*bool(number) + f'{path}')
+        state = {'state': about['warning'] or 'every frame can be decoded'} if args.check else {}
+        show(facts_of(path, about) | state)
+
+def as_plain(
+    value:object,  # What JSON does not know
+)->object:         # A number, a dictionary or a text
+    "A value as JSON can write it."
+    if isinstance(value, Fraction): return float(value)
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 # %% ../nbs/79_cli.ipynb #d7b137a4
 def add_eye(
@@ -221,9 +252,9 @@ def view(
     "Run `argus view`."
     from_picture = args.PANO.suffix.lower() in PICTURE_ENDINGS
     check_output(args.OUT, args.overwrite, PICTURE_ENDINGS if from_picture else ('.mp4', *PICTURE_ENDINGS), args.PANO)
-    from argus_nb.look import view_file
+    from argus_nb.looking import view_file
     yaw, pitch, roll, fov_x = (math.radians(a) for a in (args.yaw, args.pitch, args.roll, args.fov))
-    with ShownProgress() as progress:
+    with progress_for(args) as progress:
         view_file(args.PANO, args.OUT, yaw, pitch, roll, fov_x, args.size, args.start, args.seconds, args.overwrite,
                   progress, args.eye)
 
@@ -281,7 +312,7 @@ def stabilise(
     check(args.input or args.cameras, '--input CLIP or --cameras FILE is needed, to know where the camera looked')
     from argus_nb.steady import stabilise_video
     seconds = None if args.still else args.smooth
-    with ShownProgress() as progress:
+    with progress_for(args) as progress:
         stabilise_video(args.PANO, args.OUT, args.input, args.cameras, args.fov, args.level, seconds,
                         args.keep_roll, args.size,
                         args.overwrite, progress, args.eye, args.pitch, args.roll)
@@ -312,8 +343,8 @@ def look(
 )->None:
     "Run `argus look`."
     check_output(args.OUT, args.overwrite, source=args.PANO)
-    from argus_nb.look import look_video
-    with ShownProgress() as progress:
+    from argus_nb.looking import look_video
+    with progress_for(args) as progress:
         look_video(args.PANO, args.OUT, args.path, args.follow, args.size, args.overwrite, progress,
                    args.eye)
 
@@ -344,7 +375,7 @@ def light(
     check(args.input or not args.cameras or not is_film,
           '--cameras says where --input CLIP looked, but there is no --input')
     from argus_nb.lighting import light_video, write_light_maps
-    with ShownProgress() as progress:
+    with progress_for(args) as progress:
         if not is_film: write_light_maps(args.PANO, args.OUT, args.peak, args.format, progress, args.eye)
         else:
             light_video(args.PANO, args.OUT, args.input, args.cameras, args.fov, args.level, args.peak, args.size,
@@ -384,7 +415,7 @@ def ask(
     check(known, f'--key-from {args.key_from}: there is no such variable in the environment')
     check(bool(args.QUESTION.strip()), 'QUESTION is empty')
     from argus_nb.questions import Endpoint, LocalModel, ask_file
-    with ShownProgress() as progress:
+    with progress_for(args) as progress:
         aloud = lambda text: progress.say(f'argus: {text}')
         key = os.environ.get(args.key_from or '')
         model = Endpoint(args.endpoint, args.model, key, announce=aloud) if args.endpoint else LocalModel(args.model)
@@ -467,7 +498,7 @@ def train(
     "Run `argus train`."
     check(args.videos or not args.clips, '--clips says which clips of --videos DIR to take, but there is no --videos')
     from argus_nb.runs import train_model
-    with ShownProgress() as progress:
+    with progress_for(args) as progress:
         model = train_model(args.FOLDER, args.videos, args.clips, args.start, args.effort, args.seed, progress)
     show({'model': model, 'use it': f'argus generate INPUT OUTPUT --model {model}'})
 
@@ -503,6 +534,89 @@ def reproduce(
     records = reproduce(args.NAME, args.work, args.quick, args.write)
     show({'record': ', '.join(map(str, records))})
 
+# %% ../nbs/79_cli.ipynb #79sv0002
+def add_track(
+    commands:argparse._SubParsersAction,  # What `add_subparsers` gave
+)->None:
+    "Declare `argus track`."
+    p = commands.add_parser('track', usage='argus track CLIP OUT [options]', help='find where the camera looked',
+        description='Find the cameras of an ordinary video, and write them: .npz or .json in our own format, '
+                    'transforms.json for nerfstudio, a folder (a name without an ending) for COLMAP.')
+    p.set_defaults(run=track)
+    p.add_argument('CLIP', type=existing_file, help='an ordinary video')
+    p.add_argument('OUT', help='the cameras to write')
+    p.add_argument('--fov', type=FIELD_OF_VIEW.read, metavar='DEG', help='horizontal field of view of the lens')
+    p.add_argument('--tracker', type=TRACKER.read, default='rotation', metavar='NAME',
+                   help='rotation, or colmap for cameras that travel far; slow (default: rotation)')
+    p.add_argument('--start', type=START_TIME.read, default=0., metavar='S', help='begin S seconds into the video')
+    p.add_argument('--seconds', type=DURATION.read, metavar='S', help='use S seconds of it (default: all that follow)')
+    p.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
+
+def track(
+    args:argparse.Namespace,  # What was typed
+)->None:
+    "Run `argus track`."
+    from argus_nb.services import track_file
+    with progress_for(args) as progress:
+        done = track_file(args.CLIP, args.OUT, args.fov, args.tracker, args.start, args.seconds, args.overwrite,
+                          progress)
+    if not args.quiet: show(done)
+
+def add_mark(
+    commands:argparse._SubParsersAction,  # What `add_subparsers` gave
+)->None:
+    "Declare `argus mark`."
+    p = commands.add_parser('mark', usage='argus mark FILE [OUT]', help='mark a film as 360 again',
+        description='Add the marks by which players know a 360 video, where an editor has dropped them. Pictures and '
+                    'sound stay as they are. Without OUT the file itself is marked.')
+    p.set_defaults(run=mark)
+    p.add_argument('FILE', type=existing_file, help='an MP4 that is a whole panorama')
+    p.add_argument('OUT', nargs='?', help='where to write it')
+    p.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
+
+def mark(
+    args:argparse.Namespace,  # What was typed
+)->None:
+    "Run `argus mark`."
+    from argus_nb.services import mark_file
+    done = mark_file(args.FILE, args.OUT, args.overwrite)
+    if not args.quiet: show(done)
+
+def add_models(
+    commands:argparse._SubParsersAction,  # What `add_subparsers` gave
+)->None:
+    "Declare `argus models`."
+    p = commands.add_parser('models', help='list the models that have a name',
+                            description='Tell which models there are, how large, and where they come from.')
+    p.set_defaults(run=models)
+
+def models(
+    args:argparse.Namespace,  # What was typed
+)->None:
+    "Run `argus models`."
+    from argus_nb.services import list_models
+    for m in list_models():
+        print(f"{m['name']:<6} {m['where']}, {m['size']}, made for {m['made_for']}" + f"; {m['get']}"*bool(m['get']))
+    print('A folder in the layout of diffusers is a model, too: --model FOLDER')
+
+def add_completion(
+    commands:argparse._SubParsersAction,  # What `add_subparsers` gave
+)->None:
+    "Declare `argus completion`."
+    p = commands.add_parser('completion', usage='argus completion SHELL', help='print what completes words in a shell',
+        description='Print a script that lets a shell complete commands and options, such as '
+                    'argus completion bash > ~/.local/share/bash-completion/completions/argus')
+    p.set_defaults(run=completion)
+    p.add_argument('SHELL', choices=('bash', 'zsh', 'tcsh'), help='bash, zsh or tcsh')
+
+def completion(
+    args:argparse.Namespace,  # What was typed
+)->None:
+    "Run `argus completion`."
+    try: import shtab
+    except ImportError: raise InputError('completion needs the package shtab: pip install shtab') from None
+    print(shtab.complete(build_parser(), args.SHELL))
+
 # %% ../nbs/79_cli.ipynb #95f1d76d
 def build_parser(
 )->CommandLine:  # The parser of `argus`
@@ -517,10 +631,12 @@ def build_parser(
 `argus COMMAND --help` explains a command.""")
     parser.add_argument('--version', action='version', version=f'argus_nb {__version__}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
-    for add in (add_generate, add_view, add_stabilise, add_look, add_light, add_ask, add_info, add_evaluate, add_train,
-                add_reproduce):
+    for add in (add_generate, add_track, add_view, add_stabilise, add_look, add_light, add_ask, add_info, add_mark,
+                add_models, add_evaluate, add_train, add_reproduce, add_completion):
         add(commands)
     for command in commands.choices.values():
+        command.set_defaults(parser=command)
+        command.add_argument('-q', '--quiet', action='store_true', help='no progress and no summary, only trouble')
         command.add_argument('--debug', action='store_true', help='show the traceback of an unexpected error')
     return parser
 
@@ -529,11 +645,13 @@ def main(
     argv:list[str]|None=None,  # What was typed after `argus`; None reads it from the command line
 )->int:                        # The exit code
     "Run one command: 0 when done, 2 for what cannot be used, 1 for a failure, 130 when interrupted."
-    args = build_parser().parse_args(argv)
+    args, more = build_parser().parse_known_args(argv)
+    if more: args.parser.error(f"unrecognized arguments: {' '.join(more)}")
     with warnings.catch_warnings():
         _settle_libraries(quiet=not args.debug)
         try:
-            with _requests_to_end_as_interrupts(): args.run(args)
+            written = next((value for name, value in vars(args).items() if name in ('OUTPUT', 'OUT', 'FOLDER')), '')
+            with _requests_to_end_as_interrupts(), full_disk_is_an_input_error(written): args.run(args)
         except KeyboardInterrupt: return _complain('interrupted', 130)
         except InputError as error: return _complain(f'error: {error}', 2)
         except Exception as error:
@@ -562,8 +680,8 @@ def _settle_libraries(quiet):
     if not quiet: return
     shown = warnings.showwarning
     warnings.showwarning = lambda message, category, *rest: \
-        warn(message) if issubclass(category, RenamedOption) else shown(message, category, *rest)
+        warn(message) if issubclass(category, (Doubt, RenamedOption)) else shown(message, category, *rest)
     warnings.simplefilter('ignore')
-    warnings.simplefilter('always', RenamedOption)
+    for kind in (Doubt, RenamedOption): warnings.simplefilter('always', kind)
     for name in ('TRANSFORMERS_VERBOSITY', 'DIFFUSERS_VERBOSITY'): os.environ.setdefault(name, 'error')
     os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')

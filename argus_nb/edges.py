@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['FIELD_OF_VIEW', 'ANGLE', 'TILT', 'START_TIME', 'DURATION', 'FRAME_RATE', 'SCALE', 'EFFORT', 'STRENGTH', 'HIGHLIGHT',
-           'COUNT', 'WHOLE', 'SEED', 'HEIGHT', 'WIDTH', 'SEAM', 'SOLVER', 'QUALITY', 'SWITCH', 'TRACKER', 'PRECISION',
-           'PICTURE_ENDINGS', 'Item', 'InputError', 'check', 'Number', 'RenamedOption', 'present_name', 'Choice',
-           'reason_of', 'file_trouble', 'check_file', 'temporary_beside', 'write_beside', 'save_json', 'check_output',
-           'claimed', 'full_disk_is_an_input_error', 'spoken', 'timed', 'Progress', 'say', 'reported', 'StageClock',
-           'ShownProgress']
+           'COUNT', 'WHOLE', 'SEED', 'HEIGHT', 'WIDTH', 'SEAM', 'SOLVER', 'QUALITY', 'PRESET', 'SWITCH', 'TRACKER',
+           'PRECISION', 'PICTURE_ENDINGS', 'Item', 'InputError', 'check', 'Number', 'seconds_in', 'Doubt',
+           'RenamedOption', 'present_name', 'Choice', 'reason_of', 'file_trouble', 'check_file', 'temporary_beside',
+           'write_beside', 'save_json', 'check_output', 'claimed', 'full_disk_is_an_input_error', 'spoken', 'timed',
+           'Progress', 'say', 'reported', 'StageClock', 'ShownProgress']
 
 # %% ../nbs/00_edges.ipynb #0ed00004
 import argparse, contextlib, errno, json, math, numbers, os, re, stat, sys, tempfile, threading, time, warnings
@@ -37,7 +37,7 @@ class Number:
     "Numbers that fit, and how to call them."
     wanted:str                    # Such as 'a whole number of 1 or more', for the message
     fits:Callable[[float],bool]   # Whether a number is that
-    kind:type=float               # float or int
+    kind:Callable=float           # float, int, or what reads a text
 
     def check(self, name:str, value:float)->float:
         "The value, if it fits; raises `InputError` with its name if not."
@@ -54,11 +54,20 @@ class Number:
         return value
 
 # %% ../nbs/00_edges.ipynb #0ed00008
+def seconds_in(
+    text:str,  # Such as '90', '1:30' or '0:01:30.5'
+)->float:      # Seconds
+    "A time as people type it; raises `ValueError` for what is none."
+    *before, last = text.split(':')
+    if len(before) > 2 or not all(part.isdecimal() for part in before) or (before and not 0 <= float(last) < 60):
+        raise ValueError(text)
+    return sum(int(part)*60**power for power, part in enumerate(reversed(before), 1)) + float(last)
+
 FIELD_OF_VIEW = Number('an angle between 0 and 180 degrees', lambda v: 0 < v < 180)
 ANGLE         = Number('an angle in degrees', lambda v: abs(v) < math.inf)
 TILT          = Number('an angle from -90 to 90 degrees', lambda v: -90 <= v <= 90)
-START_TIME    = Number('a time of 0 seconds or more', lambda v: 0 <= v < math.inf)
-DURATION      = Number('a time of more than 0 seconds', lambda v: 0 < v < math.inf)
+START_TIME    = Number('a time of 0 seconds or more', lambda v: 0 <= v < math.inf, seconds_in)
+DURATION      = Number('a time of more than 0 seconds', lambda v: 0 < v < math.inf, seconds_in)
 FRAME_RATE    = Number('a rate between 0 and 1000 frames per second', lambda v: 0 < v <= 1000)
 SCALE         = Number('a number of 0 or more', lambda v: 0 <= v < math.inf)
 EFFORT        = Number('a number of more than 0', lambda v: 0 < v < math.inf)
@@ -71,6 +80,9 @@ HEIGHT        = Number('a multiple of 16 between 64 and 2048 pixels', lambda v: 
 WIDTH         = Number('a multiple of 4 between 64 and 8192 pixels', lambda v: 64 <= v <= 8192 and v%4 == 0, int)
 
 # %% ../nbs/00_edges.ipynb #00pn0002
+class Doubt(UserWarning):
+    "Something that can be done, but is probably not what was meant; the command line shows it in one line."
+
 class RenamedOption(FutureWarning):
     "An old spelling that is still understood."
 
@@ -107,6 +119,7 @@ SEAM      = Choice(('none', 'blended', 'ramp', 'wrapped_margins', 'circular_padd
                    {'convolutions': 'circular_padding', 'circular': 'wrapped_margins'})
 SOLVER    = Choice(('euler', 'dpmpp_2m'), {'multistep': 'dpmpp_2m'})
 QUALITY   = Choice(('fast', 'best'))
+PRESET    = Choice(('release',))
 SWITCH    = Choice(('on', 'off'))
 TRACKER   = Choice(('rotation', 'colmap'))
 PRECISION = Choice(('float32', 'bfloat16'))
@@ -252,6 +265,11 @@ def full_disk_is_an_input_error(
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', None)): raise
         raise InputError(f'{path}: cannot be written ({reason_of(error)})') from None
+    except Exception as error:  # what writers of weights make of it
+        is_full = re.search(r'os error (27|28|122)\b|StreamWriter failed writing|unexpected pos|iostream error',
+                            str(error))
+        if not is_full: raise
+        raise InputError(f'{path}: cannot be written (no space left on device)') from None
 
 # %% ../nbs/00_edges.ipynb #0ed00022
 def spoken(

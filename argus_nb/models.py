@@ -8,8 +8,8 @@ __all__ = ['PRESETS', 'Network', 'SETTINGS', 'ANCHOR', 'LIFT', 'GAIN', 'CLIP_MEA
            'settings_of', 'guessed_settings', 'Models', 'build_models', 'count_parameters', 'folding', 'latent_stride',
            'encode_pixels', 'decode_latents', 'silence_branches', 'start_as_thumbnail', 'circular_width',
            'encode_frames', 'balance_latents', 'clip_input', 'embed_frames', 'without_bars', 'save_models',
-           'locate_model', 'weight_files', 'weights_of', 'stored_shapes', 'wanted_shapes', 'check_fit', 'load_part',
-           'stored_settings', 'load_models']
+           'locate_model', 'weight_files', 'weights_of', 'stored_shapes', 'wanted_shapes', 'check_fit', 'check_config',
+           'load_part', 'load_scheduler', 'stored_settings', 'load_models']
 
 # %% ../nbs/42_models.ipynb #a9d4d797
 import contextlib, hashlib, json, math
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from .runtime import InputError, check, check_shape, compute_device
@@ -482,6 +482,36 @@ def check_fit(
         check(name.endswith('position_ids'), f'the file holds parameter {name} of shape {stored[name]}, which the '
                                              f'network does not have')
 
+@contextlib.contextmanager
+def _refused(what:str)->Iterator[None]:
+    "Whatever a library raises for a damaged part becomes an `InputError` in one line."
+    try: yield
+    except Exception as error:
+        why = ' '.join(str(error).split())[:300] or type(error).__name__
+        raise InputError(f'{what} cannot be loaded: {why}') from error
+
+def _odd_numbers(value):
+    "Numbers in a configuration that are none."
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    is_odd = isinstance(value, float) and not math.isfinite(value)
+    return [n for v in inside for n in _odd_numbers(v)] + [value]*is_odd
+
+def check_config(
+    part:str,     # 'vae', 'unet' or 'image_encoder'
+    config:dict,  # Its configuration
+)->None:
+    "Raise `InputError` for what a network would only notice at work."
+    check(not _odd_numbers(config), 'its configuration holds infinite numbers or none')
+    for name, value in config.items() if part != 'image_encoder' else ():
+        counts = value if isinstance(value, (list, tuple)) else [value]
+        check(not any(type(n) is int and n < 0 for n in counts), f'{name} must not be negative, got {value!r}')
+    if part == 'vae':
+        scale = config['scaling_factor']
+        check(isinstance(scale, (int, float)) and scale > 0, f'scaling_factor must be a positive number, got {scale!r}')
+    if part == 'unet':
+        told, taken = config['addition_time_embed_dim'], config['projection_class_embeddings_input_dim']
+        check(taken == 3*told, f'three time ids of {told!r} channels are taken, not {taken!r}')
+
 def load_part(
     part:str,                           # 'vae', 'unet' or 'image_encoder'
     source:str,                         # Folder or hub name
@@ -490,19 +520,34 @@ def load_part(
     "Load one network from safetensors; raises `InputError` naming the part and what was wrong."
     inside = (Path(source)/part).is_dir() or not Path(source).is_dir()
     folder = Path(source)/part if inside else Path(source)
-    try:
+    with _refused(f'{part} of model {source!r}'):
         if (folder/'config.json').is_file() and (stored := stored_shapes(folder)):
             check_fit(stored, wanted_shapes(part, folder))
         with without_bars() if Path(source).is_dir() else contextlib.nullcontext():
             files = weight_files(folder) if folder.is_dir() else []
             variant = 'fp16' if files and all('.fp16' in f.name for f in files) else None
-            return keep_sums_exact(PARTS[part].from_pretrained(source, subfolder=part if inside else '',
-                                                               torch_dtype=dtype,
-                                                               use_safetensors=True, variant=variant).eval())
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()
-        raise InputError(f"{part} of model {source!r} cannot be loaded: "
-                         f"{reason[0][:300] if reason else type(error).__name__}") from error
+            network = PARTS[part].from_pretrained(source, subfolder=part if inside else '', torch_dtype=dtype,
+                                                  use_safetensors=True, variant=variant).eval()
+        check_config(part, dict(network.config if part != 'image_encoder' else network.config.to_dict()))
+        return keep_sums_exact(network)
+
+def load_scheduler(
+    source:str,  # Folder or hub name
+)->EulerDiscreteScheduler:  # The scheduler of a model, or SVD's where a folder has none
+    "Load a scheduler and try it on two steps; raises `InputError`."
+    if Path(source).is_dir() and not (Path(source)/'scheduler').is_dir(): return build_scheduler()
+    with _refused(f'scheduler of model {source!r}'):
+        scheduler = EulerDiscreteScheduler.from_pretrained(source, subfolder='scheduler')
+        trial = EulerDiscreteScheduler.from_config(scheduler.config)
+        trial.set_timesteps(2)
+        check(bool(trial.sigmas.isfinite().all()) and bool((trial.sigmas >= 0).all()),
+              f'its noise levels must be finite, got {trial.sigmas.tolist()}')
+        return scheduler
+
+_SETTING_FITS = dict(size=lambda v: isinstance(v, tuple) and len(v) == 2 and all(type(n) is int and n > 0 for n in v),
+                     guidance=lambda v: type(v) in (int, float) and math.isfinite(v),
+                     circular=lambda v: type(v) is bool, poles=lambda v: type(v) is bool,
+                     seam=lambda v: type(v) is str, overlap=lambda v: type(v) is int and v >= 0)
 
 def stored_settings(
     source:str,  # Folder or hub name
@@ -511,12 +556,16 @@ def stored_settings(
     index = Path(source)/'model_index.json'
     if not index.is_file(): return None
     try: stored = json.loads(index.read_text()).get('settings')
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f'{index}: cannot be read ({error})') from None
     if stored is None: return None
     check(isinstance(stored, dict) and set(SETTINGS) <= set(stored),
           f"{index}: 'settings' must hold {', '.join(SETTINGS)}")
-    return {name: tuple(value) if isinstance(value := stored[name], list) else value for name in SETTINGS}
+    found = {name: tuple(value) if isinstance(value := stored[name], list) else value for name in SETTINGS}
+    for name, value in found.items():
+        fits = _SETTING_FITS.get(name, lambda v: type(v) is int and v > 0)
+        check(fits(value), f'{index}: setting {name} cannot be {value!r}')
+    return found
 
 def load_models(
     name_or_path:str|Path='nano',       # 'nano', 'svd' or a folder in the diffusers layout
@@ -525,8 +574,5 @@ def load_models(
 )->Models:                              # The four parts, in evaluation mode
     "Load every part of a model, and its settings."
     source = locate_model(name_or_path)
-    is_stored = (Path(source)/'scheduler').is_dir() or not Path(source).is_dir()
-    stored = EulerDiscreteScheduler.from_pretrained
-    scheduler = stored(source, subfolder='scheduler') if is_stored else build_scheduler()
     return Models(load_part('vae', source, dtype), load_part('unet', str(unet or source), dtype),
-                  load_part('image_encoder', source, dtype), scheduler, stored_settings(source))
+                  load_part('image_encoder', source, dtype), load_scheduler(source), stored_settings(source))

@@ -16,7 +16,8 @@ import av, numpy as np, torch
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from torch import Tensor
 from .edges import InputError, check
-from .headers import Display, claimed_rates, end_of, frame_display, has_places, open_media, video_stream
+from .headers import (UNREADABLE, Display, claimed_rates, end_of, frame_display, has_places, open_media,
+                              video_stream)
 
 # %% ../nbs/18_reading.ipynb #bea3d465
 PRECISE = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -153,7 +154,7 @@ class Reader:
                 is_ours = packet.stream.index == self.stream.index
                 if self.keep_log: self.log.note(packet, is_ours)
                 if is_ours and (packet.size or packet.dts is None): yield packet
-        except av.FFmpegError: self.log.errors += 1  # for us the file ends here
+        except UNREADABLE: self.log.errors += 1  # for us the file ends here
 
     def frames(self):
         "Pairs of stamp and frame in the order of showing; what cannot be decoded is counted in the log."

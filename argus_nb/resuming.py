@@ -31,19 +31,19 @@ class WindowStore:
         folder:str|Path,  # Where they are kept
         identity:dict,    # Everything that the numbers depend on
     ):
-        self.folder, note = Path(folder), Path(folder)/'identity.json'
-        identity = json.loads(json.dumps(identity, default=str))
-        if self.folder.exists() and (not note.exists() or json.loads(note.read_text()) != identity):
-            shutil.rmtree(self.folder)
-        if not self.folder.exists():
-            self.folder.mkdir(parents=True); save_json(note, identity)
+        self.folder, self.identity = Path(folder), json.loads(json.dumps(identity, default=str))
+        if self.folder.exists() and self._noted() != self.identity: shutil.rmtree(self.folder)
+
+    def _noted(self):
+        try: return json.loads((self.folder/'identity.json').read_text())
+        except (OSError, ValueError): return None
 
     def _file(self, number): return self.folder/f'window_{number:06d}.safetensors'
 
     def __len__(self):
         "How many windows are finished, without a gap."
         count = 0
-        while self._file(count).exists(): count += 1
+        while self.read(count) is not None: count += 1
         return count
 
     def read(self,
@@ -58,6 +58,8 @@ class WindowStore:
         state:dict[str,Tensor], # What to keep
     )->None:
         "Keep a window, whole or not at all."
+        if not self.folder.exists():
+            self.folder.mkdir(); save_json(self.folder/'identity.json', self.identity)
         with write_beside(self._file(number)) as temporary:
             save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
 

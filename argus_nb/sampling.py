@@ -72,7 +72,8 @@ def sample_panorama(
     guided:tuple[float,float]=(0., math.inf), # Noise levels between which guidance is used
     on_step:Callable|None=None,             # on_step(number, noise level, latents as rolled) gives those to go on with
 )->Tensor:                                  # Latents, multiplied by the scaling factor; (1, T, 4, h, w)
-    "Sample latents of a panorama along the probability flow on Karras' noise levels, with guidance and rolling."
+    """Sample latents of a panorama along the probability flow on Karras' noise levels, with guidance and rolling; stops
+    early when `on_step` gives None."""
     scheduler.set_timesteps(num_inference_steps)
     sigmas, quarter = scheduler.sigmas.to(noise.device), noise.shape[-1]//4*roll
     x, before = noise.float()*scheduler.init_noise_sigma, None
@@ -83,8 +84,10 @@ def sample_panorama(
                                   time_ids, scale)
         ahead = dpmpp_2m_estimate(estimate, before, sigmas[n - 1], sigma, below) if solver == 'dpmpp_2m' else estimate
         x, before = euler_step(x, ahead, sigma, below), estimate
-        if on_step: x = on_step(n, sigma, x)
-    return x.roll(-quarter*(num_inference_steps - 1), -1)
+        if on_step:
+            if (answer := on_step(n, sigma, x)) is None: break
+            x = answer
+    return x.roll(-quarter*n, -1)
 
 # %% ../nbs/45_sampling.ipynb #3ee50216
 @dataclass(frozen=True)

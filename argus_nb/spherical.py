@@ -16,8 +16,9 @@ import numpy as np
 from .edges import check
 
 # %% ../nbs/16_spherical.ipynb #9336d9b8
-_OWN_BYTES = dict(moov=0, trak=0, mdia=0, minf=0, stbl=0, stsd=8, sv3d=0, proj=0) | dict.fromkeys(('avc1', 'avc3',
-    'hvc1', 'hev1', 'dvh1', 'dvhe', 'vp08', 'vp09', 'av01', 'mp4v', 'apch', 'apcn'), 78)
+_OWN_BYTES = dict(moov=0, trak=0, mdia=0, minf=0, stbl=0, stsd=8, sv3d=0, proj=0, vexu=0, eyes=0, pack=0) \
+    | dict.fromkeys(('avc1', 'avc3', 'hvc1', 'hev1', 'dvh1', 'dvhe', 'vp08', 'vp09', 'av01', 'mp4v', 'apch', 'apcn'),
+                    78)
 
 @dataclass
 class Box:
@@ -106,12 +107,13 @@ def mark_spherical(
 
 def spherical_boxes(
     path:str|Path,           # Any file
-)->tuple[str,...]|None:      # Of 'v1' and 'v2' those that it carries; None for what is no MP4
+)->tuple[str,...]|None:      # Of 'v1', 'v2' and 'APMP' those that it carries; None for what is no MP4
     "Which spherical metadata an MP4 file carries."
     index = file_index(path)
     if index is None: return None
     has_v1 = any(b.data.startswith(_SPHERICAL_ID) and b'Spherical>true' in b.data for b in index.all('uuid'))
-    return ('v1',)*has_v1 + ('v2',)*any(True for _ in index.all('sv3d'))
+    has_apples = any(b.data[4:8] in (b'equi', b'hequ') for b in index.all('prji'))
+    return ('v1',)*has_v1 + ('v2',)*any(True for _ in index.all('sv3d')) + ('APMP',)*has_apples
 
 # %% ../nbs/16_spherical.ipynb #1714c730
 def _chunk_offsets(box):
@@ -156,14 +158,14 @@ def write_index_first(
 # %% ../nbs/16_spherical.ipynb #16ly0002
 _NO_BOUNDS, _NO_TURN = (0., 0., 1., 1.), (0., 0., 0.)
 _EYES = {'mono': '', 'none': '', 'top-bottom': 'one above the other', 'left-right': 'side by side',
-         'right-left': 'side by side, the right one first'}
+         'right-left': 'side by side, the right one first', 'layers': 'in two layers, of which the first is read'}
 
 @dataclass(frozen=True)
 class Layout:
     "What a picture shows of the sphere, by all of its marks."
-    marks:tuple[str,...]=()                             # Which kinds there are: 'v1', 'v2', 'GPano'
+    marks:tuple[str,...]=()                             # Which kinds there are: 'v1', 'v2', 'APMP', 'GPano'
     projection:str='equirectangular'                    # How the sphere is laid flat
-    eyes:str='mono'                                     # Or 'top-bottom', 'left-right', 'right-left', another
+    eyes:str='mono'                                     # Or 'top-bottom', 'left-right', 'right-left', 'layers', another
     bounds:tuple[float,float,float,float]=_NO_BOUNDS    # Left, top, right and bottom, in shares of the sphere
     turn:tuple[float,float,float]=_NO_TURN              # Yaw, pitch and roll in degrees
 
@@ -233,10 +235,25 @@ def _box_layout(index):
         layout = replace(layout, eyes=eyes, marks=layout.marks or ('v2',)*(mode > 0))
     return layout
 
+_APPLE_KINDS = {b'rect': 'an ordinary picture', b'fish': 'a fisheye', b'prim': 'a lens of its own kind'}
+
+def _apple_layout(index):
+    "What Apple's marks of spatial and immersive video say."
+    for box in index.all('vexu'):
+        kind = next((part.data[4:8] for part in box.all('prji')), b'rect')
+        eyes = next((part.data[4] for part in box.all('stri') if len(part.data) > 4), 0)
+        packing = next((part.data[4:8] for part in box.all('pkin')), b'none')
+        arranged = {(b'side', False): 'left-right', (b'side', True): 'right-left', (b'over', False): 'top-bottom',
+                    (b'none', False): 'layers', (b'none', True): 'layers'}
+        return Layout(('APMP',), 'equirectangular' if kind in (b'equi', b'hequ') else _APPLE_KINDS.get(kind, 'unknown'),
+                      arranged.get((packing, bool(eyes & 8)), 'arranged in another way') if eyes & 3 == 3 else 'mono',
+                      (.25, 0., .75, 1.) if kind == b'hequ' else _NO_BOUNDS)
+    return Layout()
+
 def file_layout(
     path:str|Path,   # An MP4, a JPEG or a PNG
 )->Layout|None:      # What its marks say; None for another kind of file
-    "Read the marks of an MP4, version 1 and 2, or those of a photograph."
+    "Read the marks of an MP4, version 1, 2 and Apple's, or those of a photograph."
     with open(path, 'rb') as file: head = file.read(1 << 18)
     if head[:3] == b'\xff\xd8\xff' or head[:4] == b'\x89PNG': return xmp_layout(head.decode('latin1'), 'GPano')
     index = file_index(path)
@@ -245,4 +262,4 @@ def file_layout(
     for box in index.all('uuid'):
         if box.data.startswith(_SPHERICAL_ID):
             layout = xmp_layout(box.data[16:].decode('utf-8', 'replace'), 'v1'); break
-    return layout.joined(_box_layout(index))
+    return layout.joined(_box_layout(index)).joined(_apple_layout(index))

@@ -7,7 +7,7 @@ __all__ = ['smoothing_weights', 'smooth_rotations', 'shake', 'look_at', 'steady_
            'even_size', 'stabilise_video']
 
 # %% ../nbs/72_steady.ipynb #78f000f2
-import math
+import math, warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,9 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from .alignment import level_rotation
 from .cameras import CameraTrack, read_cameras
-from .edges import Progress, check, check_output, reported
+from .edges import Doubt, Progress, check, check_output, reported
 from .photographs import open_panoramas
+from .doubts import camera_doubt
 from .generate import cameras_for
 from .level import with_level
 from .projection import panorama_to_perspective
@@ -134,6 +135,9 @@ def cameras_inside(
     name, frames = cameras if isinstance(cameras, (str, Path)) else clip or 'cameras', len(panoramas.frames)
     check(len(track) == frames, f'{name}: holds {len(track)} cameras, {panoramas.path} has {frames} frames')
     track = replace(track, fps=panoramas.fps)
+    if clip and cameras is not None and len((video := read_video(clip)).frames) == frames:
+        doubt = camera_doubt(video.frames, track, video.fps, str(name))
+        if doubt: warnings.warn(doubt, Doubt, stacklevel=2)
     return track.rotated(level_rotation(track)) if level else track
 
 def even_size(

@@ -19,7 +19,7 @@ from torch import Tensor
 from .edges import (InputError, check, check_output, claimed, full_disk_is_an_input_error, temporary_beside,
                             write_beside)
 from .spherical import write_index_first
-from .headers import header_info, open_media, spherical_metadata
+from .headers import UNREADABLE, header_info, open_media, spherical_metadata
 from .reading import exact_rate, PRECISE, read_outlines, read_video, Reader, Video, VideoFrames
 
 _all_ = ['Video', 'VideoFrames', 'exact_rate', 'header_info', 'read_video', 'spherical_metadata', 'write_index_first']
@@ -103,7 +103,7 @@ def _sound_packets(path, start, muxer):
         try:
             if start > 3: source.seek(round((origin - 2)/stream.time_base), stream=stream)
             yield from packets
-        except av.FFmpegError: return  # damaged from here on: silence
+        except UNREADABLE: return  # damaged from here on: silence
 
 # %% ../nbs/19_video.ipynb #248d5053
 def _images(frames):
@@ -137,9 +137,12 @@ def _yuv_frame(image, number, rate):
 # %% ../nbs/19_video.ipynb #f6bfbd1a
 def _video_stream_for(muxer, image, rate, crf):
     "Add the H.264 stream that `_yuv_frame` feeds."
+    # x264's macroblock tree reads memory that nobody has written where rows are no multiple of four macroblocks
+    params = 'rc-lookahead=15:b-adapt=0' + ':mbtree=0'*bool(image.shape[2] % 64)
     stream = muxer.add_stream('libx264', rate=rate, width=image.shape[2], height=image.shape[1], pix_fmt='yuv420p',
                               time_base=1/rate,
-                              options={'crf': str(crf), 'preset': 'medium', 'g': str(max(1, round(2*rate)))})
+                              options={'crf': str(crf), 'preset': 'medium', 'g': str(max(1, round(2*rate))),
+                                       'x264-params': params})
     codec = stream.codec_context
     # limited, BT.709 in every respect
     codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = 1, 1, 1, 1

@@ -76,6 +76,7 @@ class Medium:
     preview:Tensor    # The first frame, made small; float in [0, 1], (3, h, w)
     num_frames:int=1
     fps:float=0.      # Frames per second; 0 for a picture
+    has_sound:bool=False
 
 def _preview(image):
     "An image (3, H, W) as float in [0, 1], at most 512 wide."
@@ -108,6 +109,7 @@ def encode_still(
 def encode_frames(
     frames:Tensor|Sequence,  # Panoramas, uint8 or float in [0, 1]; tensor (T, 3, H, W) or lazy video frames
     fps:float|None,          # Frames per second
+    sound_from:str|Path|None=None, # A file whose sound to take along, where it has any
 )->Medium:                   # As MP4
     "A sequence of panoramas as it goes to the browser; raises `InputError` for what is none."
     check(fps is not None, f'fps must be given for {len(frames)} frames')
@@ -115,8 +117,10 @@ def encode_frames(
     check_shape('a frame of panorama', first, '3 H W')
     check_proportions('panorama', *first.shape[-2:])
     with tempfile.TemporaryDirectory() as folder:
-        path = write_video(Path(folder)/'panorama.mp4', (frames[n] for n in range(len(frames))), fps)
-        return Medium(path.read_bytes(), 'video/mp4', _preview(first), len(frames), float(fps))
+        path = write_video(Path(folder)/'panorama.mp4', (frames[n] for n in range(len(frames))), fps,
+                           audio_from=sound_from)
+        return Medium(path.read_bytes(), 'video/mp4', _preview(first), len(frames), float(fps),
+                      sound_from is not None)
 
 # %% ../nbs/71_viewer.ipynb #86f8d2fd
 _AS_THEY_ARE = {'JPEG': 'image/jpeg', 'PNG': 'image/png', 'WEBP': 'image/webp'}
@@ -138,21 +142,23 @@ def read_medium(
     "A file as it goes to the browser; raises `InputError` for what is no panorama."
     path = Path(path)
     check_file(path)
-    photograph = file_layout(path) or Layout()
+    is_picture = path.suffix.lower() in PICTURE_ENDINGS
+    photograph = sphere_layout(path) if is_picture else file_layout(path) or Layout()
     if photograph.is_full and (picture := _read_picture(path)) is not None: return picture
     layout = sphere_layout(path)
     check_layout(path, layout, eye)
     if not layout.is_full:
-        if path.suffix.lower() in PICTURE_ENDINGS: return encode_still(panorama_at(path, eye=eye))
+        if is_picture: return encode_still(panorama_at(path, eye=eye))
         video = open_panoramas(path, eye=eye)
-        return encode_frames(video.frames, video.fps)
+        return encode_frames(video.frames, video.fps, path if video.has_audio else None)
     info, video = video_info(path), read_video(path)
     check_proportions(path, info['height'], info['width'], marked=bool(info['spherical']))
     with path.open('rb') as file: is_mp4 = file.read(8)[4:] == b'ftyp'
     if not (is_mp4 and info['codec'] == 'h264' and info['pixel_format'] in ('yuv420p', 'yuvj420p')
             and info['rotation'] == 0):
-        return encode_frames(video.frames, video.fps)
-    return Medium(path.read_bytes(), 'video/mp4', _preview(video.frames[0]), len(video.frames), video.fps)
+        return encode_frames(video.frames, video.fps, path if video.has_audio else None)
+    return Medium(path.read_bytes(), 'video/mp4', _preview(video.frames[0]), len(video.frames), video.fps,
+                  video.has_audio)
 
 # %% ../nbs/71_viewer.ipynb #bd5fa8eb
 def as_medium(
@@ -202,6 +208,8 @@ class PanoramaViewer(anywidget.AnyWidget):
     fov_limits = traitlets.List(traitlets.Float(), list(FOV_LIMITS), read_only=True).tag(sync=True)
     frame = traitlets.Int(0, min=0).tag(sync=True)              # The one on the screen
     is_playing = traitlets.Bool(False).tag(sync=True)
+    has_sound = traitlets.Bool(False).tag(sync=True)            # Whether the first video has any
+    has_sound_on = traitlets.Bool(False).tag(sync=True)         # Browsers begin silent
     shows_map = traitlets.Bool(True).tag(sync=True)
     shows_outline = traitlets.Bool(True).tag(sync=True)
     height = traitlets.Int(360, min=60, max=4000).tag(sync=True) # Of the picture on the page, in pixels
@@ -280,6 +288,7 @@ def look_together(
     return PanoramaViewer(media=[m.data for m in media], kinds=[m.kind for m in media],
                           titles=[str(title) for title in panoramas], previews=[m.preview for m in media],
                           num_frames=num_frames, fps=rate,
+                          has_sound=media[0].has_sound,
                           corners=_outline_bytes(cameras, num_frames, frame_size), **state)
 
 def look(

@@ -1,5 +1,5 @@
 """The command line as a shell sees it: exit codes, single lines, nothing left behind, and real files of every odd kind."""
-import fractions, os, signal, subprocess, sys, time, wave
+import fractions, json, math, os, signal, subprocess, sys, time, wave
 from pathlib import Path
 
 import av
@@ -309,7 +309,7 @@ def test_an_interrupted_run_leaves_nothing(number, clip, tiny, tmp_path):
                                stderr=subprocess.PIPE, text=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     lines = [process.stderr.readline()]
-    while lines[-1] and 'about ' not in lines[-1]: lines.append(process.stderr.readline())
+    while lines[-1] and 'panoramas to generate' not in lines[-1]: lines.append(process.stderr.readline())
     time.sleep(.5)
     process.send_signal(number)
     try: rest = process.communicate(timeout=60)[1]
@@ -371,3 +371,58 @@ def test_debug_shows_the_traceback(monkeypatch, capsys, clip):
 
 def test_an_interruption_is_one_line_and_130(monkeypatch, capsys, clip):
     assert ending(monkeypatch, capsys, clip, KeyboardInterrupt()) == (130, 'argus: interrupted\n')
+
+
+# --- Small services, and what fingers type ----------------------------------------------------------------------------
+
+@pytest.mark.parametrize('words, wanted', [(['generat'], 'did you mean generate?'),
+                                           (['generate', 'a', 'b', '--widht', '64'], 'did you mean --width?'),
+                                           (['reproduce', 'seam'], 'did you mean seams?')])
+def test_a_slip_of_the_finger_is_understood(words, wanted, capsys):
+    code, said, complaint = run(capsys, *words)
+    assert code == 2 and said == '' and complaint.count('\n') == 1 and wanted in complaint
+
+
+def test_times_are_read_as_people_type_them(clip, tiny, tmp_path, capsys):
+    code, said, _ = run(capsys, 'generate', clip, tmp_path/'out.mp4', '--model', tiny, '--seconds', '0:00:01', '--dry-run')
+    assert code == 0 and '5 frames' in said and files_in(tmp_path) == {}
+    assert_refused(*run(capsys, 'generate', clip, tmp_path/'out.mp4', '--start', '1:75'), '--start', "'1:75'")
+
+
+def test_info_speaks_json(clip, capsys):
+    code, said, _ = run(capsys, 'info', '--json', clip, clip)
+    found = [json.loads(line) for line in said.splitlines()]
+    assert code == 0 and len(found) == 2 and found[0]['width'] == 128 and found[0]['rate'] == 5.0
+
+
+@pytest.mark.parametrize('name', ['cameras.npz', 'cameras.json', 'transforms.json', 'sparse'])
+def test_cameras_are_written_for_every_tool(name, clip, tmp_path, capsys):
+    from argus_nb.cameras import read_cameras
+    code, said, complaint = run(capsys, 'track', clip, tmp_path/name, '--fov', 60, '-q')
+    assert (code, said, complaint) == (0, '', '')
+    track = read_cameras(tmp_path/name)
+    assert len(track) == 6 and abs(math.degrees(track.fov_x[0]) - 60) < .01
+    assert_refused(*run(capsys, 'track', clip, tmp_path/name), 'exists already')
+
+
+def test_a_film_is_marked_again(clip, tmp_path, capsys):
+    flat = make_clip(tmp_path/'flat.mp4', size=(64, 128))
+    assert 'v1 and v2' in run(capsys, 'mark', flat, tmp_path/'marked.mp4')[1]
+    assert 'not marked' in run(capsys, 'info', flat)[1] and 'not marked' not in run(capsys, 'info', tmp_path/'marked.mp4')[1]
+    assert_refused(*run(capsys, 'mark', clip), 'twice as wide as high')
+
+
+def test_models_and_completion(capsys):
+    assert 'in the package' in run(capsys, 'models')[1]
+    code, script, _ = run(capsys, 'completion', 'bash')
+    assert code == 0 and '--dry-run' in script
+    assert subprocess.run(['bash', '-n'], input=script, text=True).returncode == 0
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, '-m', 'argus_nb', '--version'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith('argus_nb ')
+
+
+def test_quality_and_preset_exclude_each_other(clip, tmp_path, capsys):
+    assert_refused(*run(capsys, 'generate', clip, tmp_path/'o.mp4', '--preset', 'release', '--quality', 'fast'), 'exclude')

@@ -22,7 +22,7 @@ def test_every_notebook_has_one_place_in_the_navigation(docs):
     pages = [path for _, pages in groups for _, path in pages]
     there = {p.relative_to(ROOT/'nbs').as_posix() for p in docs.own_notebooks()}
     assert sorted(pages) == sorted(there - {'index.ipynb'})
-    assert [group for group, _ in groups] == ['Edges', 'Seeing', 'Generating', 'Training', 'Judging', 'Using', 'Experiments']
+    assert [group for group, _ in groups] == ['First', 'Edges', 'Seeing', 'Generating', 'Training', 'Judging', 'Using', 'Experiments']
 
 
 @pytest.mark.parametrize('page, target, wanted', [

@@ -8,14 +8,22 @@ from argus_nb.data import VideoClips
 from argus_nb.headers import check_full_sphere, facts_of, header_info, sphere_layout
 from argus_nb.photographs import open_panoramas, panorama_at
 from argus_nb.runtime import InputError
-from argus_nb.spherical import file_boxes, file_index
+from argus_nb.spherical import Box, file_boxes, file_index
 from argus_nb.video import write_video
 from argus_nb.viewer import read_medium
 
 COLOURS = torch.tensor([[230, 20, 20], [20, 230, 20], [20, 20, 230], [230, 230, 20]]).to(torch.uint8)
 
 
-def marked(path, size=(64, 128), v1='', stereo=0, bounds=(0, 0, 0, 0), turn=(0, 0, 0), projection=None):
+def apple(kind, eyes=0, packing=None):
+    "A box of Apple's marks."
+    parts = [Box('proj', children=[Box('prji', bytes(4) + kind)])] if kind else []
+    if eyes: parts.append(Box('eyes', children=[Box('stri', bytes(4) + bytes([eyes]))]))
+    if packing: parts.append(Box('pack', children=[Box('pkin', bytes(4) + packing)]))
+    return Box('vexu', children=parts)
+
+
+def marked(path, size=(64, 128), v1='', stereo=0, bounds=(0, 0, 0, 0), turn=(0, 0, 0), projection=None, vexu=None):
     "A film of four quarters in four colours, with marks of our own changed into others."
     height, width = size
     rows, columns = torch.arange(height)*2//height, torch.arange(width)*2//width
@@ -29,6 +37,10 @@ def marked(path, size=(64, 128), v1='', stereo=0, bounds=(0, 0, 0, 0), turn=(0, 
     for box in index.all('equi'):
         box.data = bytes(4) + struct.pack('>4I', *(int(b*2**32) for b in bounds))
         box.kind = projection or box.kind
+    if vexu:
+        for track in index.all('trak'): track.children = [b for b in track.children if b.kind != 'uuid']
+        for entry in index.all('avc1'):
+            entry.children = [b for b in entry.children if b.kind not in ('st3d', 'sv3d')] + [vexu]
     data = path.read_bytes()
     with open(path, 'rb') as file: spans = file_boxes(file)
     last = b''.join(data[a:b] for kind, a, b in spans if kind not in ('moov', 'ftyp', 'free'))
@@ -140,3 +152,63 @@ def test_two_lenses_in_two_streams(tmp_path):
     write_video(tmp_path/'b.mp4', torch.zeros(3, 3, 32, 64), 3)
     (tmp_path/'b.mp4').rename(tmp_path/'b.insv')
     with pytest.raises(InputError, match='two lenses'): check_full_sphere(tmp_path/'b.insv')
+
+
+APPLE = {
+    'whole': (apple(b'equi'), ''),
+    'half, two layers': (apple(b'hequ', 3), 'two eyes, in two layers, of which the first is read, '
+                                            '180 x 180 degrees of the sphere'),
+    'two eyes in one': (apple(b'equi', 3, b'over'), 'two eyes, one above the other'),
+    'exchanged eyes': (apple(b'equi', 11, b'side'), 'two eyes, side by side, the right one first'),
+    'spatial': (apple(b'', 3), 'not equirectangular but an ordinary picture, two eyes, in two layers, of which the first '
+                               'is read'),
+    'fisheye': (apple(b'fish', 3), 'not equirectangular but a fisheye'),
+    'lens': (apple(b'prim'), 'not equirectangular but a lens of its own kind'),
+}
+
+
+@pytest.mark.parametrize('name', APPLE)
+def test_apples_marks(tmp_path, name, capsys):
+    box, words = APPLE[name]
+    path = marked(tmp_path/'a.mp4', (64, 64) if 'half' in name else (64, 128), vexu=box)
+    layout = sphere_layout(path)
+    assert layout.marks == ('APMP',) and layout.oddities.startswith(words) and layout.is_full == (not words)
+    said = facts_of(path, header_info(path))['360']
+    assert said == 'yes, marked as APMP' if not words else said.startswith(f'not a plain 360° sphere: {words}')
+    if 'not equirectangular' in words:
+        assert main(['view', str(path), str(tmp_path/'o.png')]) == 2 and words in capsys.readouterr().err
+    elif name.startswith('half'):
+        frame = open_panoramas(path).frames[0]
+        assert frame.shape == (3, 64, 128) and near(frame, 10, 44, 0) and near(frame, 30, 10, None)
+        with pytest.raises(InputError, match='the first alone is read'): open_panoramas(path, eye='right')
+
+
+def discs(size=(128, 256), shade=.02):
+    "Two bright discs in dark corners; (3, H, W) in [0, 1]."
+    height, width = size
+    y, x = (torch.arange(n) + .5 for n in size)
+    radius = torch.hypot((y/height*2 - 1)[:, None], (x % (width/2))/(width/4) - 1)
+    return torch.where(radius < .96, .3 + .3*(x/width).expand(size), shade).expand(3, -1, -1)
+
+
+def test_two_fisheyes_side_by_side_are_told_by_their_corners(tmp_path, capsys):
+    write_video(tmp_path/'a.mp4', discs().expand(4, -1, -1, -1), 4, spherical=False)
+    Image.fromarray((discs().movedim(0, -1)*255).byte().numpy()).save(tmp_path/'a.jpg')
+    assert 'two fisheyes side by side' in facts_of('a', header_info(tmp_path/'a.mp4'))['360']
+    for name in ('a.mp4', 'a.jpg'):
+        assert main(['view', str(tmp_path/name), str(tmp_path/'o.png')]) == 2
+        said = capsys.readouterr().err
+        assert 'two fisheyes side by side' in said and 'make an equirectangular panorama' in said and said.count('\n') == 1
+        with pytest.raises(InputError, match='two fisheyes'): read_medium(tmp_path/name)
+    with pytest.raises(InputError, match='two fisheyes'): check_full_sphere(tmp_path/'a.mp4')
+    write_video(tmp_path/'b.mp4', discs().expand(4, -1, -1, -1), 4)  # a mark is believed
+    check_full_sphere(tmp_path/'b.mp4')
+
+
+def test_panoramas_are_not_taken_for_fisheyes():
+    from argus_nb.headers import has_two_discs
+    from argus_nb.worlds import load_panorama, panorama_names, random_world
+    grey = lambda panorama: (panorama.mean(0)*255).byte().numpy()
+    assert not any(has_two_discs(grey(load_panorama(name))) for name in panorama_names())
+    assert not any(has_two_discs(grey(random_world(n).render_panorama(torch.zeros(1), (64, 128))[0])) for n in range(12))
+    assert has_two_discs(grey(discs())) and not has_two_discs(grey(discs(shade=.3)))

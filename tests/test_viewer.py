@@ -1,5 +1,5 @@
 """The viewer: what a page must be told, and in a real browser, inside JupyterLab, that the picture turns where the hand drags it."""
-import functools, hashlib, http.server, io, json, math, shutil, threading, time
+import functools, hashlib, http.server, io, json, math, shutil, subprocess, threading, time, wave
 from pathlib import Path
 
 import numpy as np
@@ -300,6 +300,24 @@ def test_fingers_zoom_and_a_click_on_the_map_goes_there(plain):
 
 
 @needs_browser
+@pytest.mark.parametrize('width', [320, 380, 800])
+def test_the_bar_fits_and_its_switches_say_how_they_stand(plain, width):
+    plain.execute_script(f"document.body.style.width = '{width}px'")
+    settle(plain, shows_map=True)
+    buttons = plain.find_elements('css selector', '.argus-bar button')
+    assert len(buttons) >= 4
+    for part in plain.find_elements('css selector', '.argus-bar > *'):
+        box = part.rect
+        assert box['x'] >= 0 and box['x'] + box['width'] <= width + 1, (part.get_attribute('class'), box)
+    switch = plain.find_element('css selector', '.argus-map')
+    assert switch.get_attribute('aria-pressed') == 'true'
+    switch.click()
+    assert switch.get_attribute('aria-pressed') == 'false' and model(plain, 'shows_map') == [False]
+    plain.execute_script("document.body.style.width = '700px'")
+    settle(plain, shows_map=True)
+
+
+@needs_browser
 def test_a_video_is_scrubbed_and_plays(plain):
     settle(plain, yaw=0, pitch=0, fov=1.4, frame=0, shows_outline=False, shows_map=False)
     plain.find_element('css selector', '.argus-scrub').send_keys('\ue014'*7)  # arrow right
@@ -400,3 +418,25 @@ def test_in_jupyterlab_a_video_arrives_and_its_frame_is_known_to_python(page):
     movie.find_element('css selector', '.argus-play').click()
     wait(lambda: read_state(folder/'frame.txt')[1] is False, 'the pause')
     keep(browser, 'video')
+
+
+@pytest.mark.parametrize('angles, wanted', [((0, 90, 0), (0, 0)), ((-90, 90, 0), (90, 0)), ((0, 120, 0), (0, 30)), ((0, 0, 0), (None, -90))])
+def test_a_phone_that_is_turned_turns_the_view(angles, wanted):
+    node = shutil.which('node')
+    if node is None: pytest.skip('no node')
+    code = (f"import {{ deviceDirection }} from '{(VIEWER/'src'/'device.js').as_uri()}';"
+            f"const d = deviceDirection({', '.join(map(str, angles))}); console.log(JSON.stringify(d));")
+    said = subprocess.run([node, '--input-type=module', '-e', code], capture_output=True, text=True, check=True)
+    found = json.loads(said.stdout)
+    for name, angle in zip(('yaw', 'pitch'), wanted):
+        if angle is not None: assert math.degrees(found[name]) == pytest.approx(angle, abs=1e-6)
+
+
+def test_sound_travels_with_a_film(tmp_path):
+    with wave.open(str(tmp_path/'tone.wav'), 'wb') as file:
+        file.setnchannels(1); file.setsampwidth(2); file.setframerate(8000)
+        file.writeframes((3000*np.sin(np.arange(8000)/3)).astype('<i2').tobytes())
+    write_video(tmp_path/'loud.mp4', load_panorama('pmndrs_hall')[:, ::4, ::4].expand(6, -1, -1, -1), 6, audio_from=tmp_path/'tone.wav')
+    write_video(tmp_path/'mute.mp4', load_panorama('pmndrs_hall')[:, ::4, ::4].expand(6, -1, -1, -1), 6)
+    assert [look(tmp_path/name).has_sound for name in ('loud.mp4', 'mute.mp4')] == [True, False]
+    assert not look(tmp_path/'loud.mp4').has_sound_on  # browsers begin silent

@@ -9,6 +9,7 @@ __all__ = ['run']
 import json, math
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 import cv2
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def automatic(frames: Tensor) -> Tensor:
 def film_of(kind: str, number: int) -> tuple[Tensor, CameraTrack, dict]:
     "Frames (T, 3, h, w), true cameras, and truth at some moments: panorama, and where walkers are."
     generator, T = make_generator(1000 + number), FPS*SECONDS
-    hand = simulate_motion(T, FPS, generator, fov_x=math.radians(FOV), min_drift=14, level=True)
+    hand = cast(CameraTrack, simulate_motion(T, FPS, generator, fov_x=math.radians(FOV), min_drift=14, level=True))
     moments, inside = list(range(T//10, T, T//5)), hand.world_from_camera[0].T
     none = torch.zeros(SIZE, dtype=torch.bool)
     if kind == 'world':

@@ -1,5 +1,6 @@
 // The widget: what the Python side says is drawn, what hands do is told to the Python side.
 import { attachHands } from './hands.js';
+import { followDevice } from './device.js';
 import { openMedium, watchPictures } from './media.js';
 import { Painter } from './painter.js';
 
@@ -63,13 +64,21 @@ function render({ model, el }) {
 
   // --- Time: the first video leads, the others follow, the model knows the frame -----------------------------------
   const last = () => model.get('num_frames') - 1, timeOf = frame => (frame + .5) / model.get('fps');
+  let told = 0;
+  function tellSoon(frame) {
+    model.set({ frame });
+    if (performance.now() - told < 250) return;
+    told = performance.now();
+    model.save_changes();
+  }
   let shown = -1, sought = null;  // the frame on the screen; the one that a paused video is on its way to
   function follow(time) {
     const [leader, ...others] = videos();
     shown = Math.min(Math.max(Math.round(time * model.get('fps')), 0), last());
     for (const other of others) if (!leader.paused && Math.abs(other.currentTime - leader.currentTime) > 1.5 / model.get('fps')) other.currentTime = leader.currentTime;
     if (sought === shown || !leader.paused) sought = null;
-    if (sought === null && shown !== model.get('frame')) tell({ frame: shown });
+    // while it plays the picture keeps its rate, and the Python side hears of it a few times a second
+    if (sought === null && shown !== model.get('frame')) { if (leader.paused) tell({ frame: shown }); else tellSoon(shown); }
     repaint();
   }
   function seek() {
@@ -84,7 +93,7 @@ function render({ model, el }) {
     const playing = model.get('is_playing');
     if (player) [player.textContent, player.title] = playing ? ['❚❚', 'Pause (space)'] : ['▶', 'Play (space)'];
     for (const video of videos()) {
-      if (!playing) video.pause();
+      if (!playing) { video.pause(); model.save_changes(); }
       else video.play().catch(() => { if (!closed) tell({ is_playing: false }); });
     }
   }
@@ -92,6 +101,11 @@ function render({ model, el }) {
     get: direction, set: tell, limits: () => model.get('fov_limits'),
     toggle: () => { if (player) tell({ is_playing: !model.get('is_playing') }); },
     step: by => { if (player) tell({ is_playing: false, frame: Math.min(Math.max(model.get('frame') + by, 0), last()) }); },
+  };
+
+  const listen = (names, callback) => {
+    model.on(names, callback);
+    cleanups.push(() => model.off(names, callback));
   };
 
   // --- The bar below ------------------------------------------------------------------------------------------------
@@ -103,19 +117,29 @@ function render({ model, el }) {
     scrubber.setAttribute('aria-label', 'Frame');
     counter = element('span', 'counter', bar);
   }
+  // a switch in the bar, whose state a screen reader tells
+  function toggle(name, label, title, trait) {
+    const button = element('button', name, bar, { type: 'button', textContent: label, title, onclick: () => tell({ [trait]: !model.get(trait) }) });
+    const mark = () => button.setAttribute('aria-pressed', String(model.get(trait)));
+    listen(`change:${trait}`, mark);
+    mark();
+    return button;
+  }
+  if (model.get('has_sound')) toggle('sound', 'sound', 'Sound on or off', 'has_sound_on');
   const readout = element('span', 'readout', bar);
-  element('button', 'map', bar, { type: 'button', textContent: 'map', title: 'Show or hide the flat map', onclick: () => tell({ shows_map: !model.get('shows_map') }) });
-  if (model.get('corners').byteLength) element('button', 'outline', bar, { type: 'button', textContent: 'input', title: 'Show or hide the outline of the input', onclick: () => tell({ shows_outline: !model.get('shows_outline') }) });
+  toggle('map', 'map', 'Show or hide the flat map', 'shows_map');
+  if (model.get('corners').byteLength) toggle('outline', 'input', 'Show or hide the outline of the input', 'shows_outline');
+  const device = followDevice(view, active => gyro?.setAttribute('aria-pressed', String(active)));
+  const gyro = device.isThere ? element('button', 'gyro', bar, { type: 'button', textContent: 'turn', title: 'Look where the phone is turned', onclick: device.toggle }) : null;
+  cleanups.push(device.stop);
   element('button', 'full', bar, { type: 'button', textContent: 'full', title: 'Full screen', onclick: () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen?.()) });
 
   // --- Begin, and end -----------------------------------------------------------------------------------------------
-  const listen = (names, callback) => {
-    model.on(names, callback);
-    cleanups.push(() => model.off(names, callback));
-  };
   listen('change:yaw change:pitch change:fov change:shows_map change:shows_outline', repaint);
   listen('change:frame', seek);
   listen('change:is_playing', play);
+  const sound = () => { for (const video of videos().slice(0, 1)) video.muted = !model.get('has_sound_on'); };
+  listen('change:has_sound_on', sound);
   const setHeight = () => { stage.style.height = `${model.get('height')}px`; };
   listen('change:height', setHeight);
   setHeight();
@@ -138,6 +162,7 @@ function render({ model, el }) {
     if (videos().length) cleanups.push(watchPictures(videos()[0], follow));
     for (const other of videos().slice(1)) cleanups.push(watchPictures(other, repaint));
     note.remove();
+    sound();
     seek();
     play();
     root.dataset.ready = 'true';
