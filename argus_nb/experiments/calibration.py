@@ -235,7 +235,7 @@ def remaining_tilts(network, number):
     return torch.tensor([off(with_level(hand.relative_to_first(), belief, picks), hand)[0]
                          for belief, picks, hand in asked_films(network, number)])
 
-def witnesses(network, number, exponents=(.15, .3, .5, 1.)):
+def witnesses(network, number, exponents=(0., .15, .3, .5, 1.)):
     "How often the 90 % regions of calm films hold the truth, by how many independent frames T frames count as."
     films, rows = list(asked_films(network, number, motion=KINDS['hardly turns'])), []
     for exponent in exponents:
@@ -275,8 +275,8 @@ def run(
     parts:Sequence[str]=('training', 'views', 'unlike', 'films', 'tilts', 'time'), # Of these and 'pair'
     steps:int=1750,            # Of the training
     pair_steps:int=320,        # Of each side of the pair
-    views:int=480,             # Single views of each kind
-    number:int=12,             # Films of each kind
+    views:int=360,             # Single views of each kind
+    number:int=10,             # Films of each kind
     quick:bool=False,          # A few steps, views and films: a rehearsal
 )->dict:                       # One record with a key for each part
     """Train the network that ships (its weights, calibrated, end as calibration.safetensors in `work`) and judge it;
