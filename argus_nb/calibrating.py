@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
-from .calibration import AREA, BINS, Belief, CalibrationNetwork, camera_up, mean_of, two_hot
+from .calibration import AREA, BINS, Belief, CalibrationNetwork, camera_up, mean_of, quantile_of, two_hot
 from .projection import panorama_to_perspective
 from .runtime import check, make_generator, run_record, save_json, write_beside
 from .sphere import rotation_from_euler
@@ -241,7 +241,7 @@ def calibration_loss(
 
 def train_calibration(
     folder:str|Path,     # Where checkpoint and log go; a run found there is resumed
-    steps:int=2600,      # Length of the run
+    steps:int=1750,      # Length of the run
     batch:int=24,        # Views in a step
     lr:float=1e-3,       # Learning rate
     seed:int=0,          # Of everything
@@ -279,9 +279,11 @@ def calibrate(
         said.append(network(images)); truths.append(truth)
     temperatures, last, at = {}, network.answer[-1], 0
     for name, truth, *parts in zip(BINS, torch.cat(truths).T, *said):
-        log_p, wanted, n = torch.cat(parts), two_hot(truth, BINS[name]), len(BINS[name])
-        surprise = lambda T: -((log_p/T).log_softmax(-1)*wanted).sum(-1).mean().item()
-        best = min((1.03**k for k in range(-25, 40)), key=surprise)
+        log_p, n = torch.cat(parts), len(BINS[name])
+        def held(T):  # share of the 90 % intervals that hold the truth
+            low, high = (quantile_of((log_p/T).log_softmax(-1), BINS[name], q) for q in (.05, .95))
+            return ((low <= truth) & (truth <= high)).float().mean()
+        best = next((T for T in (1.03**k for k in range(-40, 60)) if held(T) >= .9), 1.)
         last.weight.data[at:at + n] /= best; last.bias.data[at:at + n] /= best
         temperatures[name], at = round(best, 3), at + n
     return temperatures

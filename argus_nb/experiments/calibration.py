@@ -8,14 +8,16 @@ __all__ = ['run']
 # %% ../../nbs/experiments/calibration.ipynb #cb000005
 import math, time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 import torch
 from torch.nn.functional import adaptive_avg_pool2d, normalize
-from argus_nb.calibrating import (View, calibrate, example_views, field_loss, field_of, photograph_view, places,
+from argus_nb.calibrating import (FROZEN, View, calibrate, example_views, field_loss, field_of, photograph_view, places,
                                   random_view, store_calibration, train_calibration)
-from argus_nb.calibration import (BINS, PACKAGED, TRUNK, Belief, CalibrationNetwork, fuse_lens, fuse_up, input_size,
-                                  load_calibration, look_at, look_at_film, mean_of, quantile_of, two_hot)
-from argus_nb.level import OPEN, believed_lens, with_level
+from argus_nb.calibration import (AREA, BINS, PACKAGED, TRUNK, Belief, CalibrationNetwork, fuse_lens, fuse_up,
+                                  input_size, load_calibration, look_at, look_at_film, mean_of, quantile_of, two_hot)
+from argus_nb.cameras import CameraTrack
+from argus_nb.level import believed_lens, with_level
 from argus_nb.motion import HandMotion, simulate_motion
 from argus_nb.runtime import as_bytes, make_generator, run_record
 from argus_nb.tracking import UNSURE, estimate_cameras
@@ -101,7 +103,7 @@ def pair(work, steps, views, batch=24):
     rows = [dict(kind=kind, steps=steps, views=views) | {name: round(value.item(), 2) for name, value
             in zip(BINS, torch.cat(errors).median(0).values)} for kind, errors in off.items()]
     for row in rows: print(row, flush=True)
-    return rows
+    return dict(rows=rows, pixels=AREA, frozen=FROZEN)
 
 # %% ../../nbs/experiments/calibration.ipynb #cb000008
 def errors_of(belief, truths):
@@ -140,23 +142,26 @@ def unlike_pictures(number, seed=3, size=(144, 192)):
     dark = lambda n: (photograph_view(names[n % len(names)], random_view(4/3, g, (60., 90.)), size)*.06
                       + .03*torch.randn(3, *size, generator=g)).clamp(0, 1)
     wall = lambda n: (.85 + .02*torch.randn(3, *size, generator=g)).clamp(0, 1)
-    return {'white': torch.ones(number, 3, *size), 'black': torch.zeros(number, 3, *size),
+    plain = lambda n: photograph_view(names[n % len(names)], random_view(4/3, g, (60., 90.), pitch=20., roll=10.), size)
+    return {'places, for comparison': torch.stack([plain(n) for n in range(number)]),
+            'white': torch.ones(number, 3, *size), 'black': torch.zeros(number, 3, *size),
             'a wall with grain': torch.stack([wall(n) for n in range(number)]),
             'noise': torch.rand(number, 3, *size, generator=g),
             'crops 3 to 6 degrees wide': torch.stack([close_up(n) for n in range(number)]),
             'places at night, underexposed': torch.stack([dark(n) for n in range(number)])}
 
 def unlike(network, number):
-    "Median widths of the 90 % intervals, and how often level and lens are called assumed; one picture at a time."
+    "Median widths of the 90 % intervals; how often level and lens of a still film are called assumed."
     rows = []
     for name, pictures in unlike_pictures(number).items():
         said = look_at(network, pictures)
         width = lambda p, bins: (quantile_of(p, bins, .95) - quantile_of(p, bins, .05)).median().item()
         wide = {what: round(width(log_p, BINS[what]), 1) for what, log_p in said._asdict().items()}
-        each = [type(said)(*(part[n:n + 1] for part in said)) for n in range(number)]
-        rows.append(dict(pictures=name, number=number, width=wide,
-                         level_open=sum(fuse_up(one, torch.eye(3)[None])[1] >= OPEN for one in each)/number,
-                         lens_open=sum(believed_lens(one, (144, 192))[1] >= UNSURE for one in each)/number))
+        films = [type(said)(*(part[n:n + 1].expand(8, -1) for part in said)) for n in range(number)]
+        levels = [with_level(CameraTrack.static(8, 1.), film, list(range(8))).level.how for film in films]
+        lenses = [believed_lens(film, (144, 192))[1] >= UNSURE for film in films]
+        rows.append(dict(pictures=name, number=number, width=wide, level_open=levels.count('assumed')/number,
+                         lens_open=sum(lenses)/number))
         print(rows[-1], flush=True)
     return rows
 
@@ -208,25 +213,49 @@ def films(network, number, split='test'):
 
 def _number(value): return round(value, 2) if value < math.inf else None
 
-def remaining_tilts(network, number, split='watch', frames=16, fps=5):
-    "Tilts that are left on films made as nano's training clips are, sorted; the rotations are the true ones."
-    tilts = []
+def asked_films(network, number, split='watch', motion=HandMotion(), frames=16, fps=5):
+    "What eight frames of films like nano's training clips say, which frames they are, and the true cameras."
     for n in range(number):
         g, (names, seeds) = make_generator(7919*n + 5), places(split)
-        hand = simulate_motion(frames, fps, g)
+        hand = simulate_motion(frames, fps, g, motion=motion)
         name, seed = (pool[int(torch.randint(len(pool), (), generator=g))] for pool in (names, seeds))
         fov_x, fov_y = float(hand.fov_x[0]), float(hand.fov_y[0])
         picks = torch.linspace(0, frames - 1, 8).round().long().tolist()
         size = input_size(round(1000*math.tan(fov_y/2)), round(1000*math.tan(fov_x/2)))
-        if n % 4: # three of four are worlds, as in nano's training
+        if n % 4:  # three of four are worlds, as in nano's training
             world = random_world(seed)
             shots = [world.render_perspective(torch.tensor([k/fps]), hand.world_from_camera[k], hand.fov_x[k], size,
                                               fov_y=hand.fov_y[k])[0] for k in picks]
         else: shots = [photograph_view(name, View(hand.world_from_camera[k], fov_x, fov_y, (.5, .5)), size)
                        for k in picks]
-        track = with_level(hand.relative_to_first(), look_at(network, torch.stack(shots)), picks)
-        tilts.append(off(track, hand)[0])
-    return sorted(tilts)
+        yield look_at(network, torch.stack(shots)), picks, hand
+
+def remaining_tilts(network, number):
+    "Tilts that are left on films made as nano's training clips are; the relative rotations are the true ones."
+    return torch.tensor([off(with_level(hand.relative_to_first(), belief, picks), hand)[0]
+                         for belief, picks, hand in asked_films(network, number)])
+
+def witnesses(network, number, exponents=(0., .15, .3, .5, 1.)):
+    "How often the 90 % regions of calm films hold the truth, by how many independent frames T frames count as."
+    films, rows = list(asked_films(network, number, motion=KINDS['hardly turns'])), []
+    for exponent in exponents:
+        tilts, lenses = [], []
+        for belief, picks, hand in films:
+            track = hand.relative_to_first()
+            up, within = fuse_up(belief, track.world_from_camera[picks], track.up_plausibility, exponent)
+            tilts.append((off(replace(track, up=up), hand)[0], within))
+            said, true = fuse_lens(belief, exponent), float(hand.fov_y[0].rad2deg())
+            low, middle, high = (quantile_of(said, BINS['fov'], q).item() for q in (.05, .5, .95))
+            lenses.append((abs(middle - true), low <= true <= high, high - low))
+        tilt, within = torch.tensor(tilts).T
+        lens, held, width = torch.tensor(lenses).T
+        rows.append(dict(exponent=exponent, films=number, tilt=round(tilt.median().item(), 2),
+                         covered=round((tilt <= within).float().mean().item(), 3),
+                         within=round(within.median().item(), 1),
+                         lens=round(lens.median().item(), 2), lens_covered=round(held.mean().item(), 3),
+                         lens_width=round(width.median().item(), 1)))
+        print(rows[-1], flush=True)
+    return rows
 
 def milliseconds(network, rounds=5):
     "Of one frame of 1080x1920, reduction included, and of fusing eight; on one thread."
@@ -244,10 +273,10 @@ def milliseconds(network, rounds=5):
 def run(
     work:str|Path,             # Checkpoints, log and weights are kept here; an interrupted training goes on
     parts:Sequence[str]=('training', 'views', 'unlike', 'films', 'tilts', 'time'), # Of these and 'pair'
-    steps:int=2600,            # Of the training
+    steps:int=1750,            # Of the training
     pair_steps:int=320,        # Of each side of the pair
-    views:int=480,             # Single views of each kind
-    number:int=14,             # Films of each kind
+    views:int=360,             # Single views of each kind
+    number:int=10,             # Films of each kind
     quick:bool=False,          # A few steps, views and films: a rehearsal
 )->dict:                       # One record with a key for each part
     """Train the network that ships (its weights, calibrated, end as calibration.safetensors in `work`) and judge it;
@@ -260,11 +289,12 @@ def run(
         record['training'] = dict(steps=steps, temperature=calibrate(network, max(views, 96)))
         store_calibration(network, work/PACKAGED.name)
     network = load_calibration(work/PACKAGED.name if 'training' in parts else PACKAGED)
-    if 'views' in parts: record |= dict(views=single_views(network, views), watch=single_views(network, views, 'watch'))
+    if 'views' in parts:
+        record |= dict(views=single_views(network, views), watch=single_views(network, views//2, 'watch'))
     if 'unlike' in parts: record['unlike'] = unlike(network, 24)
-    if 'films' in parts: record |= dict(films=films(network, number), watch_films=films(network, number, 'watch'))
+    if 'films' in parts: record |= dict(films=films(network, number), witnesses=witnesses(network, 6*number))
     if 'tilts' in parts:
-        tilts = torch.tensor(remaining_tilts(network, 10*number))
+        tilts = remaining_tilts(network, 10*number)
         record['tilts'] = [round(tilts.quantile(q/10).item(), 1) for q in range(11)]
     if 'time' in parts: record['milliseconds'] = milliseconds(network)
     return run_record(**record)
