@@ -33,7 +33,7 @@ def pipeline(tiny): return ArgusPipeline.from_pretrained(tiny, device='cpu')
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
 def test_everybody_counts_alike(path, pipeline, tmp_path, capsys):
     try: video = read_video(path)
-    except InputError as error:
+    except InputError:
         for ask in (lambda: video_info(path, decode=True), lambda: open_panoramas(path), lambda: video_info(path)):
             with pytest.raises(InputError): ask()
         assert main(['info', '--check', str(path)]) == 2 if path.stat().st_size else True
