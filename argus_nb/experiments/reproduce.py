@@ -54,7 +54,7 @@ EXPERIMENTS = (
                ('length.json',)),
     Experiment('kills', 'Does what is killed and run again, or fills a disk, end like an undisturbed run?', 50, 3,
                ('kills.json',)),
-    Experiment('mutations', 'Does every damaged file end in a result or in one line?', 30, 1, ('mutations.json',)),
+    Experiment('mutations', 'Does every damaged file end in a result or in one line?', 30, 1, ('mutations.json',), kept=('faults_at_first',)),
     Experiment('commands', 'How long do the promised commands take?', 6, 1, ('commands.json',)),
     Experiment('training_speed', 'What do a latent cache and bfloat16 save in training, and what do they cost?', 10, 2,
                ('training_speed.json',)),
