@@ -156,7 +156,7 @@ def filled_disks(work, name, words, times, chance):
     for _ in range(times):
         shutil.rmtree(folder, ignore_errors=True); folder.mkdir()
         code, text, _ = finished(words.format(folder), said, chance.randrange(1, largest))
-        if code == 2 and text.count('argus: error') == 1:  # perhaps behind a bar found['refused'] += 1
+        if code == 2 and text.count('argus: error') == 1: found['refused'] += 1  # perhaps behind a bar
         elif code != 0:
             found['other_ends'] += 1
             found['said'].append(' '.join(text.split())[-200:].replace(str(work), '.'))
