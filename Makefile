@@ -59,8 +59,8 @@ lab: $(STAMP)  ## Open the notebooks
 docs: $(DOCS)  ## Build a site from the notebooks in _docs and check its links
 	$(BIN)/python scripts/make_docs.py
 
-WHAT ?= main outpainting ablation nano dynamics seams sampling precision memory kills commands training_speed projection \
-        projection_truth tracking alignment stabilise worlds
+WHAT ?= main outpainting ablation nano dynamics seams sampling precision memory length kills mutations commands \
+        training_speed projection projection_truth tracking alignment stabilise worlds
 
 results: $(STAMP)  ## Compute every record again (days on two cores; WHAT='seams memory' for some)
 	for name in $(WHAT); do $(BIN)/argus reproduce $$name --write || exit; done

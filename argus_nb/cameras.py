@@ -466,6 +466,12 @@ def _read_record(path, record, image_size, fov_x, num_frames):
         if keys <= set(record): return read(path, record, image_size, fov_x)
     raise InputError(f"{path}: holds {', '.join(sorted(record)) or 'nothing'}; {_KNOWN}")
 
+def _are_poses(lines):
+    "Whether every line is a 3 x 4 pose, which three lines of angles never are."
+    if {len(line) for line in lines} != {12}: return False
+    turns = np.array(lines).reshape(-1, 3, 4)[:, :, :3]
+    return bool(np.allclose(turns @ turns.swapaxes(1, 2), np.eye(3), atol=1e-3))
+
 def _read_text(path, text, image_size, fov_x, num_frames):
     "A track from JSON, a released trajectory, or COLMAP text."
     if text.lstrip()[:1] in ('{', '['):
@@ -475,7 +481,10 @@ def _read_text(path, text, image_size, fov_x, num_frames):
               f'{path}: a JSON list does not say what it holds; an object does; {_KNOWN}')
         return _read_record(path, record, image_size, fov_x, num_frames)
     lines = _number_lines(text)
-    if lines is not None and len(lines) in (2, 3): return _read_released(path, lines, fov_x)
+    if lines is not None and len(lines) in (2, 3):
+        check(not _are_poses(lines),
+              f'{path}: lines of 3 x 4 poses (as of KITTI) do not tell the lens; save an npz: {_KNOWN}')
+        return _read_released(path, lines, fov_x)
     try: is_colmap = bool(_colmap_images_text(text))
     except InputError: is_colmap = True  # with a line that is named when it is read
     if is_colmap: return _read_colmap(path, path.with_name('cameras.txt'), num_frames)

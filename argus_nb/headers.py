@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNREADABLE', 'open_media', 'video_stream', 'Display', 'side_data_of', 'frame_display', 'first_frame', 'has_two_discs',
            'sphere_layout', 'check_full_sphere', 'spherical_metadata', 'rotation_of', 'has_places', 'claimed_rates',
-           'end_of', 'equivalent_focal', 'header_info', 'facts_of']
+           'end_of', 'edits_not_followed', 'equivalent_focal', 'header_info', 'facts_of']
 
 # %% ../nbs/17_headers.ipynb #2382af40
 import struct
@@ -15,7 +15,7 @@ from pathlib import Path
 import av, numpy as np
 from av.stream import Disposition
 from .edges import PICTURE_ENDINGS, InputError, check, check_file
-from .spherical import Layout, file_layout, spherical_boxes
+from .spherical import Layout, file_index, file_layout, spherical_boxes
 
 # %% ../nbs/17_headers.ipynb #ca3a9663
 UNREADABLE = av.FFmpegError, IndexError  # the latter where a stream appears in the middle of a file
@@ -216,6 +216,23 @@ def end_of(
     counts_from_zero = 'matroska' in container.format.name and length > start
     return length if counts_from_zero or not length else start + length
 
+def edits_not_followed(
+    path:str|Path,   # A video file
+)->str|None:         # What a player would do otherwise, in words; None where there is nothing
+    "Edits of an MP4 that libav passes over: other speeds, pictures held, pauses in the middle (14496-12, 8.6.6)."
+    index = file_index(path)
+    tracks = [track for track in index.all('trak')
+              if any(h.data[8:12] == b'vide' for h in track.all('hdlr'))] if index else []
+    for box in (box for track in tracks for box in track.all('elst')):
+        fields = {0: '>Iii', 1: '>Qqi'}.get(box.data[0] if box.data else 0, '>Iii')
+        size = struct.calcsize(fields)
+        entries = [struct.unpack_from(fields, box.data, at) for at in range(8, len(box.data) - size + 1, size)]
+        shown = [at for at, (_, start, _) in enumerate(entries) if start >= 0]
+        is_odd = any(rate != 65536 for _, start, rate in entries if start >= 0) or shown != list(range(
+            shown[0], shown[0] + len(shown))) if shown else False
+        if is_odd: return 'its edit list changes the speed or pauses, which is not followed'
+    return None
+
 def _shown_length(container, stream, rate):
     "Frames and seconds that a header promises, without what its edit list cuts off."
     shown = [not entry.is_discard for entry in stream.index_entries] if 'mov' in container.format.name else []
@@ -257,7 +274,7 @@ def header_info(
                       for s in container.streams.audio if s.codec_context is not None), None)
         return dict(width=display.size[1], height=display.size[0], rate=rate, frames=frames, duration=duration,
                     codec=stream.codec_context.codec.canonical_name, pixel_format=stream.codec_context.pix_fmt,
-                    rotation=rotation_of(display), audio=audio,
+                    rotation=rotation_of(display), audio=audio, edits=edits_not_followed(path),
                     focal=_equivalent_focal(container, stream, frame),
                     spherical=' and '.join(spherical_metadata(path)) or None, layout=sphere_layout(path))
 
@@ -269,6 +286,7 @@ def facts_of(
     turned = {0: '', 'mirrored': ', mirrored'}.get(info['rotation'], f", turned by {info['rotation']} degrees")
     rate = 'unknown' if info['rate'] is None else f"{float(info['rate']):.6g} frames per second"
     length = 'unknown' if info['duration'] is None else f"{float(info['duration']):.2f} s, {info['frames']} frames"
+    if info.get('edits'): length += f"; {info['edits']}"
     marked = f"marked as {info['spherical']}" if info['spherical'] else 'not marked as such'
     odd = info['layout'].oddities
     around = f'not a plain 360° sphere: {odd}; {marked}' if odd else 'yes, '*bool(info['spherical']) + marked

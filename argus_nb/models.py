@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'Network', 'SETTINGS', 'ANCHOR', 'LIFT', 'GAIN', 'CLIP_MEAN', 'CLIP_STD', 'PACKAGED', 'HUB', 'PARTS',
-           'preset', 'keep_sums_exact', 'build_vae', 'build_unet', 'build_image_encoder', 'build_scheduler',
-           'settings_of', 'guessed_settings', 'Models', 'build_models', 'count_parameters', 'folding', 'latent_stride',
-           'encode_pixels', 'decode_latents', 'silence_branches', 'start_as_thumbnail', 'circular_width',
-           'encode_frames', 'balance_latents', 'clip_input', 'embed_frames', 'without_bars', 'save_models',
-           'locate_model', 'weight_files', 'weights_of', 'stored_shapes', 'wanted_shapes', 'check_fit', 'check_config',
-           'load_part', 'load_scheduler', 'stored_settings', 'load_models']
+           'preset', 'finish_in_float32', 'keep_sums_exact', 'build_vae', 'build_unet', 'build_image_encoder',
+           'build_scheduler', 'settings_of', 'guessed_settings', 'Models', 'build_models', 'count_parameters',
+           'folding', 'latent_stride', 'encode_pixels', 'decode_latents', 'silence_branches', 'start_as_thumbnail',
+           'circular_width', 'encode_frames', 'balance_latents', 'clip_input', 'embed_frames', 'without_bars',
+           'save_models', 'locate_model', 'weight_files', 'weights_of', 'stored_shapes', 'wanted_shapes', 'check_fit',
+           'check_config', 'load_part', 'load_scheduler', 'stored_settings', 'load_models']
 
 # %% ../nbs/42_models.ipynb #a9d4d797
 import contextlib, hashlib, json, math
@@ -67,6 +67,19 @@ def preset(
 Network = TypeVar('Network', bound=torch.nn.Module)
 
 def _contiguous_input(norm, inputs): return tuple(x.contiguous() for x in inputs)
+
+def _in_own_precision(layer, inputs): return tuple(x.to(layer.weight.dtype) for x in inputs)
+
+def finish_in_float32(
+    vae:Network,  # An autoencoder in half precision, changed in place
+)->Network:       # The same
+    """Let the last layers of a decoder compute in float32, since 8 bits of a number are too few for a smooth sky;
+    the rest of it stays as it was."""
+    decoder = vae.decoder
+    for layer in (decoder.conv_norm_out, decoder.conv_out, decoder.time_conv_out):
+        if _in_own_precision not in layer._forward_pre_hooks.values():
+            layer.float().register_forward_pre_hook(_in_own_precision)
+    return vae
 
 def keep_sums_exact(
     network:Network,  # Any network, changed in place
@@ -529,6 +542,7 @@ def load_part(
             network = PARTS[part].from_pretrained(source, subfolder=part if inside else '', torch_dtype=dtype,
                                                   use_safetensors=True, variant=variant).eval()
         check_config(part, dict(network.config if part != 'image_encoder' else network.config.to_dict()))
+        if part == 'vae' and network.dtype != torch.float32: finish_in_float32(network)
         return keep_sums_exact(network)
 
 def load_scheduler(

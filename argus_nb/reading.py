@@ -16,8 +16,8 @@ import av, numpy as np, torch
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from torch import Tensor
 from .edges import InputError, check
-from .headers import (UNREADABLE, Display, claimed_rates, end_of, frame_display, has_places, open_media,
-                              video_stream)
+from .headers import (UNREADABLE, Display, claimed_rates, edits_not_followed, end_of, frame_display,
+                              has_places, open_media, video_stream)
 
 # %% ../nbs/18_reading.ipynb #bea3d465
 PRECISE = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -405,7 +405,7 @@ class Video:
     rate:Fraction          # Frames per second, exactly
     start:float            # Where in the file the first frame lies, in seconds after the file's first frame
     has_audio:bool         # Whether the file has sound that can be decoded
-    warning:str|None=None  # One line where the file is damaged: how many frames are used, how many lost
+    warning:str|None=None  # One line where the file is damaged, or has edits that are not followed
 
     @property
     def fps(self)->float:
@@ -446,7 +446,9 @@ def _read(path, start, seconds, fps, decode=True):
     check(count >= 2, f'{path}: {end - begin:.2g} s from {begin:.2f} s on hold {count} frames at '
                       f'{float(output or rate):g} fps, a video has at least 2')
     used, lost = _count_lost(part, rate, is_constant, begin, math.inf if seconds is None else begin + seconds, length)
-    warning = f'{path}: is damaged, {used} frames used, {lost} lost' if lost else None
+    remarks = [f'is damaged, {used} frames used, {lost} lost']*(lost > 0), [edits_not_followed(path)]
+    warning = '; '.join(remark for part in remarks for remark in part if remark)
+    warning = f'{path}: {warning}' if warning else None
     frames = VideoFrames(path, part.stamps, frames_shown(part.times, begin, count, output or rate, rate), part.log.keys,
                          part.display, part.counted)
     return Video(path, frames, output or rate, begin, part.has_audio, warning)

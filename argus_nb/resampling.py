@@ -149,6 +149,17 @@ def cameras_of(
     return [Camera(*(part[n if len(part) > 1 else 0] for part in parts.values())) for n in range(most)]
 
 # %% ../nbs/11_resampling.ipynb #dab426b4
+def _check_values(name, images):
+    """Refuse not-a-numbers, which spread, and bytes held as floats. Other numbers may be directions, depths or light,
+    which are projected like colours."""
+    if not images.is_floating_point(): return
+    low, high = (value.item() for value in torch.aminmax(images.detach()))
+    check(math.isfinite(low) and math.isfinite(high), f'{name} must hold finite numbers, got not-a-number or infinity')
+    is_colour = images.ndim >= 3 and images.shape[-3] == 3
+    is_bytes = is_colour and low >= 0 and 32 < high <= 255 and images.detach().mean().item() > 8
+    check(not is_bytes, f'{name} must hold floats in [0, 1] or bytes, got floats from {low:.3g} to {high:.3g}, which '
+                        f'look like bytes')
+
 def check_images(
     name:str,             # How the caller calls the images
     images:Tensor,        # Float or uint8; any shape
@@ -161,6 +172,7 @@ def check_images(
     check(has_type, f'{name} must be a float or uint8 tensor, got {kind}')
     check(images.numel() > 0, f'{name} must not be empty, got shape {tuple(images.shape)}')
     check(mode in ('nearest', 'bilinear', 'bicubic'), f"mode must be 'nearest', 'bilinear' or 'bicubic', got {mode!r}")
+    _check_values(name, images)
     is_pair = isinstance(size, (tuple, list, torch.Size)) and len(size) == 2
     fits = is_pair and all(hasattr(n, '__index__') and n > 0 for n in size)
     check(fits, f'size must be (height, width) in pixels, got {size}')

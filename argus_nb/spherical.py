@@ -16,7 +16,7 @@ import numpy as np
 from .edges import check
 
 # %% ../nbs/16_spherical.ipynb #9336d9b8
-_OWN_BYTES = dict(moov=0, trak=0, mdia=0, minf=0, stbl=0, stsd=8, sv3d=0, proj=0, vexu=0, eyes=0, pack=0) \
+_OWN_BYTES = dict(moov=0, trak=0, mdia=0, minf=0, stbl=0, stsd=8, sv3d=0, proj=0, vexu=0, eyes=0, pack=0, edts=0) \
     | dict.fromkeys(('avc1', 'avc3', 'hvc1', 'hev1', 'dvh1', 'dvhe', 'vp08', 'vp09', 'av01', 'mp4v', 'apch', 'apcn'),
                     78)
 

@@ -32,9 +32,10 @@ def noise(*shape, seed=0, dtype=torch.float32):
 
 def by_reference(function, image, *args, **kwargs):
     "The same call by way of plain torch: asking for a gradient selects it."
-    result = function(image.float().requires_grad_(), *args, **kwargs)
+    is_bytes = image.dtype == torch.uint8
+    result = function((image/255 if is_bytes else image.float()).requires_grad_(), *args, **kwargs)
     pixels, *mask = (t.detach() for t in (result if isinstance(result, tuple) else (result,)))
-    return (pixels.round().clamp(0, 255) if image.dtype == torch.uint8 else pixels, *mask)
+    return ((pixels*255).round().clamp(0, 255) if is_bytes else pixels, *mask)
 
 # Pictures whose truth is known
 
@@ -521,3 +522,22 @@ def test_faults(call, message):
 def test_odd_width_at_the_poles_reads_the_mean_of_two_opposite_columns():
     panorama = torch.arange(5.).expand(1, 3, 5)
     assert_close(read_panorama(panorama, torch.tensor([.5]), torch.tensor([0.])), torch.tensor([[.5*0 + .5*2.5]]))
+
+
+@pytest.mark.parametrize('function', ['view', 'paint', 'turn', 'cube', 'fold'])
+def test_what_cannot_be_pictures_is_refused(function):
+    from argus_nb.projection import (cubemap_to_panorama, panorama_to_cubemap, panorama_to_perspective,
+                                     perspective_to_panorama, rotate_panorama)
+    from argus_nb.runtime import InputError
+    R = torch.eye(3)[None]
+    call, shape = dict(view=(lambda x: panorama_to_perspective(x, R, 1., (8, 8)), (1, 3, 16, 32)),
+                       paint=(lambda x: perspective_to_panorama(x, R, 1., (16, 32)), (1, 3, 8, 8)),
+                       turn=(lambda x: rotate_panorama(x, R), (1, 3, 16, 32)),
+                       cube=(lambda x: panorama_to_cubemap(x, 8), (3, 16, 32)),
+                       fold=(lambda x: cubemap_to_panorama(x, (16, 32)), (6, 3, 8, 8)))[function]
+    picture = torch.rand(shape)
+    call(picture); call((picture*255).byte()); call(picture*2 - 1); call(picture*1000)  # directions and light are maps, too
+    for value in (float('nan'), float('inf'), -float('inf')):
+        broken = picture.clone(); broken.view(-1)[77] = value
+        with pytest.raises(InputError, match='must hold finite numbers'): call(broken)
+    with pytest.raises(InputError, match='look like bytes'): call(picture*255)
