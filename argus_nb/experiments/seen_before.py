@@ -131,6 +131,16 @@ def judge(kind: str, number: int, pipeline: ArgusPipeline, quality: str|None, wo
                 region=round(float((ever.float().mean() - seen[middle].float().mean()).item()), 4),
                 **{name: scores(film, truth, seen, ever) for name, film in films.items()})
 
+def sheet(work: Path, target: Path) -> None:
+    "The first film of each kind: without memory, with it, the truth; the middle third of the map."
+    columns = []
+    for name in ('photograph_0', 'photograph_walkers_0', 'world_0'):
+        with Image.open(work/f'{name}.png') as whole:
+            H = whole.height//3
+            parts = [whole.crop((H//2, n*H + H//4, H//2 + H, n*H + 3*H//4)) for n in range(3)]
+        columns.append(np.concatenate([np.asarray(part) for part in parts]))
+    with write_beside(target) as temporary: Image.fromarray(np.concatenate(columns, 1)).save(temporary, quality=85)
+
 def summary(rows: list[dict]) -> dict:
     "Paired differences of each kind of film, with 95 % intervals."
     found = {}
@@ -161,5 +171,6 @@ def run(
             if not kept.exists(): save_json(kept, judge(kind, number, pipeline, quality, work))
             rows.append(json.loads(kept.read_text()))
             print(kind, number, {name: rows[-1][name] for name in ('without', 'with')}, flush=True)
+    sheet(work, work/'seen_before.jpg')
     return run_record(model=str(model), weights=weights_of(model), quality=quality, seconds=SECONDS, fov=FOV,
                       summary=summary(rows), films=rows)
