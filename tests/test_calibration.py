@@ -115,7 +115,7 @@ def test_uncertain_material_widens():
 
 def test_the_packaged_network_knows_something():
     "Far better than the middle of what it was trained on, on places that it never saw."
-    views, truths = example_views(make_generator(2), 48, 'test', worlds=0., blank=0., fov=(60., 90.))
+    views, truths = example_views(make_generator(2), 48, 'test', worlds=0., blank=0.)
     said = look_at(load_calibration(), views)
     for n, (name, bins) in enumerate(BINS.items()):
         off = (mean_of(getattr(said, name), bins) - truths[:, n]).abs().median()
