@@ -18,7 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NoReturn, TypeVar
 from .edges import (ANGLE, COUNT, DURATION, EFFORT, FIELD_OF_VIEW, HIGHLIGHT, PICTURE_ENDINGS,
-                            PRECISION, SCALE, SEED,
+                            PRECISION, PRESET, SCALE, SEED,
                             START_TIME, TILT, TRACKER, WHOLE, Doubt, InputError, RenamedOption,
                             ShownProgress, check, check_file, check_output, full_disk_is_an_input_error)
 from .request import GenerationRequest, option_of
@@ -167,7 +167,7 @@ def generate(
     with progress_for(args) as progress: summary = carry_out(request, progress)
     if (warning := summary.pop('warning', None)): warn(warning)
     from argus_nb.level import in_words
-    if not args.quiet: show(summary | in_words(summary))
+    if not args.quiet: show(summary | (in_words(summary) if 'level' in summary else {}))
 
 def show(
     facts:dict,  # Name -> what to say about it; None is left out
@@ -438,6 +438,8 @@ def add_evaluate(
     p.set_defaults(run=evaluate)
     p.add_argument('FOLDER', type=Path, help='everything goes here; the table is FOLDER/results.json')
     p.add_argument('--model', default='nano', metavar='MODEL', help='nano, svd or a folder (default: nano)')
+    p.add_argument('--unet', type=existing_folder, metavar='DIR', help='another denoiser, in the same layout')
+    p.add_argument('--preset', choices=PRESET.names, help='release: the settings of the released code')
     p.add_argument('--rows', default=_USUAL_ROWS, metavar='NAMES',
                    help='rows, separated by semicolons (default: %(default)s)')
     p.add_argument('--results', type=named_folder, action='append', default=[], metavar='NAME=DIR',
@@ -466,7 +468,7 @@ def evaluate(
     rows = [name.strip() for name in args.rows.split(';') if name.strip()]
     done = judge_models(args.FOLDER, args.model, rows, dict(args.results), args.clips, args.worlds,
                         args.panoramas, args.fov,
-                        args.steps, args.precision, args.part, args.examples)
+                        args.steps, args.precision, args.unet, args.preset, args.part, args.examples)
     if (table := done.pop('table', None)): print(table)
     show(done)
 

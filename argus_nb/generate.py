@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GUESSES', 'STILL_SECONDS', 'STILL_RATE', 'generated_frames', 'crossfade', 'Enlarge', 'default_width', 'SmallFrames',
            'cameras_for', 'ContactSheet', 'generation_frame', 'Generation', 'WorkMeter', 'identity_of', 'made_by',
-           'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'plan', 'generate_video']
+           'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'plan', 'write_variations', 'generate_video']
 
 # %% ../nbs/70_generate.ipynb #70a00004
 import hashlib, math, time, warnings
@@ -18,6 +18,7 @@ import torch
 from fastcore.basics import patch
 from PIL import Image, ImageDraw
 from torch import Tensor
+from torch.nn.functional import interpolate
 from .alignment import align_frames, iter_pasted, level_rotation
 from .calibration import load_calibration, look_at_film
 from .cameras import CameraTrack, read_cameras
@@ -445,24 +446,30 @@ def sampling_of(
                   strength=r.strength)
     return sampling_for(settings, r.preset or r.quality, **{k: v for k, v in chosen.items() if v is not None})
 
-def _carried_out(request, progress):
-    began, r = time.perf_counter(), request
-    is_given = isinstance(r.model, ArgusPipeline)
+def _prepared(request, progress):
+    "Everything before the work: the run that is asked for, its cameras, and what is known of level and lens."
+    r, is_given = request, isinstance(request.model, ArgusPipeline)
     if not is_given: local_model(r.model)  # says which models there are before the video is opened
     device = pick_device(r.device)
     video, is_still = open_input(r), is_photo(r.input)
     pipeline = r.model if is_given else ArgusPipeline.from_pretrained(
         r.model, r.unet, dtype=pick_dtype(device, r.precision), device=device, offload=r.offload)
     track = cameras_for(video, r.cameras, r.static or is_still, r.fov, progress, r.tracker, r.pitch, r.roll)
-    known = level_and_lens(track)
-    sampling = sampling_of(r, pipeline.settings)
-    run = Generation(pipeline, video, track, sampling, r.seed, r.width, r.paste, r.memory == 'on' and not is_still,
-                     r.level, r.size)
+    run = Generation(pipeline, video, track, sampling_of(r, pipeline.settings), r.seed, r.width, r.paste,
+                     r.memory == 'on' and not is_still, r.level, r.size)
     check_memory(pipeline.unet, pipeline.vae, run.sampling, run.size)
+    known = level_and_lens(track)
+    for line in in_words(known).values(): say(progress, line)
+    return run, track, known
+
+def _carried_out(request, progress):
+    began, r = time.perf_counter(), request
+    run, track, known = _prepared(request, progress)
+    if r.variations: return write_variations(run, r, progress)
+    pipeline, video, is_given = run.pipeline, run.video, isinstance(r.model, ArgusPipeline)
     sheet = ContactSheet([0, len(run)//2, len(run) - 1], run.cameras)
     store = None if is_given else WindowStore(store_beside(r.output), identity_of(r, run))
     finished = 0 if store is None else len(store)
-    for line in in_words(known).values(): say(progress, line)
     say(progress, f'{len(run.index)} panoramas to generate, {len(run)} frames to write at {run.width}x{run.width//2}'
         + (f'; {finished} windows are taken over from a run that was stopped' if finished else ''))
     _write(r, run, video, known, run.frames(WorkMeter(run.work(finished), progress), sheet, store), sheet)
@@ -507,6 +514,39 @@ def plan(
                 generate=f'{panoramas} panoramas of {width}x{height} in {windows} windows of {steps} steps',
                 write='1 picture' if r.is_picture else f'{frames} frames', output=str(r.output), model=str(r.model),
                 device=str(device))
+
+# %% ../nbs/70_generate.ipynb #70va0002
+def write_variations(
+    run:Generation,              # What is to be made
+    request:GenerationRequest,   # From what; `variations` seeds from `seed` on
+    progress:Progress|None=None, # Called as progress('generate', done, total)
+)->dict:                         # What was written and how
+    "Write a sheet with one moment of several seeds."
+    pipeline, middle, rows = run.pipeline, len(run.index)//2, []
+    part = slice(middle, middle + 4)
+    frames = SmallFrames(run.video.frames, run.index[part], max(512, 2*run.size[1]))
+    source = Source(frames, run.source.cameras[part], size=run.size, relative=False)
+    fast = replace(run.sampling, num_inference_steps=min(run.sampling.num_inference_steps,
+                                                         pipeline.settings['fast_steps']))
+    number = min(run.index[middle], len(run.video.frames) - 1)
+    camera = run.cameras[min(run.shown.index(number) if number in run.shown else 0, len(run.cameras) - 1)]
+    for seed in range(run.seed, run.seed + request.variations):
+        latents = pipeline.stream_latents(source, fast, generator=make_generator(seed))
+        panorama = run.enlarge(next(pipeline.stream_decoded(latents, fast))[0].float().cpu()).contiguous()
+        if run.paste: next(iter_pasted([panorama], run.video.frames[[number]], camera))
+        small = interpolate(panorama[None], (240, 480), mode='area', antialias=False)[0]
+        turns = torch.tensor([0., math.pi/2, math.pi, -math.pi/2])
+        views = panorama_to_perspective(panorama, rotation_from_euler(turns, 0*turns, 0*turns), math.pi/2, (240, 240))
+        row = Image.fromarray((torch.cat([small, *views], -1)*255).byte().movedim(0, -1).contiguous().numpy())
+        ImageDraw.Draw(row).text((7, 5), f'seed {seed}', 'white', stroke_width=1, stroke_fill='black')
+        rows.append(row)
+        if progress: progress('generate', len(rows), request.variations)
+    sheet = Image.new('RGB', (rows[0].width, 246*len(rows) - 6), (32, 32, 32))
+    for n, row in enumerate(rows): sheet.paste(row, (0, 246*n))
+    with write_beside(request.variations_sheet) as temporary: sheet.save(temporary, quality=90)
+    seeds = f'{run.seed} to {run.seed + request.variations - 1}'
+    return dict(written=str(request.variations_sheet), seeds=seeds, next='the same command with --seed N in place of '
+                '--variations')
 
 # %% ../nbs/70_generate.ipynb #16gv0002
 @takes_options_of(GenerationRequest)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOOKS', 'LONGEST', 'NOISE', 'PARTNERS', 'SPACING', 'PATIENCE', 'TOLERANCE', 'UNKNOWN', 'BEAT', 'AHEAD', 'EDGE',
            'FIELD', 'WIDTHS', 'PULL', 'Look', 'take_look', 'Comparison', 'compare_looks', 'learn_drift', 'Watch',
-           'trust', 'Memory', 'colour_field', 'ColourMatch', 'remembering']
+           'trust', 'without_scraps', 'Memory', 'colour_field', 'ColourMatch', 'remembering']
 
 # %% ../nbs/35_memory.ipynb #35c00004
 import bisect, math
@@ -196,6 +196,18 @@ def trust(
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (21, 21))
     return cv2.blur(cv2.morphologyEx(held, cv2.MORPH_OPEN, disc, borderType=cv2.BORDER_REPLICATE), (5, 5))
 
+def without_scraps(
+    sure:Tensor,  # How sure, in [0, 1]; (H, W)
+)->Tensor:        # 1 in and around large pieces, 0 for scraps; (H, W)
+    "Find pieces of the map that are too small to be worth showing."
+    rows, columns = 128, 256
+    small = cv2.resize(sure.numpy(), (columns, rows), interpolation=cv2.INTER_AREA)
+    wide = np.concatenate([small[:, -8:], small, small[:, :8]], 1)  # around the seam
+    disc = lambda size: cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    solid = cv2.dilate(cv2.erode((wide > .5).astype(np.float32), disc(5)), disc(9))
+    solid = cv2.GaussianBlur(solid, (0, 0), 1.)[:, 8:-8]
+    return torch.from_numpy(cv2.resize(np.ascontiguousarray(solid), sure.shape[::-1]))
+
 class Memory:
     "What a film has shown, before and after each moment, on one map."
     def __init__(self,
@@ -224,7 +236,8 @@ class Memory:
             share = edge*landed[3]*free[index]
             colours[:, index] += share*landed[:3]/255; free[index] -= share
             if share.sum() < .02*len(share) and look.time < when - 2: self.watch.kept.remove(look)
-        return colours, 1 - free
+        solid = without_scraps((1 - free).reshape(self.size)).flatten()
+        return colours*solid, (1 - free)*solid
 
     def at(self,
         when:float,  # Seconds; must not go back

@@ -90,9 +90,12 @@ class GenerationRequest:
     roll:float|None = option('how far the first frame leans to the right, in degrees (default: estimated)', None,
                              kind=TILT, unit='DEG', group=_CAMERAS, label='Roll, °')
     model:Any = option('nano (default), svd, or the path of a model folder', 'nano', unit='NAME', group=_MODEL)
-    unet:str|Path|None = option('a folder with another denoiser, in the same layout', None, unit='FOLDER', group=_MODEL)
+    unet:str|Path|None = option('a folder with another denoiser, in the same layout', None, unit='FOLDER',
+                                group=_MODEL)
     seed:int = option('another number, other surroundings (default: 0)', 0, kind=SEED, unit='N',
                       group=_MODEL, label='Seed')
+    variations:int|None = option('write no film, but a sheet with one moment of N seeds to choose from', None,
+                                 kind=COUNT, unit='N', group=_MODEL)
     generate_fps:float|None = option('frames generated per second (default: what the model learned)', None,
                                      kind=FRAME_RATE, unit='F', group=_MODEL)
     quality:str|None = option("how many steps (default: the model's own number)", None, kind=QUALITY,
@@ -136,7 +139,13 @@ class GenerationRequest:
         if isinstance(self.cameras, (str, Path)) and not Path(self.cameras).is_dir(): check_file(self.cameras)
         is_photo = Path(self.input).suffix.lower() in PHOTO_ENDINGS
         check_output(self.output, self.overwrite, ('.mp4', '.jpg', '.png') if is_photo else ('.mp4',), self.input)
+        if self.variations: check_output(self.variations_sheet, self.overwrite, ('.jpg',), source=self.input)
         if not self.is_picture: check_output(self.sheet, self.overwrite, ('.jpg',), source=self.input)
+
+    @property
+    def variations_sheet(self)->Path:
+        "Where the sheet of seeds goes, beside the output."
+        return Path(self.output).with_name(f'{Path(self.output).stem}_variations.jpg')
 
     @property
     def is_picture(self)->bool:

@@ -87,6 +87,8 @@ def judge_models(
     fov:float|None=None,                        # Degrees, both ways; drawn for each clip when None
     steps:int|None=None,                        # Steps of the sampler; the model's own when None
     precision:str|None=None,                    # Of the networks; what the device does fastest when None
+    unet:str|Path|None=None,                    # A folder with another denoiser, in the same layout
+    preset:str|None=None,                       # 'release' for the settings of the released code
     part:tuple[int,int]|None=None,              # K and N: only every N-th clip, beginning with the K-th
     examples:int=100,                           # Training clips for the mean panorama and for the axes of set distances
 )->dict:                                        # What was done, in words
@@ -96,12 +98,13 @@ def judge_models(
     chosen = folder_clips(clips) if clips else held_out_clips(worlds, panoramas, fov and math.radians(fov))
     check(len(chosen) >= 4, f'{len(chosen)} clips are too few for a table; 4 are the least')
     results, folder, source = results or {}, Path(folder), local_model(model)
-    pipeline = ArgusPipeline.from_pretrained(source, dtype=pick_dtype(pick_device(), precision))
+    pipeline = ArgusPipeline.from_pretrained(source, unet, dtype=pick_dtype(pick_device(), precision))
     pipeline.set_progress_bar_config(disable=True)
-    own, told = pipeline.settings, dict(num_inference_steps=steps) if steps else {}
+    own = pipeline.settings
+    told = {name: value for name, value in dict(num_inference_steps=steps, preset=preset).items() if value}
     size, used = tuple(own['size']), str(pipeline.unet.dtype).removeprefix('torch.')
     settings = dict(model=str(model), weights=weights_of(source), precision=used, **told,
-                    **({'fov': fov} if fov else {}),
+                    **({'fov': fov} if fov else {}), **({'unet': str(unet)} if unet else {}),
                     examples=examples, clips=clips and str(clips),
                     results={name: str(where) for name, where in results.items()})
     mean = lambda: mean_panorama(examples, size, file=folder/f'mean_of_{examples}.npy')

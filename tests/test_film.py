@@ -124,3 +124,11 @@ def test_what_is_360_already_is_refused(tiny, tmp_path):
         with pytest.raises(InputError, match='argus view shows it'):
             generate_video(tmp_path/name, tmp_path/'out.mp4', model=tiny)
     generate_video(tmp_path/'plain.mp4', tmp_path/'out.mp4', model=tiny, **SMALL)  # its lens is told
+
+
+def test_variations_are_a_sheet_and_no_film(film, tiny, tmp_path):
+    summary = generate_video(film, tmp_path/'out.mp4', model=tiny, variations=3, seed=4, **SMALL)
+    assert summary['seeds'] == '4 to 6' and sorted(p.name for p in tmp_path.iterdir()) == ['out_variations.jpg']
+    with Image.open(tmp_path/'out_variations.jpg') as sheet: assert sheet.size == (480 + 4*240, 3*246 - 6)
+    with pytest.raises(InputError, match='out_variations.jpg: exists already'):
+        generate_video(film, tmp_path/'out.mp4', model=tiny, variations=3, **SMALL)

@@ -66,7 +66,7 @@ EXPERIMENTS = (
     Experiment('alignment', 'What is alignment worth: wander, levelling, stitching?', 15, 2, ('alignment.json',)),
     Experiment('calibration', 'How well are level and lens known from few frames, and is it said?', 60, 2,
                ('calibration.json',), kept=('pair',)),
-    Experiment('seen_before', 'What is it worth to remember what other frames of a film saw?', 30, 2,
+    Experiment('seen_before', 'What is it worth to remember what other frames of a film saw?', 25, 2,
                ('seen_before.json',)),
     Experiment('stabilise', 'How much calmer is a stabilised film?', 10, 3, ('stabilise.json',)),
     Experiment('worlds', 'How fast, exact and varied are the ray-traced worlds?', 10, 1, ('worlds.json',)),

@@ -147,7 +147,7 @@ def summary(rows: list[dict]) -> dict:
 def run(
     work:str|Path,           # Finished films and pictures are kept here
     model:str|Path='nano',   # Name or folder
-    films:int=8,             # Of each kind
+    films:int=4,             # Of each kind
     quality:str|None='fast', # Of the sampler, see `sampling_for`
     quick:bool=False,        # One film of each kind: a rehearsal
 )->dict:                     # The record
