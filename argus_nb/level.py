@@ -97,5 +97,5 @@ def in_words(
     sure = lambda part: f", within {part['within']:.0f}° with 90 %" if part['within'] else ''
     way = lambda angle, more, less: f'{abs(angle):.0f}° {more if angle >= 0 else less}'
     first = f"{way(level['pitch'], 'up', 'down')}, leaning {way(level['roll'], 'right', 'left')}"
-    return dict(level=f"first frame {first}: {level['found']}{sure(level)}",
-                lens=f"{lens['fov']:.0f}° wide: {lens['found']}{sure(lens)}")
+    return dict(level=f"first frame {first} ({level['found']}{sure(level)})",
+                lens=f"{lens['fov']:.0f}° wide ({lens['found']}{sure(lens)})")
