@@ -94,7 +94,7 @@ def in_words(
 )->dict[str,str]:        # One line each for level and lens
     "The same for people."
     level, lens = known['level'], known['lens']
-    sure = lambda part: f", within {part['within']:.0f}° with 90 %" if part['within'] else ''
+    sure = lambda part: f", within {math.ceil(part['within'])}° with 90 %" if part['within'] else ''
     way = lambda angle, more, less: f'{abs(angle):.0f}° {more if angle >= 0 else less}'
     first = f"{way(level['pitch'], 'up', 'down')}, leaning {way(level['roll'], 'right', 'left')}"
     return dict(level=f"first frame {first} ({level['found']}{sure(level)})",
