@@ -145,8 +145,8 @@ def look_at(
 )->Belief:                      # One row a frame
     "What frames say about their camera."
     check_shape('frames', frames, 'T 3 h w')
-    pixels = frames.float()/255 if frames.dtype == torch.uint8 else frames
-    return network(interpolate(pixels, input_size(*pixels.shape[2:]), mode='bilinear', antialias=True).clamp(0, 1))
+    small = interpolate(frames, input_size(*frames.shape[2:]), mode='bilinear', antialias=True)
+    return network(small.float()/255 if frames.dtype == torch.uint8 else small.clamp(0, 1))
 
 # %% ../nbs/33_calibration.ipynb #33c00102
 def camera_up(

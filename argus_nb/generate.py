@@ -459,7 +459,7 @@ def _prepared(request, progress):
                      r.memory == 'on' and not is_still, r.level, r.size)
     check_memory(pipeline.unet, pipeline.vae, run.sampling, run.size)
     known = level_and_lens(track)
-    for line in in_words(known).values(): say(progress, line)
+    for name, words in in_words(known).items(): say(progress, f'{name}: {words}')
     return run, track, known
 
 def _carried_out(request, progress):

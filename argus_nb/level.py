@@ -94,9 +94,8 @@ def in_words(
 )->dict[str,str]:        # One line each for level and lens
     "The same for people."
     level, lens = known['level'], known['lens']
-    about = lambda angle: f'{angle:.1f}' if angle < 2 else f'{angle:.0f}'
-    sure = lambda part: f", within {about(part['within'])}° with 90 %" if part['within'] else ''
+    sure = lambda part: f", within {math.ceil(part['within'])}° with 90 %" if part['within'] else ''
     way = lambda angle, more, less: f'{abs(angle):.0f}° {more if angle >= 0 else less}'
     first = f"{way(level['pitch'], 'up', 'down')}, leaning {way(level['roll'], 'right', 'left')}"
-    return dict(level=f"first frame {first}: {level['found']}{sure(level)}",
-                lens=f"{lens['fov']:.0f}° wide: {lens['found']}{sure(lens)}")
+    return dict(level=f"first frame {first} ({level['found']}{sure(level)})",
+                lens=f"{lens['fov']:.0f}° wide ({lens['found']}{sure(lens)})")

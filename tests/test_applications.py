@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from argus_nb import lighting, look, questions, steady
+from argus_nb import lighting, looking, questions, steady
 from argus_nb.cameras import CameraTrack
 from argus_nb.projection import rotate_panorama
 from argus_nb.runtime import InputError, make_generator
@@ -58,7 +58,7 @@ def test_views_keep_their_type_and_come_in_chunks():
 
 @pytest.mark.parametrize('distance, fov', [(0., 20), (0., 175), (.3, 200), (.7, 260), (1., 90), (1., 355)])
 def test_lens_and_its_inverse(distance, fov):
-    rays = look.lens_rays(7, 9, math.radians(fov), distance)
+    rays = looking.lens_rays(7, 9, math.radians(fov), distance)
     assert_close(rays.norm(dim=-1), torch.ones(7, 9).double())
     rho = rays[..., 0]/(rays[..., 2] + distance)  # back onto the plane: columns stand in even steps
     steps = rho.diff(dim=1)
@@ -67,23 +67,23 @@ def test_lens_and_its_inverse(distance, fov):
 
 def test_the_planet_has_the_ground_in_its_middle_and_the_sky_around():
     panorama = (panorama_rays(64, 128)[..., 1] > 0).float().expand(3, -1, -1)  # bright below the horizon
-    view = look.lens_view(panorama, steady.look_at(torch.tensor([0., 1., 0.])), math.radians(290), (61, 61), 1.)[0]
+    view = looking.lens_view(panorama, steady.look_at(torch.tensor([0., 1., 0.])), math.radians(290), (61, 61), 1.)[0]
     assert view[30, 30] == 1 and view[0, 0] == 0 and view[30, 0] == 0
     radius = math.sqrt(view.sum()/math.pi)  # the horizon is a circle of radius tan(45 deg) against tan(72.5 deg) at the edge
     assert abs(radius - 30.5/math.tan(math.radians(72.5))) < .3
 
 
-@pytest.mark.parametrize('name', [*look.PATHS])
+@pytest.mark.parametrize('name', [*looking.PATHS])
 @pytest.mark.parametrize('frames', [1, 2, 25])
 def test_named_paths_fit_any_length(name, frames):
-    path = look.camera_path(name, frames, 12.)
+    path = looking.camera_path(name, frames, 12.)
     assert path.rotation.shape == (frames, 3, 3) and all(torch.isfinite(part).all() for part in path)
-    for fov, distance in zip(path.fov_x.tolist(), path.distance.tolist()): look.lens_rays(2, 2, fov, distance)
+    for fov, distance in zip(path.fov_x.tolist(), path.distance.tolist()): looking.lens_rays(2, 2, fov, distance)
 
 
-@pytest.mark.parametrize('name', [*look.PATHS])
+@pytest.mark.parametrize('name', [*looking.PATHS])
 def test_named_paths_never_jump(name):
-    path = look.camera_path(name, 200, 20.)
+    path = looking.camera_path(name, 200, 20.)
     assert rotation_angle(path.rotation[:-1].mT @ path.rotation[1:]).max() < math.radians(5)
 
 
@@ -94,13 +94,13 @@ def test_named_paths_never_jump(name):
     ('[{"time": 0}, {"time": 0}]', 'increase'), ('[{"time": 0, "jaw": 3}]', "'jaw'")])
 def test_files_of_keyframes_that_cannot_be_used_are_named(tmp_path, text, said):
     (file := tmp_path/'path.json').write_text(text)
-    with pytest.raises(InputError) as refused: look.camera_path(file, 3, 3.)
+    with pytest.raises(InputError) as refused: looking.camera_path(file, 3, 3.)
     assert str(refused.value).startswith(f'{file}: ') and said in str(refused.value) and '\n' not in str(refused.value)
 
 
 def test_a_repeated_keyframe_stands_still_and_does_not_overshoot():
     keys = [dict(time=0), dict(time=1, yaw=80), dict(time=2), dict(time=3, yaw=10)]
-    path = look.keyframe_path(keys, torch.linspace(0, 4, 81).double())
+    path = looking.keyframe_path(keys, torch.linspace(0, 4, 81).double())
     held = rotation_angle(path.rotation[20].T @ path.rotation[20:41])
     assert held.max() < 1e-6  # what a keyframe does not say stays as it was
     assert rotation_angle(path.rotation[19].T @ path.rotation[20]) < math.radians(1)  # and it comes to rest there without a jerk

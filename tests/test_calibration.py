@@ -115,7 +115,7 @@ def test_uncertain_material_widens():
 
 def test_the_packaged_network_knows_something():
     "Far better than the middle of what it was trained on, on places that it never saw."
-    views, truths = example_views(make_generator(2), 48, 'test', worlds=0., blank=0., fov=(60., 90.))
+    views, truths = example_views(make_generator(2), 48, 'test', worlds=0., blank=0.)
     said = look_at(load_calibration(), views)
     for n, (name, bins) in enumerate(BINS.items()):
         off = (mean_of(getattr(said, name), bins) - truths[:, n]).abs().median()
@@ -219,7 +219,7 @@ def test_a_level_given_by_hand_wins(tmp_path):
     assert half['pitch'] == 10. and half['found'] != 'given'
     from_track = cameras_for(video, cameras=CameraTrack.static(6, 1.), pitch=5., roll=0.)
     assert level_and_lens(from_track)['level']['pitch'] == 5. and from_track.lens.how == 'given'
-    assert in_words(level_and_lens(track))['level'] == 'first frame 20° down, leaning 6° right: given'
+    assert in_words(level_and_lens(track))['level'] == 'first frame 20° down, leaning 6° right (given)'
 
 def test_the_level_turns_with_the_world_and_comes_back_from_a_file(tmp_path):
     up = camera_up(torch.tensor(10.), torch.tensor(-4.)).double()
@@ -241,3 +241,8 @@ def test_motion_and_frames_share_the_lens_by_how_sure_they_are():
 def test_a_motion_that_is_probably_wrong_about_the_lens_is_not_heard():
     assert joined_focal(900., .03, (400., .15)) == (400., .15)
     assert joined_focal(420., .03, (400., .15))[1] < .04
+
+def test_training_tilts_the_horizon_as_far_as_was_measured():
+    from argus_nb.data import REMAINING_TILT
+    from argus_nb.experiments.reproduce import read_record
+    assert list(REMAINING_TILT) == read_record('calibration')['tilts'] == sorted(REMAINING_TILT)
