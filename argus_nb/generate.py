@@ -192,7 +192,7 @@ def _part_of(track, video, cameras, fov_x):
         times = (torch.arange(whole).double()/video.fps).clamp(max=len(track)/track.fps)
         track = track.at_times(times, video.fps)
     if len(track) != whole and not isinstance(cameras, CameraTrack):
-        evenly = _spread(track, whole, video.fps)
+        evenly = None if track.fps else _spread(track, whole, video.fps)  # a track that knows its rate is not that
         try: track = read_cameras(cameras, whole, fov_x=fov_x)
         except InputError:
             if evenly is None: raise
