@@ -15,7 +15,7 @@ import torch
 from accelerate import PartialState
 from tqdm.auto import tqdm
 from .autoencoder import read_pool, train_autoencoder, train_decoder, train_image_encoder
-from .data import build_cache, example_clip
+from .data import REMAINING_TILT, build_cache, example_clip
 from .denoiser import sample_pictures, train_denoiser
 from .models import (Models, build_scheduler, build_unet, load_models, locate_model, preset as preset_of,
                              save_models, settings_of, silence_branches, weights_of)
@@ -43,6 +43,12 @@ FOLDED_RECIPE = dict(
         _whole_view | dict(steps=2500, lr=1e-4, decay=1., crop=[256, 128], frames=3, lengths=[1, 3]),
     ],
     image_encoder=dict(steps=2000, batch=24, lr=1e-3),
+    pictures=dict(examples=13_400, frames=1, cameras=2, mirror=True, tilt=REMAINING_TILT, batch=32, steps=9400, lr=1e-3,
+                  decay=.3, mean=1., std=1.8),
+    videos=dict(examples=2000, frames=8, tilt=REMAINING_TILT, batch=2, steps=7500, lr=5e-4, decay=0., mean=1.4, std=1.8,
+                with_pictures=True),
+    long_videos=dict(examples=600, frames=16, tilt=REMAINING_TILT, batch=1, steps=5000, lr=5e-4, decay=.8, mean=1.6,
+                     std=1.8, with_pictures=True),
 )
 
 # %% ../nbs/55_recipe.ipynb #55a00012
