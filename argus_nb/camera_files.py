@@ -56,7 +56,7 @@ def write_cameras(
     track:CameraTrack,    # Cameras
     size:tuple[int,int],  # Height and width of the frames
 )->str:                   # What was written, in a word
-    "Write cameras in the format that the target's name asks for; raises `InputError` for another."
+    "Write cameras in the format that the target's name asks for; raises `InputError` for any other."
     target, names = Path(target), [f'images/frame_{n:05d}.png' for n in range(1, len(track) + 1)]
     check(target.suffix in ('.npz', '.json', ''),
           f'{target}: cameras are written as .npz or .json, as transforms.json (nerfstudio) or into a folder (COLMAP)')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GUESSES', 'STILL_SECONDS', 'STILL_RATE', 'generated_frames', 'crossfade', 'Enlarge', 'default_width', 'SmallFrames',
            'cameras_for', 'ContactSheet', 'generation_frame', 'Generation', 'WorkMeter', 'identity_of', 'made_by',
-           'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'plan', 'write_variations', 'generate_video']
+           'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'write_variations', 'generate_video']
 
 # %% ../nbs/70_generate.ipynb #70a00004
 import hashlib, math, time, warnings
@@ -144,7 +144,7 @@ def cameras_for(
     return with_level(track.relative_to_first(), belief, index, pitch, roll)
 
 def _found_cameras(video, belief, static, fov_x, progress, tracker):
-    "Cameras from the pixels; of the lens a hand knows best, then metadata, then frames and motion together."
+    "Cameras from the pixels; the lens as the user gives it, else from metadata, else from frames and motion."
     size = video.frames.shape[2:]
     noted = noted_fov(read_photo(video.path)[1] if is_photo(video.path) else equivalent_focal(video.path), belief,
                       size) if fov_x is None else None
@@ -174,8 +174,8 @@ def _read_cameras(video, cameras, fov_x):
 _SAMPLED = 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 24, 25, 30  # frames a second that people take out of videos
 
 def _spread(track, whole, fps):
-    """The cameras of a whole video from those of every n-th frame, or of so many frames a second, where their number
-    fits one of these; None otherwise."""
+    """The cameras of a whole video from those of every n-th frame, or of some frames a second, if their number fits
+    one of these; None otherwise."""
     step, count = round(whole/len(track)), len(track)
     rates = [fps/step]*(-(-whole//max(step, 1)) == count) + [r for r in _SAMPLED if abs(whole/fps*r - count) < .6]
     if step < 2 or not rates: return None
@@ -184,8 +184,8 @@ def _spread(track, whole, fps):
     return spread.at_times(times, fps)
 
 def _part_of(track, video, cameras, fov_x):
-    """The cameras of a part of a video, from those of the whole; of every frame, from those at another rate of a track
-    that knows it; with those that are missing at the ends, where a file tells; unchanged if they are not that."""
+    """The cameras of a part of a video from those of the whole; of every frame from a track at another rate; with those
+    that are missing at the ends, where a file says which they are; the track unchanged where none of this fits."""
     whole = len(read_video(video.path).frames)
     is_at_another_rate = track.fps and abs(track.fps/video.fps - 1) > .01
     if is_at_another_rate and abs(len(track)/track.fps - whole/video.fps) < 1.01/track.fps:
@@ -301,10 +301,10 @@ def lay_out(self:Generation,
     return iter_pasted(in_bytes, self.video.frames, self.cameras) if self.paste else in_bytes
 
 # %% ../nbs/70_generate.ipynb #6d551642
-GUESSES = dict(step=1., decode=.2, write=.2)  # what a part takes, in steps of the sampler, until it was seen
+GUESSES = dict(step=1., decode=.2, write=.2)  # what a part takes, in steps of the sampler, until it is timed
 
 class WorkMeter:
-    "What is left of a run, from how long its parts have taken so far."
+    "The time left of a run, from how long its parts have taken so far."
     def __init__(self,
         counts:dict[str,int],            # How many steps, frames to decode, frames to write there are
         progress:Progress|None=None,     # Called as progress('generate', seconds passed, seconds in all)
@@ -343,7 +343,7 @@ class WorkMeter:
 # %% ../nbs/70_generate.ipynb #f1cb70bd
 @patch
 def work(self:Generation,
-    finished:int=0,  # Windows that were sampled before
+    finished:int=0,  # Windows that an earlier run has sampled
 )->dict[str,int]:    # Steps of the sampler, frames to decode, frames to write
     "What there is to do."
     windows = len(window_starts(len(self.index), self.sampling.window, self.sampling.overlap))
@@ -375,7 +375,7 @@ def identity_of(
     request:GenerationRequest,  # What is asked for
     run:Generation,             # What follows from it
 )->dict:                        # Everything that generated numbers depend on
-    "Which film it is, see `47_resuming`."
+    "What tells one film from another, see `47_resuming`."
     cameras, folder = run.source.cameras, Path(local_model(request.model))
     weights = {part: [fingerprint(file) for file in weight_files(folder/part)] for part in PARTS}
     if request.unet: weights['unet'] = [fingerprint(file) for file in weight_files(Path(request.unet))]
@@ -497,7 +497,7 @@ def _write(request, run, video, known, frames, sheet):
 def plan(
     request:GenerationRequest,  # What is asked for; `check_files` has been called
 )->dict:                        # What would be done
-    "What a request would come to; raises `InputError` for what cannot be done."
+    "What carrying out a request would mean; raises `InputError` for what cannot be done."
     r, device = request, pick_device(request.device)
     if isinstance(r.model, ArgusPipeline): settings = r.model.settings
     else:
@@ -508,20 +508,20 @@ def plan(
     panoramas = len(generated_frames(len(video.frames), video.fps, fps, at_least=sampling.window))
     windows = len(window_starts(panoramas, sampling.window, sampling.overlap))
     height, width = r.size or settings['size']
-    cameras = 'standing still' if r.static else 'to be found' if r.cameras is None else f'from {r.cameras}'
+    cameras = 'standing still' if r.static or is_photo(r.input) else 'to be found' if r.cameras is None else f'from {r.cameras}'
     steps, frames = sampling.num_inference_steps, len(video.frames) if r.paste else panoramas
     return dict(input=f'{len(video.frames)} frames at {video.fps:g} a second', cameras=cameras,
-                generate=f'{panoramas} panoramas of {width}x{height} in {windows} windows of {steps} steps',
+                generate=f'{panoramas} panoramas of {width}x{height} in {windows} window{'s'*(windows > 1)} of {steps} steps',
                 write='1 picture' if r.is_picture else f'{frames} frames', output=str(r.output), model=str(r.model),
                 device=str(device))
 
 # %% ../nbs/70_generate.ipynb #70va0002
 def write_variations(
     run:Generation,              # What is to be made
-    request:GenerationRequest,   # From what; `variations` seeds from `seed` on
+    request:GenerationRequest,   # From what; tries `variations` seeds, from `seed` on
     progress:Progress|None=None, # Called as progress('generate', done, total)
 )->dict:                         # What was written and how
-    "Write a sheet with one moment of several seeds."
+    "Write a sheet that shows one moment as several seeds give it."
     pipeline, middle, rows = run.pipeline, len(run.index)//2, []
     part = slice(middle, middle + 4)
     frames = SmallFrames(run.video.frames, run.index[part], max(512, 2*run.size[1]))

@@ -302,13 +302,13 @@ def stream_decoded(self:ArgusPipeline,
 
 # %% ../nbs/46_pipeline.ipynb #46dm0002
 class ArgusPipelineOutput(BaseOutput):
-    "What `ArgusPipeline` gives with `return_dict=True`: a batch of videos in `frames`, as diffusers' video pipelines."
+    "What `ArgusPipeline` gives with `return_dict=True`: a batch of videos in `frames`, as in diffusers."
     frames:Any  # Tensor (N, T, 3, H, W), array (N, T, H, W, 3), or lists of PIL images
 
 def as_frames(
     frames:Any,  # PIL images, an array (T, H, W, 3), a tensor (T, 3, H, W), a path, a `Video`, or lazy frames
 )->Any:          # A tensor (T, 3, h, w), or lazy frames
-    "Frames in whichever form they come; raises `InputError` for what are none."
+    "Frames from any of these forms; raises `InputError` for arrays of another shape."
     if isinstance(frames, (str, Path)): return read_video(frames).frames
     if isinstance(frames, Video): return frames.frames
     if isinstance(frames, Image.Image): frames = [frames]
@@ -346,7 +346,7 @@ def __call__(self:ArgusPipeline,
     height:int|None=None,             # Of the panorama, with `width`; the model's own when None
     width:int|None=None,              # Twice the height
     num_frames:int|None=None,         # Use the first frames alone
-    num_videos_per_prompt:int=1,      # How many videos; more than one with a list of generators
+    num_videos_per_prompt:int=1,      # How many videos, with one generator for all or a list
     generator:Any=None,               # Where noise comes from, one or a list
     decode_chunk_size:int|None=None,  # Frames decoded together
     callback_on_step_end_tensor_inputs:tuple=('latents',), # What the callback is given; there is nothing else

@@ -34,7 +34,7 @@ def with_sound(path, images, codec, sound, **options):
         for stream in (audio, video): file.mux(stream.encode(None))
 
 def make_films(folder):
-    "Fifteen films in ten containers."
+    "Fifteen films in eight kinds of container."
     place = as_bytes(interpolate(load_panorama(panorama_names()[0])[None], (64, 128), mode='area')[0])
     images = torch.stack([place.roll(3*n, -1) for n in range(FRAMES)])
     write_video(folder/'sphere.mp4', images, RATE)
@@ -112,7 +112,7 @@ WORDS = 'nan', 'inf', '-inf', '-1', '0', '1e308', '1e-320', '9999999999999999999
 VALUES = None, True, 0, -1, 1e308, float('nan'), 10**30, '', 'x', [], {}, [[]], [1, [2]], 'nan', 2**31
 
 def damaged_bytes(data, chance):
-    "Bits, ends, stretches or a number, somewhere in some bytes; what was done, and the bytes."
+    "Change bits, the end, a stretch or a number somewhere in some bytes; what was done, and the bytes."
     way = chance.choice(('bits', 'cut', 'number', 'zeros', 'noise', 'doubled', 'lost'))
     data, at = bytearray(data), chance.randrange(max(len(data), 1))
     if chance.random() < .4: at = chance.randrange(min(len(data), 600) or 1)  # where headers are
@@ -131,7 +131,7 @@ def damaged_bytes(data, chance):
 HOLDERS = b'moov', b'trak', b'mdia', b'minf', b'stbl', b'edts', b'udta', b'meta', b'moof', b'traf', b'mvex', b'dinf'
 
 def boxes_of(data, start=0, end=None):
-    "First and last byte of every box of an MP4, those inside after those around them."
+    "Where every box of an MP4 begins and ends, outer boxes before those inside them."
     at, end = start, len(data) if end is None else end
     while at + 8 <= end:
         size = struct.unpack_from('>I', data, at)[0]
@@ -142,7 +142,7 @@ def boxes_of(data, start=0, end=None):
         at += size
 
 def damaged_boxes(data, chance):
-    "One box of an MP4 with another size or name, doubled, removed, exchanged with another, or other numbers in it."
+    "Give one box of an MP4 another size, name or content, or double, remove or exchange it."
     boxes = list(boxes_of(data))
     if not boxes: return damaged_bytes(data, chance)
     way = chance.choice(('size', 'name', 'doubled box', 'lost box', 'exchanged boxes', 'inside'))
@@ -157,7 +157,7 @@ def damaged_boxes(data, chance):
     return way, data[:a] + data[c:d] + data[b:c] + data[a:b] + data[d:] if b <= c else data[:c] + data[d:]
 
 def damaged_text(data, chance):
-    "A word, or a line."
+    "Replace a word, or double, remove or exchange lines."
     lines = data.decode('utf-8', 'replace').split('\n')
     way = chance.choice(('word', 'word', 'line doubled', 'line lost', 'lines exchanged'))
     at = chance.randrange(len(lines))
@@ -287,7 +287,7 @@ def read_case(target, kind):
 
 # %% ../../nbs/experiments/mutations.ipynb #mu000013
 def command_for(target, kind, samples, out, chance):
-    "Words of a command that reads a damaged file, and the files that it may write."
+    "The words of a command that reads a damaged file, and the files that it should write."
     clip, tiny = samples/'containers'/'sphere.mp4', samples/'models'/'tiny'
     quick = f'--static --steps 1 --size 64 --width 256 --model {tiny}'
     film, sheet, picture = 'out.mp4', 'out_sheet.jpg', 'out.png'
@@ -304,7 +304,7 @@ def command_for(target, kind, samples, out, chance):
     return chance.choice(ways[kind])
 
 def typed_here(words, said):
-    "In a process of its own: the command line, with what it says in a file."
+    "Run the command line, inside a process of its own, and write what it says to a file."
     with open(said, 'w') as file: os.dup2(file.fileno(), 1); os.dup2(file.fileno(), 2)
     try:
         from argus_nb.cli import main
@@ -323,7 +323,7 @@ def typed(words, folder):
     return process.exitcode, said.read_text(errors='replace') if said.exists() else ''
 
 def judge_command(code, said, left, wanted):
-    "What a command's end is worth."
+    "The verdict on how a command ended."
     errors = [line for line in said.splitlines() if line.startswith('argus: error')]
     extra = sorted(set(left) - set(wanted))
     if code not in (0, 2): return 'fault', f'exit code {code}: {said[-300:].strip()}'
@@ -357,7 +357,7 @@ def work_through(samples, work, cases, seed):
         print(json.dumps(try_case(Path(samples), Path(work), kind, number, seed)), file=lines, flush=True)
 
 def watched(samples, work, cases, seed):
-    "What comes of the cases, one by one; a process that dies or falls silent is replaced."
+    "The result of each case, one by one; a process that dies or falls silent is replaced."
     cases = list(cases)
     while cases:
         code = 'import sys; from pathlib import Path; from argus_nb.experiments import mutations as m; ' \
