@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GUESSES', 'STILL_SECONDS', 'STILL_RATE', 'generated_frames', 'crossfade', 'Enlarge', 'default_width', 'SmallFrames',
            'cameras_for', 'ContactSheet', 'generation_frame', 'Generation', 'WorkMeter', 'identity_of', 'made_by',
-           'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'write_variations', 'generate_video']
+           'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'plan', 'write_variations', 'generate_video']
 
 # %% ../nbs/70_generate.ipynb #70a00004
 import hashlib, math, time, warnings
@@ -508,10 +508,12 @@ def plan(
     panoramas = len(generated_frames(len(video.frames), video.fps, fps, at_least=sampling.window))
     windows = len(window_starts(panoramas, sampling.window, sampling.overlap))
     height, width = r.size or settings['size']
-    cameras = 'standing still' if r.static or is_photo(r.input) else 'to be found' if r.cameras is None else f'from {r.cameras}'
+    is_static = r.static or is_photo(r.input)
+    cameras = 'standing still' if is_static else 'to be found' if r.cameras is None else f'from {r.cameras}'
     steps, frames = sampling.num_inference_steps, len(video.frames) if r.paste else panoramas
+    parts = '1 window' if windows == 1 else f'{windows} windows'
     return dict(input=f'{len(video.frames)} frames at {video.fps:g} a second', cameras=cameras,
-                generate=f'{panoramas} panoramas of {width}x{height} in {windows} window{'s'*(windows > 1)} of {steps} steps',
+                generate=f'{panoramas} panoramas of {width}x{height} in {parts} of {steps} steps',
                 write='1 picture' if r.is_picture else f'{frames} frames', output=str(r.output), model=str(r.model),
                 device=str(device))
 
