@@ -30,7 +30,8 @@ def pipeline(tiny): return ArgusPipeline.from_pretrained(tiny, device='cpu')
 
 
 @pytest.mark.skipif(not FILES, reason='no shared media beside this checkout')
-@pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize('path', [pytest.param(path, marks=[pytest.mark.slow]*(path.stat().st_size > 1_000_000)) for path in FILES],
+                         ids=lambda path: path.name)
 def test_everybody_counts_alike(path, pipeline, tmp_path, capsys):
     try: video = read_video(path)
     except InputError:

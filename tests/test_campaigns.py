@@ -15,12 +15,12 @@ from argus_nb.video import read_video, write_video
 # --- Mutations -----------------------------------------------------------------------------------------------------
 
 def test_damaged_files_end_in_a_result_or_a_line(tmp_path):
-    record = mutations.run(tmp_path, containers=40, cameras=40, models=6, seed=3)
-    assert record['faults'] == [] and sum(sum(v.values()) for k in record['counts'].values() for v in k.values()) == 86
+    record = mutations.run(tmp_path, containers=24, cameras=30, models=4, seed=3)
+    assert record['faults'] == [] and sum(sum(v.values()) for k in record['counts'].values() for v in k.values()) == 58
     kinds = {verdict for ways in record['counts'].values() for way in ways.values() for verdict in way}
     assert kinds == {'read', 'refused'}
     lines = (tmp_path/'cases.jsonl').read_text()
-    assert mutations.run(tmp_path, containers=40, cameras=40, models=6, seed=3)['counts'] == record['counts']
+    assert mutations.run(tmp_path, containers=24, cameras=30, models=4, seed=3)['counts'] == record['counts']
     assert (tmp_path/'cases.jsonl').read_text() == lines  # nothing is tried twice
 
 

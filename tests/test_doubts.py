@@ -49,6 +49,7 @@ def test_short_and_empty_films_are_looked_at(count):
     assert camera_doubt(torch.zeros(count, 3, 32, 64), track, 10) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['handheld_pan_tilt_roll.mp4', 'bedroom_handheld.mp4'])
 def test_real_footage_and_its_tracked_cameras(media, name):
     video = read_video(media/'perspective'/name, seconds=4)
