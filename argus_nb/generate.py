@@ -477,7 +477,8 @@ def _carried_out(request, progress):
     fps, precision = float(run.rate), str(pipeline.unet.dtype).removeprefix('torch.')
     summary = dict(written=str(r.output), sheet=None if r.is_picture else str(r.sheet),
                    size=f'{run.width}x{run.width//2}', frames=1 if r.is_picture else len(run),
-                   fps=round(fps, 3), seconds=round(len(run)/fps, 2), cameras=track.source or 'given', **known,
+                   fps=None if r.is_picture else round(fps, 3),
+                   seconds=None if r.is_picture else round(len(run)/fps, 2), cameras=track.source or 'given', **known,
                    precision=precision,
                    model='given' if is_given else str(r.model), took=spoken(time.perf_counter() - began))
     return summary | ({'warning': video.warning} if video.warning else {})

@@ -287,9 +287,10 @@ def facts_of(
     rate = 'unknown' if info['rate'] is None else f"{float(info['rate']):.6g} frames per second"
     length = 'unknown' if info['duration'] is None else f"{float(info['duration']):.2f} s, {info['frames']} frames"
     if info.get('edits'): length += f"; {info['edits']}"
-    marked = f"marked as {info['spherical']}" if info['spherical'] else 'not marked as such'
+    marks = info['spherical'] or ' and '.join(info['layout'].marks)
+    marked = f'marked as {marks}' if marks else 'not marked as such'
     odd = info['layout'].oddities
-    around = f'not a plain 360° sphere: {odd}; {marked}' if odd else 'yes, '*bool(info['spherical']) + marked
+    around = f'not a plain 360° sphere: {odd}; {marked}' if odd else 'yes, '*bool(marks) + marked
     return {'file': path, 'size': f"{info['width']}x{info['height']} pixels", 'rate': rate, 'length': length,
             'picture': f"{info['codec']}, {info['pixel_format']}{turned}", 'sound': info['audio'] or 'none',
             'lens': f"{info['focal']:g} mm, as on 35 mm film" if info['focal'] else None, '360': around}

@@ -132,3 +132,10 @@ def test_variations_are_a_sheet_and_no_film(film, tiny, tmp_path):
     with Image.open(tmp_path/'out_variations.jpg') as sheet: assert sheet.size == (480 + 4*240, 3*246 - 6)
     with pytest.raises(InputError, match='out_variations.jpg: exists already'):
         generate_video(film, tmp_path/'out.mp4', model=tiny, variations=3, **SMALL)
+
+
+def test_info_knows_a_marked_picture(photo, tiny, tmp_path, capsys):
+    from argus_nb.cli import main
+    generate_video(photo, tmp_path/'around.jpg', model=tiny, fov=60, steps=1, width=128)
+    main(['info', str(tmp_path/'around.jpg')])
+    assert 'yes, marked as GPano' in capsys.readouterr().out
