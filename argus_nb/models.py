@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'Network', 'SETTINGS', 'ANCHOR', 'LIFT', 'GAIN', 'CLIP_MEAN', 'CLIP_STD', 'PACKAGED', 'HUB', 'PARTS',
-           'preset', 'finish_in_float32', 'keep_sums_exact', 'build_vae', 'build_unet', 'build_image_encoder',
-           'build_scheduler', 'settings_of', 'guessed_settings', 'Models', 'build_models', 'count_parameters',
-           'folding', 'latent_stride', 'encode_pixels', 'decode_latents', 'silence_branches', 'start_as_thumbnail',
-           'circular_width', 'encode_frames', 'balance_latents', 'clip_input', 'embed_frames', 'without_bars',
-           'save_models', 'locate_model', 'weight_files', 'weights_of', 'stored_shapes', 'wanted_shapes', 'check_fit',
-           'check_config', 'load_part', 'load_scheduler', 'stored_settings', 'load_models']
+           'preset', 'finish_in_float32', 'keep_sums_exact', 'TimeConvolution', 'quick_in_time', 'build_vae',
+           'build_unet', 'build_image_encoder', 'build_scheduler', 'settings_of', 'guessed_settings', 'Models',
+           'build_models', 'count_parameters', 'folding', 'latent_stride', 'encode_pixels', 'decode_latents',
+           'silence_branches', 'start_as_thumbnail', 'circular_width', 'encode_frames', 'balance_latents', 'clip_input',
+           'embed_frames', 'without_bars', 'save_models', 'locate_model', 'weight_files', 'weights_of', 'stored_shapes',
+           'wanted_shapes', 'check_fit', 'check_config', 'load_part', 'load_scheduler', 'stored_settings',
+           'load_models']
 
 # %% ../nbs/42_models.ipynb #a9d4d797
 import contextlib, hashlib, json, math
@@ -20,7 +21,7 @@ from typing import TypeVar
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import conv2d, pixel_shuffle, pixel_unshuffle
 from .runtime import InputError, check, check_shape, compute_device
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
@@ -91,17 +92,35 @@ def keep_sums_exact(
             layer.register_forward_pre_hook(_contiguous_input)
     return network
 
+# %% ../nbs/42_models.ipynb #12cl0005
+class TimeConvolution(torch.nn.Conv3d):
+    "A convolution along time alone; on processors by the kernel for planes."
+    def forward(self, pixels):
+        if pixels.device.type != 'cpu': return super().forward(pixels)
+        flat = conv2d(pixels.flatten(3), self.weight.squeeze(-1), self.bias, padding=self.padding[:2])
+        return flat.unflatten(3, pixels.shape[3:])
+
+def quick_in_time(
+    network:Network,  # Any network, changed in place
+)->Network:           # The same
+    "Let convolutions along time alone use the faster kernel."
+    for layer in network.modules():
+        is_plain = type(layer) is torch.nn.Conv3d and layer.kernel_size[1:] == (1, 1) and layer.padding[1:] == (0, 0)
+        if is_plain and layer.stride == layer.dilation == (1, 1, 1) and layer.groups == 1:
+            layer.__class__ = TimeConvolution
+    return network
+
 # %% ../nbs/42_models.ipynb #fa45723a
 def build_vae(
     name:str,  # Preset
 )->AutoencoderKLTemporalDecoder: # Untrained autoencoder
     "The autoencoder of a preset, with random weights; folded pixels are more channels at its two ends."
     p = preset(name)
-    return keep_sums_exact(AutoencoderKLTemporalDecoder(
+    return keep_sums_exact(quick_in_time(AutoencoderKLTemporalDecoder(
         in_channels=3*p['folding']**2, out_channels=3*p['folding']**2,
         down_block_types=('DownEncoderBlock2D',)*len(p['vae_channels']),
         block_out_channels=p['vae_channels'], layers_per_block=p['vae_layers'], latent_channels=p['latent_channels'],
-        sample_size=768, scaling_factor=.18215, force_upcast=name == 'svd'))
+        sample_size=768, scaling_factor=.18215, force_upcast=name == 'svd')))
 
 # %% ../nbs/42_models.ipynb #fa926161
 def build_unet(
@@ -111,12 +130,12 @@ def build_unet(
     p = preset(name)
     down = [f"{'CrossAttn' if attends else ''}DownBlockSpatioTemporal" for attends in p['attention']]
     up = [f"{'CrossAttn' if attends else ''}UpBlockSpatioTemporal" for attends in reversed(p['attention'])]
-    return keep_sums_exact(UNetSpatioTemporalConditionModel(
+    return keep_sums_exact(quick_in_time(UNetSpatioTemporalConditionModel(
         sample_size=96, in_channels=2*p['latent_channels'], out_channels=p['latent_channels'], num_frames=p['frames'],
         down_block_types=tuple(down), up_block_types=tuple(up),
         block_out_channels=p['unet_channels'], layers_per_block=p['unet_layers'], num_attention_heads=p['unet_heads'],
         addition_time_embed_dim=p['time_ids'], projection_class_embeddings_input_dim=3*p['time_ids'],
-        cross_attention_dim=p['embedding'], transformer_layers_per_block=1))
+        cross_attention_dim=p['embedding'], transformer_layers_per_block=1)))
 
 # %% ../nbs/42_models.ipynb #955b3d10
 def build_image_encoder(
@@ -543,7 +562,7 @@ def load_part(
                                                   use_safetensors=True, variant=variant).eval()
         check_config(part, dict(network.config if part != 'image_encoder' else network.config.to_dict()))
         if part == 'vae' and network.dtype != torch.float32: finish_in_float32(network)
-        return keep_sums_exact(network)
+        return keep_sums_exact(quick_in_time(network))
 
 def load_scheduler(
     source:str,  # Folder or hub name
