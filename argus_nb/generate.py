@@ -379,8 +379,9 @@ def identity_of(
     cameras, folder = run.source.cameras, Path(local_model(request.model))
     weights = {part: [fingerprint(file) for file in weight_files(folder/part)] for part in PARTS}
     if request.unet: weights['unet'] = [fingerprint(file) for file in weight_files(Path(request.unet))]
-    turns = hashlib.sha256(cameras.world_from_camera.numpy().tobytes() + cameras.fov_x.numpy().tobytes()).hexdigest()
-    return dict(input=fingerprint(request.input), index=run.index[:: max(1, len(run.index)//100)], cameras=turns,
+    numbers = [getattr(cameras, name) for name in ('world_from_camera', 'fov_x', 'fov_y', 'principal_point')]
+    turns = hashlib.sha256(b''.join(part.numpy().tobytes() for part in numbers if part is not None)).hexdigest()
+    return dict(input=fingerprint(request.input), start=run.video.start, index=run.index, cameras=turns,
                 weights=weights, sampling=asdict(run.sampling), seed=run.seed, size=run.size,
                 precision=str(run.pipeline.unet.dtype), device=str(compute_device(run.pipeline.unet)),
                 versions=versions())

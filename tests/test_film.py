@@ -139,3 +139,14 @@ def test_info_knows_a_marked_picture(photo, tiny, tmp_path, capsys):
     generate_video(photo, tmp_path/'around.jpg', model=tiny, fov=60, steps=1, width=128)
     main(['info', str(tmp_path/'around.jpg')])
     assert 'yes, marked as GPano' in capsys.readouterr().out
+
+
+def test_another_part_of_the_same_film_begins_anew(film, tiny, tmp_path):
+    output, said = tmp_path/'out.mp4', []
+    with pytest.raises(KeyboardInterrupt):
+        generate_video(film, output, model=tiny, progress=StopAt(output, 1), seconds=3, **SMALL)
+    class Listener:
+        def __call__(self, *_): pass
+        def say(self, text): said.append(text)
+    generate_video(film, output, model=tiny, progress=Listener(), start=5, seconds=3, **SMALL)
+    assert not any('taken over' in text for text in said)
