@@ -177,6 +177,7 @@ class Watch:
         when:float,  # Seconds; not beyond what was watched
     )->np.ndarray:   # Logarithm; (3,)
         "The exposure of the film at a time."
+        if not self.times: return np.zeros(3)  # no frame could be placed
         after = min(bisect.bisect_left(self.times, when), len(self.times) - 1)
         part = slice(max(after - 1, 0), after + 1)
         return np.array([np.interp(when, self.times[part], column) for column in zip(*self.gains[part])])

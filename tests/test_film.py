@@ -150,3 +150,9 @@ def test_another_part_of_the_same_film_begins_anew(film, tiny, tmp_path):
         def say(self, text): said.append(text)
     generate_video(film, output, model=tiny, progress=Listener(), start=5, seconds=3, **SMALL)
     assert not any('taken over' in text for text in said)
+
+
+def test_a_film_with_nothing_to_track_is_made(tiny, tmp_path):
+    write_video(tmp_path/'grey.mp4', torch.full((10, 3, 48, 64), .5), 5, spherical=False)
+    generate_video(tmp_path/'grey.mp4', tmp_path/'out.mp4', model=tiny, steps=1, width=128)
+    assert len(read_video(tmp_path/'out.mp4').frames) == 10
