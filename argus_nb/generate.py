@@ -413,7 +413,9 @@ def open_input(
         video = Video(path, photo.expand(count, -1, -1, -1), STILL_RATE, 0., False)
     else: video = read_video(path, request.start, request.seconds)
     instead = 'argus view shows it, argus look films inside it'
-    check(not sphere_layout(path).marks, f'{path}: is a 360° film or picture already; {instead}')
+    layout = sphere_layout(path)  # a spatial film of a phone is marked, too, as an ordinary picture
+    is_ordinary = not layout.marks or layout.projection.startswith('an ordinary picture')
+    check(is_ordinary, f'{path}: is a 360° film or picture already; {instead}')
     height, width = video.frames.shape[2:]
     is_round = request.fov is None and request.cameras is None and width == 2*height and meets_itself(video.frames[0])
     check(not is_round, f'{path}: looks like a 360° film or picture already: it is twice as wide as high, and its ends '

@@ -156,3 +156,11 @@ def test_a_film_with_nothing_to_track_is_made(tiny, tmp_path):
     write_video(tmp_path/'grey.mp4', torch.full((10, 3, 48, 64), .5), 5, spherical=False)
     generate_video(tmp_path/'grey.mp4', tmp_path/'out.mp4', model=tiny, steps=1, width=128)
     assert len(read_video(tmp_path/'out.mp4').frames) == 10
+
+
+def test_a_spatial_film_of_a_phone_is_an_ordinary_one(film, tiny, tmp_path, monkeypatch):
+    from argus_nb import generate
+    from argus_nb.spherical import Layout
+    monkeypatch.setattr(generate, 'sphere_layout', lambda path: Layout(('APMP',), 'an ordinary picture'))
+    generate_video(film, tmp_path/'out.mp4', model=tiny, seconds=1, **SMALL)
+    assert (tmp_path/'out.mp4').exists()
