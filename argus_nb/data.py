@@ -140,7 +140,8 @@ def training_pair(
 )->Pair:                   # Target, condition, mask, frames and cameras in the panorama's frame
     "Film a panoramic video with a camera and paint what it saw back onto the map."
     check_shape('clip', clip, f'{len(cameras)} 3 H W')
-    frames = panorama_to_perspective(clip, cameras.world_from_camera, cameras.fov_x, frame_size(cameras),
+    longest = round(.375*clip.shape[-1])  # finer than the panorama at any field of view
+    frames = panorama_to_perspective(clip, cameras.world_from_camera, cameras.fov_x, frame_size(cameras, longest),
                                      fov_y=cameras.fov_y)
     frame = cameras.world_from_camera[0] if frame is None else frame.to(cameras.world_from_camera)
     relative = cameras.rotated(frame.T)
