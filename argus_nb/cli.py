@@ -521,19 +521,47 @@ def add_reproduce(
     p.add_argument('--work', type=Path, metavar='DIR', help='everything goes here (default: runs/NAME)')
     p.add_argument('--write', action='store_true',
                    help='copy the record into results/ and its pictures into nbs/images')
+    full = p.add_argument_group('table1, table2 and table3 at full size')
+    full.add_argument('--weights', type=Path, metavar='DIR', help='the released weights and those of the measures')
+    full.add_argument('--clips', type=Path, metavar='DIR', help='the 101 clips and their trajectories')
+    full.add_argument('--check', action='store_true', help='only say what is missing, and how to get it')
+    full.add_argument('--trajectories', choices=('simulated', 'real'), default='simulated',
+                      help='which set (default: simulated)')
+    full.add_argument('--frames', type=int, choices=(25, 45, 65), default=25, help='in a clip (default: 25)')
+    full.add_argument('--results', type=named_folder, action='append', default=[], metavar='NAME=DIR',
+                      help='a row from the 360 videos in a folder, called like the clips; may be repeated')
+    full.add_argument('--part', type=part, metavar='K/N', help='only every N-th clip, beginning with the K-th')
+
+def _full_size(args):
+    "What was said of a table at full size; None where nothing was."
+    if not (args.weights or args.clips):
+        if args.check: raise InputError('--check needs --weights DIR and --clips DIR')
+        return None
+    if not (args.weights and args.clips): raise InputError('full size needs both --weights DIR and --clips DIR')
+    return dict(weights=args.weights, clips=args.clips, trajectories=args.trajectories, frames=args.frames,
+                results=dict(args.results), part=args.part)
 
 def reproduce(
     args:argparse.Namespace,  # What was typed
 )->None:
     "Run `argus reproduce`."
-    from argus_nb.experiments.reproduce import list_experiments, reproduce
+    from argus_nb.experiments.reproduce import ALIASES, list_experiments, reproduce
     if not args.NAME:
         if args.quick or args.write or args.work: raise InputError('NAME is missing: which experiment?')
         for row in list_experiments():
             print(f"{row['name']:<17} {row['alias']:<7} {row['minutes']:>4} min, {row['quick']:>3g} min with --quick; "
                   f"{row['recorded']:<12} {row['question']}" + f" [{row['paper']}]"*bool(row['paper']))
         return
-    records = reproduce(args.NAME, args.work, args.quick, args.write)
+    full_size = _full_size(args)
+    if args.check:
+        from argus_nb.release import find_missing, say_missing
+        from argus_nb.experiments.reproduce import find_experiment
+        table = {name: alias for alias, name in ALIASES.items()}.get(find_experiment(args.NAME).name, args.NAME)
+        missing = find_missing(table, args.weights, args.clips)
+        if not missing: return show({'all is there': f'argus reproduce {table} --weights {args.weights} --clips {args.clips}'})
+        print(say_missing(missing, args.weights, args.clips))
+        raise InputError(f'{len(missing)} of the pieces of {table} are missing')
+    records = reproduce(args.NAME, args.work, args.quick, args.write, full_size=full_size)
     show({'record': ', '.join(map(str, records))})
 
 # %% ../nbs/79_cli.ipynb #79sv0002

@@ -12,7 +12,7 @@ __all__ = ['KINDS', 'HeldOut', 'held_out_clips', 'FolderClip', 'folder_clips', '
 import functools, json, math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, zip_longest
 from pathlib import Path
 import numpy as np
@@ -100,6 +100,8 @@ class FolderClip:
     motion:Path  # Its trajectory, in any format of `21_cameras`
     number:int   # Among the clips of the folder
     group:str='videos' # What it is averaged with
+    fov:float|None=None # Both fields of view in radians; those of the trajectory when None
+    upright:bool=False  # In the panorama's own frame, as the release evaluates; in the first camera's otherwise
 
     def seeds(self,
         samples:int,  # How many
@@ -122,21 +124,25 @@ class FolderClip:
         check(cameras.fov_x is not None and cameras.fov_y is not None, f'{self.motion}: both fields of view are needed')
         big = interpolate(panoramas[:frames].float()/255, (2*size[0], 2*size[1]), mode='bilinear',
                           antialias=True).clamp(0, 1)
-        return training_pair(big, cameras[:frames])
+        if self.fov is not None: cameras = replace(cameras, fov_x=self.fov, fov_y=self.fov)
+        return training_pair(big, cameras[:frames], torch.eye(3, dtype=torch.float64) if self.upright else None)
 
 def folder_clips(
     folder:str|Path,         # Holds motion/<clip>.txt, fov/<clip>.txt and <clip>.mp4 or videos/<clip>.mp4
+    videos:str|Path|None=None, # Where the videos lie, if not there
+    **options,               # Passed to `FolderClip`
 )->list[FolderClip]:         # The clips in the order of their names
     "Clips in the layout of the released trajectories; raises `InputError` where videos are missing."
     folder = Path(folder)
     tracks = sorted((folder/'motion').glob('*.txt'))
     check(len(tracks) > 0, f'{folder}: no trajectory (motion/<clip>.txt) is there')
-    videos = {path.stem: path for place in (folder, folder/'videos') if place.is_dir()
-              for path in sorted(place.iterdir()) if path.suffix.lower() in VIDEO_ENDINGS}
-    missing = [path.stem for path in tracks if path.stem not in videos]
+    places = [Path(videos)] if videos else [folder, folder/'videos']
+    found = {path.stem: path for place in places if place.is_dir()
+             for path in sorted(place.iterdir()) if path.suffix.lower() in VIDEO_ENDINGS}
+    missing = [path.stem for path in tracks if path.stem not in found]
     check(
         not missing, f"{folder}: no video for {len(missing)} of {len(tracks)} trajectories ({', '.join(missing[:3])})")
-    return [FolderClip(path.stem, videos[path.stem], path, n) for n, path in enumerate(tracks)]
+    return [FolderClip(path.stem, found[path.stem], path, n, **options) for n, path in enumerate(tracks)]
 
 # %% ../nbs/66_evaluation.ipynb #c2200013
 @functools.cache

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['I3D_FILE', 'I3D_ADDRESS', 'AMT_FILE', 'AMT_ADDRESS', 'MUSIQ_FILE', 'MUSIQ_ADDRESS', 'CLIP_ADDRESS', 'HEAD_FILE',
-           'HEAD_ADDRESS', 'weights_file', 'load_script', 'i3d_clip', 'FrechetVideoDistance', 'MotionSmoothness',
-           'ImagingQuality', 'aesthetic_network', 'AestheticQuality', 'view_average', 'LPIPS', 'PSNR', 'SSIM',
-           'STLPIPS', 'ClipMean', 'Detail', 'RegionMean', 'clip_regions', 'detail', 'distance_regions', 'lpips_network',
-           'on_grid', 'ssim_map', 'FlowSmoothness', 'LineConsistency', 'NaturalQuality', 'PoleQuality', 'RotationError',
-           'SeamDiscontinuity', 'fit_asymmetric', 'line_parts', 'line_segments', 'lines_over_seam', 'middle_frame',
-           'natural_features', 'natural_statistics', 'reestimated_rotation_error', 'steady_lines', 'straight_lines',
-           'FrechetDistance', 'bootstrap', 'fit_basis', 'image_features', 'paired']
+           'HEAD_ADDRESS', 'weights_file', 'load_script', 'i3d_clip', 'FrechetVideoDistance', 'motion_network',
+           'MotionSmoothness', 'imaging_network', 'ImagingQuality', 'aesthetic_network', 'AestheticQuality',
+           'view_average', 'LPIPS', 'PSNR', 'SSIM', 'STLPIPS', 'ClipMean', 'Detail', 'RegionMean', 'clip_regions',
+           'detail', 'distance_regions', 'lpips_network', 'on_grid', 'ssim_map', 'FlowSmoothness', 'LineConsistency',
+           'NaturalQuality', 'PoleQuality', 'RotationError', 'SeamDiscontinuity', 'fit_asymmetric', 'line_parts',
+           'line_segments', 'lines_over_seam', 'middle_frame', 'natural_features', 'natural_statistics',
+           'reestimated_rotation_error', 'steady_lines', 'straight_lines', 'FrechetDistance', 'bootstrap', 'fit_basis',
+           'image_features', 'paired']
 
 # %% ../nbs/63_metrics.ipynb #63me0004
-import math
+import importlib, math, warnings
 from collections.abc import Callable
 from pathlib import Path
 import torch
@@ -99,8 +100,27 @@ class FrechetVideoDistance(FrechetDistance):
         super().update(self.features(frames), real)
 
 # %% ../nbs/63_metrics.ipynb #c2000112
-AMT_FILE, AMT_ADDRESS = ('a TorchScript export of AMT-S with the weights amt-s.pth',
+AMT_FILE, AMT_ADDRESS = ('amt-s.pth, or a TorchScript export of AMT-S with these weights,',
                          'https://huggingface.co/lalala125/AMT/resolve/main/amt-s.pth')
+
+def _bare_weights(path, network):
+    "A network with the weights of a .pth file; raises `InputError` where they do not fit."
+    try: weights = torch.load(path, weights_only=True, map_location='cpu')
+    except Exception: raise InputError(f'{path}: cannot be read as weights alone') from None
+    try: network.load_state_dict(next((weights[key] for key in ('state_dict', 'params') if key in weights), weights))
+    except RuntimeError as error: raise InputError(f'{path}: {str(error).splitlines()[0]}') from None
+    return network.eval().requires_grad_(False)
+
+def motion_network(
+    path:Path,     # A TorchScript file, or amt-s.pth where the package vbench is installed
+)->Callable:       # Maps frames before and after to the one between
+    "AMT-S; raises `InputError` where its code is not there."
+    if path.suffix != '.pth': return load_script(path)
+    try: amt = importlib.import_module('vbench.third_party.amt.networks.AMT-S')
+    except ImportError: raise InputError(f"{path}: bare weights need AMT's code: pip install vbench") from None
+    network = _bare_weights(path, amt.Model(corr_radius=3, corr_lvls=4, num_flows=3))
+    half = torch.full((1, 1, 1, 1), .5)
+    return lambda before, after: network(before, after, half, scale_factor=1., eval=True)['imgt_pred']
 
 class MotionSmoothness(ClipMean):
     """VBench's motion smoothness, [0, 1], higher is better; `network` maps frames before and after, (1, 3, h, w) in [0,
@@ -108,7 +128,7 @@ class MotionSmoothness(ClipMean):
     higher_is_better = True
     def __init__(self, network:str|Path|Callable|None=None):
         super().__init__()
-        self.network = network if callable(network) else load_script(weights_file(network, 'motion smoothness',
+        self.network = network if callable(network) else motion_network(weights_file(network, 'motion smoothness',
             AMT_FILE, AMT_ADDRESS))
 
     @torch.no_grad()
@@ -124,11 +144,20 @@ class MotionSmoothness(ClipMean):
         self.add(1 - ((torch.cat(between).clamp(0, 1)*255).round() - (wanted*255).round()).abs().double().mean()/255)
 
 # %% ../nbs/63_metrics.ipynb #c2000402
-MUSIQ_FILE = 'a TorchScript export of MUSIQ with the weights musiq_spaq_ckpt-358bb6af.pth'
+MUSIQ_FILE = 'musiq_spaq_ckpt-358bb6af.pth, or a TorchScript export of MUSIQ with these weights,'
 MUSIQ_ADDRESS = 'https://github.com/chaofengc/IQA-PyTorch/releases/download/v0.1-weights/musiq_spaq_ckpt-358bb6af.pth'
 CLIP_ADDRESS = 'https://huggingface.co/openai/clip-vit-large-patch14'
 HEAD_FILE = 'sa_0_4_vit_l_14_linear.pth'
 HEAD_ADDRESS = f'https://raw.githubusercontent.com/LAION-AI/aesthetic-predictor/main/{HEAD_FILE}'
+
+def imaging_network(
+    path:Path,     # A TorchScript file, or weights of MUSIQ where the package pyiqa is installed
+)->Callable:       # Maps pictures in [0, 1] to a score out of 100
+    "MUSIQ; raises `InputError` where its code is not there."
+    if path.suffix != '.pth': return load_script(path)
+    try: from pyiqa.archs.musiq_arch import MUSIQ
+    except ImportError: raise InputError(f"{path}: bare weights need MUSIQ's code: pip install pyiqa") from None
+    return _bare_weights(path, MUSIQ(pretrained=False))
 
 class ImagingQuality(ClipMean):
     """VBench's imaging quality, [0, 1], higher is better; `network` maps pictures, (1, 3, h, w) in [0, 1], to MUSIQ's
@@ -136,7 +165,7 @@ class ImagingQuality(ClipMean):
     higher_is_better = True
     def __init__(self, network:str|Path|Callable|None=None):
         super().__init__()
-        self.network = network if callable(network) else load_script(weights_file(network, 'imaging quality',
+        self.network = network if callable(network) else imaging_network(weights_file(network, 'imaging quality',
             MUSIQ_FILE, MUSIQ_ADDRESS))
 
     @torch.no_grad()
