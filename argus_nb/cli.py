@@ -558,7 +558,8 @@ def reproduce(
         from argus_nb.experiments.reproduce import find_experiment
         table = {name: alias for alias, name in ALIASES.items()}.get(find_experiment(args.NAME).name, args.NAME)
         missing = find_missing(table, args.weights, args.clips)
-        if not missing: return show({'all is there': f'argus reproduce {table} --weights {args.weights} --clips {args.clips}'})
+        now = f'argus reproduce {table} --weights {args.weights} --clips {args.clips}'
+        if not missing: return show({'all is there': now})
         print(say_missing(missing, args.weights, args.clips))
         raise InputError(f'{len(missing)} of the pieces of {table} are missing')
     records = reproduce(args.NAME, args.work, args.quick, args.write, full_size=full_size)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FIELD_OF_VIEW', 'ANGLE', 'TILT', 'START_TIME', 'DURATION', 'FRAME_RATE', 'SCALE', 'EFFORT', 'STRENGTH', 'HIGHLIGHT',
-           'COUNT', 'WHOLE', 'SEED', 'HEIGHT', 'WIDTH', 'SEAM', 'SOLVER', 'QUALITY', 'PRESET', 'SWITCH', 'TRACKER',
-           'PRECISION', 'PICTURE_ENDINGS', 'Item', 'InputError', 'check', 'Number', 'seconds_in', 'Doubt',
+           'COUNT', 'WHOLE', 'SEED', 'HEIGHT', 'UPSCALE', 'WIDTH', 'SEAM', 'SOLVER', 'QUALITY', 'PRESET', 'SWITCH',
+           'TRACKER', 'PRECISION', 'PICTURE_ENDINGS', 'Item', 'InputError', 'check', 'Number', 'seconds_in', 'Doubt',
            'RenamedOption', 'present_name', 'Choice', 'reason_of', 'file_trouble', 'check_file', 'temporary_beside',
            'write_beside', 'save_json', 'check_output', 'claimed', 'full_disk_is_an_input_error', 'spoken', 'timed',
            'Progress', 'say', 'reported', 'StageClock', 'ShownProgress']
@@ -77,6 +77,7 @@ COUNT         = Number('a whole number of 1 or more', lambda v: v >= 1, int)
 WHOLE         = Number('a whole number of 0 or more', lambda v: v >= 0, int)
 SEED          = Number('a whole number between 0 and 2^63', lambda v: 0 <= v < 2**63, int)
 HEIGHT        = Number('a multiple of 16 between 64 and 2048 pixels', lambda v: 64 <= v <= 2048 and v%16 == 0, int)
+UPSCALE       = Number('2 or 4', lambda v: v in (2, 4), int)
 WIDTH         = Number('a multiple of 4 between 64 and 8192 pixels', lambda v: 64 <= v <= 8192 and v%4 == 0, int)
 
 # %% ../nbs/00_edges.ipynb #00pn0002

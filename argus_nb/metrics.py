@@ -99,6 +99,14 @@ class FrechetVideoDistance(FrechetDistance):
         "Add a clip, (T, 3, H, W) in [0, 1], to one of the sets."
         super().update(self.features(frames), real)
 
+    def compute(self) -> Tensor:
+        "FVD; warns where there are fewer clips than four for each axis."
+        clips, axes = int(min(self.real_n, self.made_n)), len(self.axes)
+        if clips < 4*axes: warnings.warn(f'FVD on {clips} clips is mostly bias: {axes} features want {4*axes} clips or '
+                                         f'more; compare it only with figures from as many clips', stacklevel=2)
+        return super().compute()
+
+
 # %% ../nbs/63_metrics.ipynb #c2000112
 AMT_FILE, AMT_ADDRESS = ('amt-s.pth, or a TorchScript export of AMT-S with these weights,',
                          'https://huggingface.co/lalala125/AMT/resolve/main/amt-s.pth')

@@ -49,8 +49,8 @@ PIECES = (
           f'gdown --folder {ARGUS_ADDRESS} -O WEIGHTS/argus'),
     Piece('VGG-16, for LPIPS', 'weights', (VGG_FILE,), ('table1', 'table3'), '530 MB', 'BSD-3-Clause', VGG_ADDRESS,
           f'curl -L -o WEIGHTS/{VGG_FILE} {VGG_ADDRESS}'),
-    Piece('I3D, for FVD', 'weights', (I3D_FILE,), ('table1', 'table3'), '50 MB', 'Apache-2.0 (the weights)', I3D_ADDRESS,
-          f"curl -L -o WEIGHTS/{I3D_FILE} '{I3D_ADDRESS}'"),
+    Piece('I3D, for FVD', 'weights', (I3D_FILE,), ('table1', 'table3'), '50 MB', 'Apache-2.0 (the weights)',
+          I3D_ADDRESS, f"curl -L -o WEIGHTS/{I3D_FILE} '{I3D_ADDRESS}'"),
     Piece('AMT-S, for motion', 'weights', ('amt-s.pt', 'amt-s.pth'), ('table1', 'table2'), '12 MB', 'CC BY-NC 4.0',
           AMT_ADDRESS, f'curl -L -o WEIGHTS/amt-s.pth {AMT_ADDRESS}'),
     Piece('MUSIQ, for imaging', 'weights', ('musiq.pt', 'musiq_spaq_ckpt-358bb6af.pth'), ('table2', 'table3'), '110 MB',
@@ -156,8 +156,10 @@ def protocol_card(
     sampling:dict,         # Settings of the sampler
 )->list[dict]:             # choice, value, source
     "Every choice behind a table at full size, and whose it is."
-    rows = [('clips', f'{trajectories} trajectories', 'release'), ('frames in a clip', f'{frames} at 5 a second', 'release'),
-            ('size', f'{size[0]}x{size[1]}', 'paper' if tuple(size) == (512, 1024) else 'of these weights'), ('frame of the panorama', 'upright, as the film was taken', 'release')]
+    own = 'paper' if tuple(size) == (512, 1024) else 'of these weights'
+    rows = [('clips', f'{trajectories} trajectories', 'release'),
+            ('frames in a clip', f'{frames} at 5 a second', 'release'), ('size', f'{size[0]}x{size[1]}', own),
+            ('frame of the panorama', 'upright, as the film was taken', 'release')]
     rows += [(name.replace('_', ' '), str(value), 'release') for name, value in sampling.items()]
     if table != 'table2':
         rows += [('mask of PSNR and LPIPS', 'one for each clip, everything that any frame saw', 'release'),
@@ -167,10 +169,11 @@ def protocol_card(
                  ('FVD', 'I3D of StyleGAN-V, 400 features, the middle square of the panorama', 'release'),
                  ('FVD, cube', 'the same over six faces', 'ours')]
     if table == 'table1':
-        rows += [('line consistency', 'share of long straight lines that stay straight, 61_quality', 'ours: not published')]
+        rows += [('line consistency', 'long straight lines that stay straight, 61_quality', 'ours: not published')]
     if table == 'table2': rows += [('field of view', '60 degrees', 'paper'), ('views', 'six of 90 degrees', 'ours')]
     if table != 'table1': rows += [('imaging', 'MUSIQ on six views, long side at most 512, /100', 'VBench; views ours')]
-    if table == 'table2': rows += [('aesthetic', "CLIP ViT-L/14 with LAION's head on six views, /10", 'VBench; views ours')]
+    if table == 'table2':
+        rows += [('aesthetic', "CLIP ViT-L/14 with LAION's head on six views, /10", 'VBench; views ours')]
     if table != 'table3': rows += [('motion', 'AMT-S predicts every odd frame, on six views', 'VBench; views ours')]
     rows += [(f'SHA-256 of {name}', total, 'file') for name, total in sums.items()]
     return [dict(zip(('choice', 'value', 'source'), row)) for row in rows]

@@ -13,8 +13,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from .edges import (COUNT, DURATION, FIELD_OF_VIEW, FRAME_RATE, HEIGHT, PICTURE_ENDINGS, PRECISION, PRESET,
-                            QUALITY, SCALE, SEAM, SEED, START_TIME, STRENGTH, SWITCH, TILT, TRACKER, WIDTH, Number,
-                            check, check_file, check_output)
+                            QUALITY, SCALE, SEAM, SEED, START_TIME, STRENGTH, SWITCH, TILT, TRACKER, UPSCALE, WIDTH,
+                            Number, check, check_file, check_output)
 
 # %% ../nbs/02_request.ipynb #02ed0007
 @dataclass(frozen=True)
@@ -117,6 +117,10 @@ class GenerationRequest:
                                 kind=PRECISION, group=_MODEL)
     offload:bool = option('keep only the network that is at work on the device: less memory, slower',
                           False, group=_MODEL)
+    upscale:int|None = option('sharpen the generated surroundings to 2 or 4 times their size; slow', None, kind=UPSCALE,
+                              unit='N', group=_OUTPUT, label='Upscale')
+    upscaler:str|Path|None = option('a super-resolution network that spandrel reads (default: the small one of '
+                                    'Real-ESRGAN, if its package is there)', None, unit='FILE', group=_OUTPUT)
     width:int|None = option('width of the 360 video in pixels', None, kind=WIDTH, unit='W', group=_OUTPUT)
     paste:bool = option('the model alone, at its own rate; do not lay the input over it', True, group=_OUTPUT)
     memory:str = option('on keeps what other frames saw beside the present one, off lays the present one alone over '

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import PartialState
-from torch import Tensor
 from argus_nb.baselines import Method, ResultFolder, Sampled, task_of
 from argus_nb.data import Pair
 from argus_nb.edges import InputError, check, save_json, write_beside
@@ -24,8 +23,7 @@ from argus_nb.fidelity import LPIPS, PSNR, lpips_network
 from argus_nb.metrics import AestheticQuality, FrechetVideoDistance, ImagingQuality, MotionSmoothness, view_average
 from argus_nb.pipeline import ArgusPipeline
 from argus_nb.quality import LineConsistency
-from argus_nb.release import (PIECES, card_text, find_missing, find_piece, protocol_card, released_clips, say_missing,
-                              sha256_of)
+from argus_nb.release import PIECES, find_missing, find_piece, protocol_card, released_clips, sha256_of
 from argus_nb.runtime import pick_device, pick_dtype, run_record
 from argus_nb.sampling import sampling_for
 from argus_nb.sets import FrechetDistance, bootstrap

@@ -130,7 +130,7 @@ def reproduce(
     quick:bool=False,           # On a few clips, at a small size: a rehearsal
     write:bool=False,           # Copy record and pictures into results/ and nbs/images of this checkout
     say:Callable=print,         # Called with each line of what is going on
-    full_size:dict|None=None,   # Arguments of `full_size.run`: the paper's own table, from the released weights and clips
+    full_size:dict|None=None,   # Arguments of `full_size.run`: the paper's own table
 )->list[Path]:                  # The records
     "Run an experiment; raises `ValueError` for a name that is not known and for a rehearsal that should be recorded."
     experiment = find_experiment(name)
