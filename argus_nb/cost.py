@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WAYS', 'CARDS', 'Spent', 'spent', 'meta_models', 'weight_bytes', 'stages', 'memory_peak', 'what_fits']
 
-# %% ../nbs/49_cost.ipynb #269aac32
+# %% ../nbs/49_cost.ipynb #38aea7cc
 import contextlib, weakref
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -14,20 +14,21 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
-from .models import (Models, build_image_encoder, build_scheduler, build_unet, build_vae, folding, latent_stride,
-                             preset)
+from .models import (Models, build_image_encoder, build_scheduler, build_unet, build_vae, folding,
+                             latent_stride, preset)
 from .runtime import check
 
-# %% ../nbs/49_cost.ipynb #bce21573
+# %% ../nbs/49_cost.ipynb #01938a2f
 class Spent(NamedTuple):
     "What a computation took."
     flops:int   # Multiplications and additions
     peak:int    # Bytes alive at the worst moment, beside weights and what was given
 
 class _Alive(TorchDispatchMode):
-    "Counts the bytes of results that are alive."
-    def __init__(self):
+    "Counts the bytes of results that are alive, and of copies that convolutions make."
+    def __init__(self, copies:bool):
         super().__init__()
+        self.copies = copies
         self.now, self.peak, self.known = 0, 0, weakref.WeakSet()
 
     def _note(self, value):
@@ -47,6 +48,8 @@ class _Alive(TorchDispatchMode):
         self.known.update(s for s in held if s not in self.known)
         result = function(*args, **(kwargs or {}))
         self._note(result)
+        if self.copies and function is torch.ops.aten.convolution.default:
+            self.peak = max(self.peak, self.now + args[0].nbytes + result.nbytes)
         return result
 
 @contextlib.contextmanager
@@ -62,16 +65,17 @@ def _attention_in_one(extra:list)->Iterator[None]:
 
 @torch.no_grad()
 def spent(
-    work:Callable,  # Does it, on meta tensors; its result is kept until the end
-)->Spent:           # Operations and peak
+    work:Callable,      # Does it, on meta tensors; its result is kept until the end
+    copies:bool=False,  # Count the copies that convolutions on processors make
+)->Spent:               # Operations and peak
     "Run something that has shapes only, and count."
-    extra, alive, flops = [], _Alive(), FlopCounterMode(display=False)
+    extra, alive, flops = [], _Alive(copies), FlopCounterMode(display=False)
     with _attention_in_one(extra), flops, alive:
         result = work()
     del result
     return Spent(flops.get_total_flops() + sum(extra), alive.peak)
 
-# %% ../nbs/49_cost.ipynb #3ed5606f
+# %% ../nbs/49_cost.ipynb #a83ea463
 def meta_models(
     name:str,                          # A preset
     dtype:torch.dtype=torch.float32,   # Of the weights
@@ -93,6 +97,7 @@ def stages(
     window:int|None=None,              # Frames sampled together; the preset's own when None
     chunk:int=10,                      # Frames decoded together
     guided:bool=True,                  # Whether the denoiser is called for both halves
+    copies:bool=False,                 # See `spent`
 )->dict[str,Spent]:                    # Stage -> operations and peak
     "What each stage of generating takes, for one window."
     p, m = preset(name), meta_models(name, dtype)
@@ -103,19 +108,19 @@ def stages(
     fold, side = folding(m.vae), p['clip_image']
     frames = new(min(8, T), 3*fold**2, H//fold, W//fold)
     x, condition, one = new(1, T, C, *cells).float(), new(1, T, C, *cells), torch.empty(1, device='meta')
-    embeddings, ids, latents = new(1, T, p['embedding']), torch.empty(1, 3, device='meta'), new(min(chunk, T), C, *cells)
-    views = new(T, 3, side, side)
+    embeddings, ids, views = new(1, T, p['embedding']), torch.empty(1, 3, device='meta'), new(T, 3, side, side)
+    latents = new(min(chunk, T), C, *cells)
     halves = 2 if guided else 1
     def step():  # as `guided_denoise` calls it: both halves at once, input and condition side by side
         pair = torch.cat([torch.cat([x]*halves), torch.cat([condition.float()]*halves)], 2)
         estimate = m.unet(pair.to(dtype), one.expand(halves), torch.cat([embeddings]*halves), ids.expand(halves, 3))
         return estimate.sample.float()*2 + torch.cat([x]*halves)
-    return {'encode eight frames': spent(lambda: m.vae.encode(frames).latent_dist.mode()),
-            'embed all frames': spent(lambda: m.image_encoder(views).image_embeds),
-            'one step': spent(step),
-            f'decode {len(latents)} frames': spent(lambda: m.vae.decode(latents, num_frames=len(latents)).sample)}
+    work = {'encode eight frames': lambda: m.vae.encode(frames).latent_dist.mode(),
+            'embed all frames': lambda: m.image_encoder(views).image_embeds, 'one step': step,
+            f'decode {len(latents)} frames': lambda: m.vae.decode(latents, num_frames=len(latents)).sample}
+    return {name: spent(do, copies) for name, do in work.items()}
 
-# %% ../nbs/49_cost.ipynb #d8fd69dc
+# %% ../nbs/49_cost.ipynb #b7ccc86e
 def memory_peak(
     name:str,                          # A preset
     dtype:torch.dtype=torch.float32,   # Of weights and activations
