@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['GUESSES', 'STILL_SECONDS', 'STILL_RATE', 'generated_frames', 'crossfade', 'Enlarge', 'default_width', 'SmallFrames',
            'cameras_for', 'ContactSheet', 'generation_frame', 'Generation', 'WorkMeter', 'identity_of', 'made_by',
-           'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'plan', 'write_variations', 'generate_video']
+           'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'plan', 'first_look', 'write_variations',
+           'generate_video']
 
 # %% ../nbs/70_generate.ipynb #70a00004
 import hashlib, math, time, warnings
@@ -23,7 +24,7 @@ from .alignment import align_frames, iter_pasted, level_rotation
 from .calibration import load_calibration, look_at_film
 from .cameras import CameraTrack, read_cameras
 from .doubts import camera_doubt
-from .edges import Doubt, InputError, Progress, claimed, say, spoken
+from .edges import Doubt, InputError, Progress, claimed, say, show, spoken
 from .headers import equivalent_focal, sphere_layout
 from .level import NOTED, believed_lens, in_words, level_and_lens, noted_fov, with_level
 from .memory import remembering
@@ -367,6 +368,7 @@ def frames(self:Generation,
             yield chunk
     for number, panorama in enumerate(self.lay_out(panoramas())):
         sheet.note(number, lambda: self.video.frames[self.shown[number]], panorama)
+        show(meter.progress, panorama)
         yield panorama
         meter.done('write')
 
@@ -434,7 +436,7 @@ def meets_itself(
 # %% ../nbs/70_generate.ipynb #b848b250
 def carry_out(
     request:GenerationRequest,     # What is asked for; `check_files` has been called
-    progress:Progress|None=None,   # Called as progress(stage, done, total); may have `say(text)`
+    progress:Progress|None=None,   # Called as progress(stage, done, total); may have `say(text)` and `show(picture)`
 )->dict:                           # What was written and how
     "Make a 360° video as requested; raises `InputError` before any long work for what only file and model can tell."
     with claimed(request.output): return _carried_out(request, progress)
@@ -522,24 +524,34 @@ def plan(
                 device=str(device))
 
 # %% ../nbs/70_generate.ipynb #70va0002
+def first_look(
+    run:Generation,  # What is to be made
+    seed:int,        # Seed of all noise
+    frames:int=4,    # How many are sampled together, from the middle
+)->Tensor:           # In [0, 1]; (3, H, W)
+    "The middle of a film, made quickly."
+    pipeline, middle = run.pipeline, len(run.index)//2
+    part = slice(middle, middle + frames)
+    few = SmallFrames(run.video.frames, run.index[part], max(512, 2*run.size[1]))
+    source = Source(few, run.source.cameras[part], size=run.size, relative=False)
+    steps = min(run.sampling.num_inference_steps, pipeline.settings['fast_steps'])
+    fast = replace(run.sampling, num_inference_steps=steps)
+    latents = pipeline.stream_latents(source, fast, generator=make_generator(seed))
+    panorama = run.enlarge(next(pipeline.stream_decoded(latents, fast))[0].float().cpu()).contiguous()
+    number = min(run.index[middle], len(run.video.frames) - 1)
+    camera = run.cameras[min(run.shown.index(number) if number in run.shown else 0, len(run.cameras) - 1)]
+    if run.paste: next(iter_pasted([panorama], run.video.frames[[number]], camera))
+    return panorama
+
 def write_variations(
     run:Generation,              # What is to be made
     request:GenerationRequest,   # From what; tries `variations` seeds, from `seed` on
     progress:Progress|None=None, # Called as progress('generate', done, total)
 )->dict:                         # What was written and how
     "Write a sheet that shows one moment as several seeds give it."
-    pipeline, middle, rows = run.pipeline, len(run.index)//2, []
-    part = slice(middle, middle + 4)
-    frames = SmallFrames(run.video.frames, run.index[part], max(512, 2*run.size[1]))
-    source = Source(frames, run.source.cameras[part], size=run.size, relative=False)
-    fast = replace(run.sampling, num_inference_steps=min(run.sampling.num_inference_steps,
-                                                         pipeline.settings['fast_steps']))
-    number = min(run.index[middle], len(run.video.frames) - 1)
-    camera = run.cameras[min(run.shown.index(number) if number in run.shown else 0, len(run.cameras) - 1)]
+    rows = []
     for seed in range(run.seed, run.seed + request.variations):
-        latents = pipeline.stream_latents(source, fast, generator=make_generator(seed))
-        panorama = run.enlarge(next(pipeline.stream_decoded(latents, fast))[0].float().cpu()).contiguous()
-        if run.paste: next(iter_pasted([panorama], run.video.frames[[number]], camera))
+        panorama = first_look(run, seed)
         small = interpolate(panorama[None], (240, 480), mode='area', antialias=False)[0]
         turns = torch.tensor([0., math.pi/2, math.pi, -math.pi/2])
         views = panorama_to_perspective(panorama, rotation_from_euler(turns, 0*turns, 0*turns), math.pi/2, (240, 240))
