@@ -6,7 +6,7 @@
 __all__ = ['EXAMPLES', 'ORANGE', 'UNSEEN', 'LINES', 'make_example', 'globe', 'draw_path', 'tracked_picture', 'in_sentences',
            'Cancelled', 'shrunk', 'Listener', 'SharedModel', 'Made', 'Outcome', 'in_one_line', 'Session']
 
-# %% ../nbs/75_session.ipynb #3adf7d25
+# %% ../nbs/75_session.ipynb #e1d58b71
 import contextlib, math, tempfile, threading, time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -26,14 +26,14 @@ from .motion import simulate_motion
 from .photographs import is_photo, load_panorama, read_picture, write_picture
 from .pipeline import ArgusPipeline
 from .projection import panorama_to_perspective
-from .reading import Video, read_video
+from .reading import read_video
 from .request import PHOTO_ENDINGS, GenerationRequest
 from .runtime import as_bytes, make_generator
 from .video import write_video
 from .viewer import draw_outline, image_corners
 from .worlds import random_world
 
-# %% ../nbs/75_session.ipynb #1303c226
+# %% ../nbs/75_session.ipynb #e6c7855f
 EXAMPLES = dict(street='a street, filmed by a hand', park='a photograph of a park')  # name -> what it is
 
 def make_example(
@@ -51,7 +51,7 @@ def make_example(
     film = random_world(1, 'street').render_perspective(times, hand.world_from_camera, fov, size, supersample=2)
     return write_video(Path(folder)/'street.mp4', film, 10, spherical=False)
 
-# %% ../nbs/75_session.ipynb #f3186683
+# %% ../nbs/75_session.ipynb #2a02e91b
 ORANGE, UNSEEN, LINES = (1., .69, 0.), .13, .24  # an outline; what no frame saw, and the globe's lines on it
 
 def globe(
@@ -93,7 +93,7 @@ def tracked_picture(
     if len(track) > 1: picture = draw_path(draw_outline(picture, last, ORANGE), upright[picks])
     return draw_outline(picture, first, (1., 1., 1.))
 
-# %% ../nbs/75_session.ipynb #be644c27
+# %% ../nbs/75_session.ipynb #3ae619cf
 _HOW = dict(given='you gave it', metadata='the file says so', estimated='estimated from the pictures',
             assumed='assumed, nothing in the pictures tells')
 
@@ -111,7 +111,7 @@ def in_sentences(
     return {'Field of view': (f"{lens['fov']:.0f}° from left to right", how(lens)),
             'Level': (f'the first picture looks {up}, and leans {lean}', how(level))}
 
-# %% ../nbs/75_session.ipynb #2168fc7f
+# %% ../nbs/75_session.ipynb #b1883511
 class Cancelled(Exception):
     "Somebody has asked the work to end."
 
@@ -162,7 +162,7 @@ class Listener:
         self.picture, self.about, self.pictures = shrunk(picture), about, self.pictures + 1
         self.due = time.monotonic() + self.every
 
-# %% ../nbs/75_session.ipynb #b6e0825b
+# %% ../nbs/75_session.ipynb #ef45f80a
 class SharedModel:
     "A model for several sessions: loaded once, used by one at a time."
     def __init__(self,
@@ -186,7 +186,7 @@ class SharedModel:
         try: yield
         finally: self.busy.release()
 
-# %% ../nbs/75_session.ipynb #c8c2d40d
+# %% ../nbs/75_session.ipynb #a0ddcec0
 @dataclass(frozen=True)
 class Made:
     "A finished film, or a panorama, with what is shown beside it."
@@ -247,7 +247,7 @@ class Session:
     @property
     def is_working(self)->bool: return self.thread is not None and self.thread.is_alive()
 
-# %% ../nbs/75_session.ipynb #a4c6b971
+# %% ../nbs/75_session.ipynb #c011efb2
 @patch
 def open_clip(self:Session,
     path:str|Path,        # A video or a photograph
@@ -282,7 +282,7 @@ def facts(self:Session,
     if is_photo(self.clip): return f'{width} × {height} pixels, a photograph'
     return f'{width} × {height} pixels, {self.video.duration:.1f} s, {self.video.fps:.3g} pictures a second'
 
-# %% ../nbs/75_session.ipynb #f5fc3a18
+# %% ../nbs/75_session.ipynb #92c6a145
 @patch
 def request(self:Session,
     **options,           # Fields of `GenerationRequest`
@@ -344,7 +344,7 @@ def generation(self:Session,
     return Generation(pipeline, self.video, track, sampling_of(r, pipeline.settings), r.seed, 1024, r.paste, False,
                       r.level, r.size)
 
-# %% ../nbs/75_session.ipynb #2fc06d6c
+# %% ../nbs/75_session.ipynb #ab16f396
 @patch
 def generate(self:Session,
     listener:Listener,  # Is told how far it is, and shown pictures
@@ -381,7 +381,7 @@ def save(self:Session,
     with write_beside(path) as temporary: temporary.write_bytes(self.made.path.read_bytes())
     return path
 
-# %% ../nbs/75_session.ipynb #80a6fb9e
+# %% ../nbs/75_session.ipynb #70ab5bbb
 @patch
 def begin(self:Session,
     work:Callable[[Listener],object],  # What to do
