@@ -304,7 +304,7 @@ def say(
 
 def show(
     progress:Progress|None,  # What listens, if anything does
-    picture:object,          # A panorama, finished or not; uint8, (3, H, W)
+    picture:object,          # A panorama, finished or not; uint8 or float in [0, 1], (3, H, W)
 )->None:
     "Let the person who waits see what has been made so far, where there is a way to."
     getattr(progress, 'show', lambda picture: None)(picture)

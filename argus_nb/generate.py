@@ -23,6 +23,7 @@ from torch.nn.functional import interpolate
 from .alignment import align_frames, iter_pasted, level_rotation
 from .calibration import load_calibration, look_at_film
 from .cameras import CameraTrack, read_cameras
+from .decoding import decode
 from .doubts import camera_doubt
 from .edges import Doubt, InputError, Progress, claimed, say, show, spoken
 from .headers import equivalent_focal, sphere_layout
@@ -351,20 +352,39 @@ def work(self:Generation,
     return dict(step=(windows - finished)*self.sampling.num_inference_steps, decode=len(self.index), write=len(self))
 
 @patch
+def coming(self:Generation,
+    before:Tensor,  # Latents as the step before this one left them; (1, T, 4, h, w)
+    latents:Tensor, # As this one left them
+    number:int,     # Which it was, counted from 0
+)->Tensor:          # A panorama in [0, 1]; (3, H, W)
+    "What a window is going to be, as far as a step of the sampler can tell."
+    quarter = latents.shape[-1]//4*self.sampling.roll
+    level, below = self.pipeline.scheduler.sigmas[number:number + 2].tolist()
+    share = below/level  # of the noise that was left: x' = x0 + share (x - x0)
+    clean = (latents - share*before.roll(quarter, -1))/(1 - share)
+    middle = clean[0, latents.shape[1]//2][None].roll(-quarter*number, -1)
+    return self.enlarge(decode(self.pipeline.vae, middle, 'none')[0].float().cpu())
+
+@patch
 def frames(self:Generation,
     meter:WorkMeter,         # Where to report
     sheet:ContactSheet,      # What collects a few moments
     store:WindowStore|None=None, # Where finished windows are kept
 )->Iterator[Tensor]:         # Output frames, uint8; (3, H, W)
     "Generate, lay out, report."
+    shows, before = hasattr(meter.progress, 'show'), None
     def step_done(number, level, latents):
+        nonlocal before
         meter.done('step')
+        if shows and number%3 == 2: show(meter.progress, self.coming(before, latents, number))
+        before = latents
         return latents
     def panoramas():
         latents = self.pipeline.stream_latents(self.source, self.sampling, generator=make_generator(self.seed),
                                                on_step=step_done, store=store)
         for chunk in self.pipeline.stream_decoded(latents, self.sampling):
             meter.done('decode', len(chunk))
+            if shows: show(meter.progress, self.enlarge(chunk[-1].float().cpu()))
             yield chunk
     for number, panorama in enumerate(self.lay_out(panoramas())):
         sheet.note(number, lambda: self.video.frames[self.shown[number]], panorama)

@@ -6,7 +6,7 @@
 __all__ = ['EXAMPLES', 'ORANGE', 'UNSEEN', 'LINES', 'make_example', 'globe', 'draw_path', 'tracked_picture', 'in_sentences',
            'Cancelled', 'shrunk', 'Listener', 'SharedModel', 'Made', 'Outcome', 'in_one_line', 'Session']
 
-# %% ../nbs/75_session.ipynb #e1d58b71
+# %% ../nbs/75_session.ipynb #fe329957
 import contextlib, math, tempfile, threading, time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ from .video import write_video
 from .viewer import draw_outline, image_corners
 from .worlds import random_world
 
-# %% ../nbs/75_session.ipynb #e6c7855f
+# %% ../nbs/75_session.ipynb #04740d95
 EXAMPLES = dict(street='a street, filmed by a hand', park='a photograph of a park')  # name -> what it is
 
 def make_example(
@@ -51,7 +51,7 @@ def make_example(
     film = random_world(1, 'street').render_perspective(times, hand.world_from_camera, fov, size, supersample=2)
     return write_video(Path(folder)/'street.mp4', film, 10, spherical=False)
 
-# %% ../nbs/75_session.ipynb #2a02e91b
+# %% ../nbs/75_session.ipynb #90b0ed5b
 ORANGE, UNSEEN, LINES = (1., .69, 0.), .13, .24  # an outline; what no frame saw, and the globe's lines on it
 
 def globe(
@@ -93,7 +93,7 @@ def tracked_picture(
     if len(track) > 1: picture = draw_path(draw_outline(picture, last, ORANGE), upright[picks])
     return draw_outline(picture, first, (1., 1., 1.))
 
-# %% ../nbs/75_session.ipynb #3ae619cf
+# %% ../nbs/75_session.ipynb #31ec180a
 _HOW = dict(given='you gave it', metadata='the file says so', estimated='estimated from the pictures',
             assumed='assumed, nothing in the pictures tells')
 
@@ -111,7 +111,7 @@ def in_sentences(
     return {'Field of view': (f"{lens['fov']:.0f}° from left to right", how(lens)),
             'Level': (f'the first picture looks {up}, and leans {lean}', how(level))}
 
-# %% ../nbs/75_session.ipynb #b1883511
+# %% ../nbs/75_session.ipynb #8aa9a9db
 class Cancelled(Exception):
     "Somebody has asked the work to end."
 
@@ -132,7 +132,9 @@ class Listener:
         every:float=1.,  # Seconds between pictures, at least
     ):
         self.stopped, self.clock, self.every, self.due = threading.Event(), StageClock(), every, 0.
-        self.stage, self.share, self.left, self.picture, self.pictures, self.about = 'beginning', 0., None, None, 0, ''
+        self.stage, self.about, self.picture, self.pictures = 'beginning', '', None, 0
+        self.share:float|None = None  # None: nobody knows
+        self.left:float|None = None   # Seconds
 
     def __call__(self,
         stage:str,   # What is being done
@@ -149,11 +151,11 @@ class Listener:
     )->None:
         "Note what is being done; raises `Cancelled`."
         if self.stopped.is_set(): raise Cancelled
-        self.stage = text
+        self.stage, self.share, self.left = text, None, None
 
     def show(self,
         picture:Tensor,            # uint8 or float in [0, 1]; (3, H, W)
-        about:str='a frame of the film', # What it is
+        about:str='what the film is going to be', # What it is
         now:bool=False,            # Take it, however soon it comes after the last
     )->None:
         "Keep a picture, but not too many; raises `Cancelled`."
@@ -162,7 +164,7 @@ class Listener:
         self.picture, self.about, self.pictures = shrunk(picture), about, self.pictures + 1
         self.due = time.monotonic() + self.every
 
-# %% ../nbs/75_session.ipynb #ef45f80a
+# %% ../nbs/75_session.ipynb #e214cfb0
 class SharedModel:
     "A model for several sessions: loaded once, used by one at a time."
     def __init__(self,
@@ -186,7 +188,7 @@ class SharedModel:
         try: yield
         finally: self.busy.release()
 
-# %% ../nbs/75_session.ipynb #a0ddcec0
+# %% ../nbs/75_session.ipynb #454a64f8
 @dataclass(frozen=True)
 class Made:
     "A finished film, or a panorama, with what is shown beside it."
@@ -247,7 +249,7 @@ class Session:
     @property
     def is_working(self)->bool: return self.thread is not None and self.thread.is_alive()
 
-# %% ../nbs/75_session.ipynb #c011efb2
+# %% ../nbs/75_session.ipynb #337519da
 @patch
 def open_clip(self:Session,
     path:str|Path,        # A video or a photograph
@@ -282,7 +284,7 @@ def facts(self:Session,
     if is_photo(self.clip): return f'{width} × {height} pixels, a photograph'
     return f'{width} × {height} pixels, {self.video.duration:.1f} s, {self.video.fps:.3g} pictures a second'
 
-# %% ../nbs/75_session.ipynb #92c6a145
+# %% ../nbs/75_session.ipynb #05e0257c
 @patch
 def request(self:Session,
     **options,           # Fields of `GenerationRequest`
@@ -344,7 +346,7 @@ def generation(self:Session,
     return Generation(pipeline, self.video, track, sampling_of(r, pipeline.settings), r.seed, 1024, r.paste, False,
                       r.level, r.size)
 
-# %% ../nbs/75_session.ipynb #ab16f396
+# %% ../nbs/75_session.ipynb #aec72ec8
 @patch
 def generate(self:Session,
     listener:Listener,  # Is told how far it is, and shown pictures
@@ -381,7 +383,7 @@ def save(self:Session,
     with write_beside(path) as temporary: temporary.write_bytes(self.made.path.read_bytes())
     return path
 
-# %% ../nbs/75_session.ipynb #70ab5bbb
+# %% ../nbs/75_session.ipynb #141e51bd
 @patch
 def begin(self:Session,
     work:Callable[[Listener],object],  # What to do

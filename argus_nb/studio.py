@@ -7,7 +7,7 @@ __all__ = ['NOTHING', 'NO_CAMERAS', 'PORTS', 'picture_address', 'figure', 'worki
            'before_and_after', 'result_card', 'control_for', 'chosen', 'Studio', 'look_page', 'listen', 'StudioFrame',
            'studio', 'run_studio']
 
-# %% ../nbs/76_studio.ipynb #fff64f6f
+# %% ../nbs/76_studio.ipynb #f3b8f729
 import base64, io, json, os, secrets, socket, tempfile, threading, webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -28,14 +28,14 @@ from .runtime import as_bytes
 from .session import EXAMPLES, Listener, Made, Session, SharedModel, in_one_line, in_sentences, make_example
 from .viewer import FOV_LIMITS, image_corners
 
-# %% ../nbs/76_studio.ipynb #e345c124
+# %% ../nbs/76_studio.ipynb #3c13cfc1
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # before the import: nothing is reported to anybody
 try: import gradio as gr, uvicorn
 except ImportError: raise InputError("the studio needs Gradio: pip install 'argus_nb[studio]'") from None
 from fastapi import FastAPI
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 
-# %% ../nbs/76_studio.ipynb #bf60a063
+# %% ../nbs/76_studio.ipynb #99d68166
 def picture_address(
     picture:Tensor,  # In [0, 1]; (3, H, W)
 )->str:              # A data address of a JPEG
@@ -53,16 +53,19 @@ def figure(
     below = f'<figcaption>{caption}</figcaption>' if caption else ''
     return f'<figure><img src="{picture_address(picture)}" alt="{escape(about)}">{below}</figure>'
 
+def _note(text): return f'<div class="working"><span>{escape(text)}</span></div>'
+
 def working_line(
     listener:Listener,  # What was told last
 )->str:                 # HTML
     "What is being done, how far it is, and how long it will take."
     left = f'about {spoken(listener.left)} left' if listener.left is not None else ''
     words = escape(listener.stage[:1].upper() + listener.stage[1:])
-    return (f'<div class="working"><span>{words} …</span><progress max="1" value="{listener.share:.3f}" '
-            f'aria-label="{words}">{listener.share:.0%}</progress><span class="left">{left}</span></div>')
+    share = '' if listener.share is None else f' value="{listener.share:.3f}"'
+    return (f'<div class="working"><span>{words} …</span><progress max="1"{share} aria-label="{words}"></progress>'
+            f'<span class="left">{left}</span></div>')
 
-# %% ../nbs/76_studio.ipynb #983babbe
+# %% ../nbs/76_studio.ipynb #381e516a
 NOTHING = ('<div class="nothing"><strong>Your 360° film appears here.</strong><ol><li>Choose a clip or a photograph, '
            'or take an example.</li><li>See whether its cameras were understood.</li><li>Press Generate.</li></ol></div>')
 NO_CAMERAS = '<p class="hint">Where the camera looked is found as soon as a clip is chosen.</p>'
@@ -88,7 +91,7 @@ def camera_card(
     legend = 'White frame: the first picture; orange frame: the last; dots: the way between them'
     return figure(picture, about, legend) + f'<dl>{rows}</dl>'
 
-# %% ../nbs/76_studio.ipynb #ce9b09ce
+# %% ../nbs/76_studio.ipynb #689ebfc7
 def moving(
     address:str,       # Of a film or a picture
     is_picture:bool,   # Which of both
@@ -128,10 +131,10 @@ def result_card(
             + moving(f'around/{key}/clip', made.is_picture, 'Your clip' if kind == 'film' else 'Your photograph')
             + moving(f'around/{key}/film', made.is_picture, f'The {kind}, unrolled') + '</div>')
 
-# %% ../nbs/76_studio.ipynb #91b6b3c6
+# %% ../nbs/76_studio.ipynb #647d629b
 _OPTIONS = {entry.name: entry for entry in fields(GenerationRequest)}
-_WORDS = dict(fast='Fast', best='Best', on='On', off='Off')
-_ZERO = dict(seconds='to the end', fov='estimated')  # what no number means; 0 itself means nothing there
+_WORDS = dict(colmap='COLMAP')  # what is not simply capitalised
+_ZERO = dict(seconds='all', fov='estimated')  # what no number means; 0 itself means nothing there
 
 def control_for(
     name:str,    # A field of `GenerationRequest`
@@ -142,11 +145,11 @@ def control_for(
     look = dict(label=about.label or name, value=entry.default, elem_id=f'option_{name}', min_width=120) | look
     if about.kind is TILT: return gr.Slider(-90, 90, **look | dict(value=look['value'] or 0, step=.5))
     if names := getattr(about.kind, 'names', None):
-        choices = [(_WORDS.get(n, n.replace('_', ' ')), n) for n in names]
+        choices = [(_WORDS.get(n, n.replace('_', ' ').capitalize()), n) for n in names]
         if entry.default is None: choices.insert(0, ('Standard', ''))
         kind = gr.Radio if len(choices) < 4 else gr.Dropdown
         return kind(choices, **look | dict(value=look['value'] or ''))
-    if entry.default is None: look |= dict(value=0, info='0: ' + _ZERO[name])
+    if entry.default is None: look |= dict(value=0, label=f"{look['label']} (0: {_ZERO[name]})")
     return gr.Number(precision=0 if about.kind.kind is int else None, minimum=0, **look)
 
 def chosen(
@@ -162,7 +165,7 @@ def chosen(
         if given.get(name) is not None and abs(given[name] - value) < .05: given[name] = None
     return {name: value for name, value in given.items() if value is not None}
 
-# %% ../nbs/76_studio.ipynb #c9c11458
+# %% ../nbs/76_studio.ipynb #4e9bbfde
 class Studio:
     "The page and its server; shows itself as the last value of a cell."
     first = 'quality', 'seed', 'start', 'seconds'
@@ -212,7 +215,7 @@ class Studio:
         "Hand the film of a tab out no longer."
         self.films.pop(self.keys.pop(tab, None), None)
 
-# %% ../nbs/76_studio.ipynb #336e51e9
+# %% ../nbs/76_studio.ipynb #e74cd7ba
 _static = Path(argus_nb.__file__).parent/'static'
 
 def look_page(
@@ -240,7 +243,7 @@ def answer(self:Studio,
     if part in ('film', 'clip'): return FileResponse(made.path if part == 'film' else made.source)
     return PlainTextResponse('There is no such thing.', 404)
 
-# %% ../nbs/76_studio.ipynb #95f2827d
+# %% ../nbs/76_studio.ipynb #c9a49078
 @patch
 def page(self:Studio,
 )->gr.Blocks:
@@ -251,11 +254,14 @@ def page(self:Studio,
             with gr.Column(scale=4, min_width=320, elem_id='choose'): left = self.left_column()
             with gr.Column(scale=6, min_width=320, elem_id='result'):
                 right = dict(preview=gr.HTML(NOTHING, elem_id='preview'),
-                             seeds=gr.Gallery(label='Seeds: choose one', elem_id='seeds', columns=2, visible=False,
+                             seeds=gr.Gallery(label='Seeds: choose one', elem_id='seeds', columns=2, visible=False, object_fit='contain',
                                               allow_preview=False, height='auto', buttons=[]),
                              film=gr.HTML(elem_id='film'))
         with gr.Column(elem_id='says'):
-            says = dict(trouble=gr.HTML(elem_id='trouble'), working=gr.HTML(elem_id='working'))
+            says = dict(trouble=gr.HTML(elem_id='trouble'))
+            with gr.Row(elem_id='bar'):
+                says |= dict(working=gr.HTML(elem_id='working'),
+                             cancel=gr.Button('Cancel', size='sm', visible=False, elem_id='cancel', scale=0))
         self.parts = left | right | says | dict(live=gr.HTML(elem_id='live'))
         self.connect(page)
     return page
@@ -279,17 +285,16 @@ def left_column(self:Studio,
             parts['apply'] = gr.Button('Apply', size='sm', elem_id='apply')
             parts['reset'] = gr.Button('As it was found', size='sm', elem_id='reset')
     gr.HTML('<h2>3. Your film</h2>')
-    with gr.Row(): parts |= {name: control_for(name) for name in self.first[:2]}
-    with gr.Row(): parts |= {name: control_for(name) for name in self.first[2:]}
+    parts['quality'] = control_for('quality')
+    with gr.Row(elem_id='numbers'): parts |= {name: control_for(name, min_width=90) for name in self.first[1:]}
     with gr.Accordion('Advanced', open=False, elem_id='advanced'):
         for name in self.advanced: parts[name] = control_for(name, info=option_of(_OPTIONS[name]).help)
     with gr.Row(elem_id='buttons'):
-        for name, text, kind in (('generate', 'Generate', 'primary'), ('try', 'Try four seeds', 'secondary'),
-                                 ('cancel', 'Cancel', 'stop')):
+        for name, text, kind in (('generate', 'Generate', 'primary'), ('try', 'Try four seeds', 'secondary')):
             parts[name] = gr.Button(text, variant=kind, interactive=False, elem_id=name, min_width=100)
     return parts
 
-# %% ../nbs/76_studio.ipynb #d23d6758
+# %% ../nbs/76_studio.ipynb #18d40f7a
 @patch
 def buttons(self:Studio,
     session:Session,  # What is open
@@ -297,8 +302,8 @@ def buttons(self:Studio,
 )->dict:              # Changes of the page
     "Which buttons can be pressed."
     ready = session.video is not None and not works
-    names = dict(generate=ready, apply=ready, reset=ready, cancel=works) | {'try': ready} | {n: not works for n in EXAMPLES}
-    return {self.parts[name]: gr.update(interactive=state) for name, state in names.items()}
+    names = dict(generate=ready, apply=ready, reset=ready) | {'try': ready} | {name: not works for name in EXAMPLES}
+    return {self.parts[name]: gr.update(interactive=state) for name, state in names.items()}         | {self.parts['cancel']: gr.update(visible=works)}
 
 @patch
 def follow(self:Studio,
@@ -327,10 +332,10 @@ def ended(self:Studio,
     end = session.outcome
     words = '' if end is None or end.kind == 'done' else end.words
     trouble = f'<p><strong>Problem:</strong> {escape(words)}</p>' if words and end.kind == 'trouble' else ''
-    note = f'<div class="working"><span>{escape(words[:1].upper() + words[1:])}</span></div>' if not trouble and words else ''
+    note = _note(words[:1].upper() + words[1:]) if words and not trouble else ''
     return {self.parts['trouble']: trouble, self.parts['working']: note, self.parts['live']: escape(words)}
 
-# %% ../nbs/76_studio.ipynb #808a0aa2
+# %% ../nbs/76_studio.ipynb #b84e5ff2
 @patch
 def empty(self:Studio,
     tab:str,          # Whose page
@@ -384,7 +389,7 @@ def found(self:Studio,
     given = {} if session.tracked[0][2] is not None else dict(fov=known['lens']['fov'])
     return given | dict(pitch=known['level']['pitch'], roll=known['level']['roll'])
 
-# %% ../nbs/76_studio.ipynb #60c476f7
+# %% ../nbs/76_studio.ipynb #cf61a7ee
 @patch
 def generate(self:Studio,
     request:gr.Request,  # From which tab
@@ -417,7 +422,7 @@ def try_seeds(self:Studio,
     yield {p['seeds']: gr.update(value=pictures, visible=True, selected_index=None), p['preview']: '',
            p['live']: 'Four first looks are shown: choose one, then press Generate'}
 
-# %% ../nbs/76_studio.ipynb #126ab898
+# %% ../nbs/76_studio.ipynb #f9883506
 @patch
 def connect(self:Studio,
     page:gr.Blocks,  # What has all parts
@@ -436,7 +441,7 @@ def connect(self:Studio,
     def upload(path, request:gr.Request): yield from self.take(request, lambda: Path(path), True)
     def example(name):
         def run(request:gr.Request):
-            yield {p['file']: None, p['working']: '<div class="working"><span>Making the example …</span></div>'}
+            yield {p['file']: None, p['working']: _note('Making the example …')}
             yield from self.take(request, lambda: make_example(name, self.scratch.name), False)
         return run
     def close(request:gr.Request):
@@ -448,13 +453,14 @@ def connect(self:Studio,
         return {p['seed']: self.session(request).looks[event.index][0]}
     def cancel(request:gr.Request):
         self.session(request).stop()
-        return {p['working']: '<div class="working"><span>Stopping …</span></div>', p['live']: 'Stopping'}
+        return {p['working']: _note('Stopping …'), p['live']: 'Stopping'}
     on(page.load, begin, js=_SPEAK); page.unload(self.forget)
     on(p['file'].upload, upload, [p['file']]); on(p['file'].clear, close)
     for name in EXAMPLES: on(p[name].click, example(name))
     on(p['apply'].click, with_values(self.cameras), shown); on(p['reset'].click, reset, shown)
-    on(p['generate'].click, with_values(self.generate), shown)
-    on(p['try'].click, with_values(self.try_seeds), shown)
+    for name, work in (('generate', self.generate), ('try', self.try_seeds)):
+        on(p[name].click, with_values(work), shown)
+        p[name].click(None, js="() => document.getElementById('result').scrollIntoView({behavior: 'smooth'})")
     on(p['cancel'].click, cancel); on(p['seeds'].select, choose)
 
 _SPEAK = """() => {  // what changes is read out
@@ -465,7 +471,7 @@ _SPEAK = """() => {  // what changes is read out
   document.documentElement.lang = 'en';
 }"""
 
-# %% ../nbs/76_studio.ipynb #dafa3d98
+# %% ../nbs/76_studio.ipynb #02714f25
 PORTS = range(7860, 7900)  # the first is Gradio's own
 
 def listen(
@@ -525,7 +531,7 @@ def close(self:Studio)->None:
     self.sessions.clear(); self.films.clear(); self.scratch.cleanup()
     self.address = ''
 
-# %% ../nbs/76_studio.ipynb #e06fa1b6
+# %% ../nbs/76_studio.ipynb #8b724a04
 class StudioFrame(anywidget.AnyWidget):
     "The page, inside a cell."
     _esm = """export default { render({ model, el }) {
