@@ -633,7 +633,8 @@ def add_studio(
     p.set_defaults(run=studio)
     p.add_argument('FILE', type=existing_file, nargs='?', help='a video or a photograph to begin with')
     p.add_argument('--model', default='nano', metavar='NAME', help=option_of(_field('model')).help)
-    p.add_argument('--port', type=PORT.read, metavar='N', help='where to listen (default: the first free one from 7860)')
+    p.add_argument('--port', type=PORT.read, metavar='N',
+                   help='where to listen (default: the first free one from 7860)')
     p.add_argument('--no-browser', dest='browser', action='store_false', help='only say the address')
 
 def _field(name):

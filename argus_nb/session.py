@@ -6,7 +6,7 @@
 __all__ = ['EXAMPLES', 'ORANGE', 'UNSEEN', 'LINES', 'make_example', 'globe', 'draw_path', 'tracked_picture', 'in_sentences',
            'Cancelled', 'shrunk', 'Listener', 'SharedModel', 'Made', 'Outcome', 'in_one_line', 'Session']
 
-# %% ../nbs/75_session.ipynb #fe329957
+# %% ../nbs/75_session.ipynb #4dc32366
 import contextlib, math, tempfile, threading, time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ from .video import write_video
 from .viewer import draw_outline, image_corners
 from .worlds import random_world
 
-# %% ../nbs/75_session.ipynb #04740d95
+# %% ../nbs/75_session.ipynb #7b90a996
 EXAMPLES = dict(street='a street, filmed by a hand', park='a photograph of a park')  # name -> what it is
 
 def make_example(
@@ -51,7 +51,7 @@ def make_example(
     film = random_world(1, 'street').render_perspective(times, hand.world_from_camera, fov, size, supersample=2)
     return write_video(Path(folder)/'street.mp4', film, 10, spherical=False)
 
-# %% ../nbs/75_session.ipynb #90b0ed5b
+# %% ../nbs/75_session.ipynb #9dee0008
 ORANGE, UNSEEN, LINES = (1., .69, 0.), .13, .24  # an outline; what no frame saw, and the globe's lines on it
 
 def globe(
@@ -93,7 +93,7 @@ def tracked_picture(
     if len(track) > 1: picture = draw_path(draw_outline(picture, last, ORANGE), upright[picks])
     return draw_outline(picture, first, (1., 1., 1.))
 
-# %% ../nbs/75_session.ipynb #31ec180a
+# %% ../nbs/75_session.ipynb #73415741
 _HOW = dict(given='you gave it', metadata='the file says so', estimated='estimated from the pictures',
             assumed='assumed, nothing in the pictures tells')
 
@@ -105,13 +105,14 @@ def in_sentences(
     def how(part):
         sure = f"; 9 times in 10 within {math.ceil(part['within'])}°" if part['within'] else ''
         return _HOW.get(part['found'], part['found']) + sure
-    def way(angle, more, less, none): return f'{abs(angle):.0f}° {more if angle > 0 else less}' if round(angle) else none
+    def way(angle, more, less, none):
+        return f'{abs(angle):.0f}° {more if angle > 0 else less}' if round(angle) else none
     up = way(level['pitch'], 'up', 'down', 'straight ahead')
     lean = way(level['roll'], 'to the right', 'to the left', 'not at all')
     return {'Field of view': (f"{lens['fov']:.0f}° from left to right", how(lens)),
             'Level': (f'the first picture looks {up}, and leans {lean}', how(level))}
 
-# %% ../nbs/75_session.ipynb #8aa9a9db
+# %% ../nbs/75_session.ipynb #f75eefb0
 class Cancelled(Exception):
     "Somebody has asked the work to end."
 
@@ -164,7 +165,7 @@ class Listener:
         self.picture, self.about, self.pictures = shrunk(picture), about, self.pictures + 1
         self.due = time.monotonic() + self.every
 
-# %% ../nbs/75_session.ipynb #e214cfb0
+# %% ../nbs/75_session.ipynb #93d461d8
 class SharedModel:
     "A model for several sessions: loaded once, used by one at a time."
     def __init__(self,
@@ -188,7 +189,7 @@ class SharedModel:
         try: yield
         finally: self.busy.release()
 
-# %% ../nbs/75_session.ipynb #454a64f8
+# %% ../nbs/75_session.ipynb #0fae4385
 @dataclass(frozen=True)
 class Made:
     "A finished film, or a panorama, with what is shown beside it."
@@ -249,7 +250,7 @@ class Session:
     @property
     def is_working(self)->bool: return self.thread is not None and self.thread.is_alive()
 
-# %% ../nbs/75_session.ipynb #337519da
+# %% ../nbs/75_session.ipynb #e3e1bbc9
 @patch
 def open_clip(self:Session,
     path:str|Path,        # A video or a photograph
@@ -284,7 +285,7 @@ def facts(self:Session,
     if is_photo(self.clip): return f'{width} × {height} pixels, a photograph'
     return f'{width} × {height} pixels, {self.video.duration:.1f} s, {self.video.fps:.3g} pictures a second'
 
-# %% ../nbs/75_session.ipynb #05e0257c
+# %% ../nbs/75_session.ipynb #981236c3
 @patch
 def request(self:Session,
     **options,           # Fields of `GenerationRequest`
@@ -346,7 +347,7 @@ def generation(self:Session,
     return Generation(pipeline, self.video, track, sampling_of(r, pipeline.settings), r.seed, 1024, r.paste, False,
                       r.level, r.size)
 
-# %% ../nbs/75_session.ipynb #aec72ec8
+# %% ../nbs/75_session.ipynb #a5a224ed
 @patch
 def generate(self:Session,
     listener:Listener,  # Is told how far it is, and shown pictures
@@ -383,7 +384,7 @@ def save(self:Session,
     with write_beside(path) as temporary: temporary.write_bytes(self.made.path.read_bytes())
     return path
 
-# %% ../nbs/75_session.ipynb #141e51bd
+# %% ../nbs/75_session.ipynb #f522ab9f
 @patch
 def begin(self:Session,
     work:Callable[[Listener],object],  # What to do

@@ -7,7 +7,7 @@ __all__ = ['NOTHING', 'NO_CAMERAS', 'PORTS', 'picture_address', 'figure', 'worki
            'before_and_after', 'result_card', 'control_for', 'chosen', 'Studio', 'look_page', 'listen', 'StudioFrame',
            'studio', 'run_studio']
 
-# %% ../nbs/76_studio.ipynb #f3b8f729
+# %% ../nbs/76_studio.ipynb #f2a9ba75
 import base64, io, json, os, secrets, socket, tempfile, threading, webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -28,14 +28,14 @@ from .runtime import as_bytes
 from .session import EXAMPLES, Listener, Made, Session, SharedModel, in_one_line, in_sentences, make_example
 from .viewer import FOV_LIMITS, image_corners
 
-# %% ../nbs/76_studio.ipynb #3c13cfc1
+# %% ../nbs/76_studio.ipynb #03a11634
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # before the import: nothing is reported to anybody
 try: import gradio as gr, uvicorn
 except ImportError: raise InputError("the studio needs Gradio: pip install 'argus_nb[studio]'") from None
 from fastapi import FastAPI
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 
-# %% ../nbs/76_studio.ipynb #99d68166
+# %% ../nbs/76_studio.ipynb #07e41b58
 def picture_address(
     picture:Tensor,  # In [0, 1]; (3, H, W)
 )->str:              # A data address of a JPEG
@@ -65,9 +65,10 @@ def working_line(
     return (f'<div class="working"><span>{words} …</span><progress max="1"{share} aria-label="{words}"></progress>'
             f'<span class="left">{left}</span></div>')
 
-# %% ../nbs/76_studio.ipynb #381e516a
-NOTHING = ('<div class="nothing"><strong>Your 360° film appears here.</strong><ol><li>Choose a clip or a photograph, '
-           'or take an example.</li><li>See whether its cameras were understood.</li><li>Press Generate.</li></ol></div>')
+# %% ../nbs/76_studio.ipynb #9683cbd9
+NOTHING = ('<div class="nothing"><strong>Your 360° film appears here.</strong><ol>'
+           '<li>Choose a clip or a photograph, or take an example.</li>'
+           '<li>See whether its cameras were understood.</li><li>Press Generate.</li></ol></div>')
 NO_CAMERAS = '<p class="hint">Where the camera looked is found as soon as a clip is chosen.</p>'
 
 def clip_card(
@@ -91,7 +92,7 @@ def camera_card(
     legend = 'White frame: the first picture; orange frame: the last; dots: the way between them'
     return figure(picture, about, legend) + f'<dl>{rows}</dl>'
 
-# %% ../nbs/76_studio.ipynb #689ebfc7
+# %% ../nbs/76_studio.ipynb #08967319
 def moving(
     address:str,       # Of a film or a picture
     is_picture:bool,   # Which of both
@@ -131,7 +132,7 @@ def result_card(
             + moving(f'around/{key}/clip', made.is_picture, 'Your clip' if kind == 'film' else 'Your photograph')
             + moving(f'around/{key}/film', made.is_picture, f'The {kind}, unrolled') + '</div>')
 
-# %% ../nbs/76_studio.ipynb #647d629b
+# %% ../nbs/76_studio.ipynb #24f088dd
 _OPTIONS = {entry.name: entry for entry in fields(GenerationRequest)}
 _WORDS = dict(colmap='COLMAP')  # what is not simply capitalised
 _ZERO = dict(seconds='all', fov='estimated')  # what no number means; 0 itself means nothing there
@@ -165,7 +166,7 @@ def chosen(
         if given.get(name) is not None and abs(given[name] - value) < .05: given[name] = None
     return {name: value for name, value in given.items() if value is not None}
 
-# %% ../nbs/76_studio.ipynb #4e9bbfde
+# %% ../nbs/76_studio.ipynb #9dac972f
 class Studio:
     "The page and its server; shows itself as the last value of a cell."
     first = 'quality', 'seed', 'start', 'seconds'
@@ -215,7 +216,7 @@ class Studio:
         "Hand the film of a tab out no longer."
         self.films.pop(self.keys.pop(tab, None), None)
 
-# %% ../nbs/76_studio.ipynb #e74cd7ba
+# %% ../nbs/76_studio.ipynb #dd54062f
 _static = Path(argus_nb.__file__).parent/'static'
 
 def look_page(
@@ -243,7 +244,7 @@ def answer(self:Studio,
     if part in ('film', 'clip'): return FileResponse(made.path if part == 'film' else made.source)
     return PlainTextResponse('There is no such thing.', 404)
 
-# %% ../nbs/76_studio.ipynb #c9a49078
+# %% ../nbs/76_studio.ipynb #35205ce8
 @patch
 def page(self:Studio,
 )->gr.Blocks:
@@ -254,14 +255,14 @@ def page(self:Studio,
             with gr.Column(scale=4, min_width=320, elem_id='choose'): left = self.left_column()
             with gr.Column(scale=6, min_width=320, elem_id='result'):
                 right = dict(preview=gr.HTML(NOTHING, elem_id='preview'),
-                             seeds=gr.Gallery(label='Seeds: choose one', elem_id='seeds', columns=2, visible=False, object_fit='contain',
-                                              allow_preview=False, height='auto', buttons=[]),
+                             seeds=gr.Gallery(label='Seeds: choose one', elem_id='seeds', columns=2, visible=False,
+                                              object_fit='contain', allow_preview=False, height='auto', buttons=[]),
                              film=gr.HTML(elem_id='film'))
         with gr.Column(elem_id='says'):
             says = dict(trouble=gr.HTML(elem_id='trouble'))
             with gr.Row(elem_id='bar'):
                 says |= dict(working=gr.HTML(elem_id='working'),
-                             cancel=gr.Button('Cancel', size='sm', visible=False, elem_id='cancel', scale=0))
+                             cancel=gr.Button('Cancel', size='sm', interactive=False, elem_id='cancel', scale=0))
         self.parts = left | right | says | dict(live=gr.HTML(elem_id='live'))
         self.connect(page)
     return page
@@ -294,7 +295,7 @@ def left_column(self:Studio,
             parts[name] = gr.Button(text, variant=kind, interactive=False, elem_id=name, min_width=100)
     return parts
 
-# %% ../nbs/76_studio.ipynb #18d40f7a
+# %% ../nbs/76_studio.ipynb #04e860b1
 @patch
 def buttons(self:Studio,
     session:Session,  # What is open
@@ -302,8 +303,8 @@ def buttons(self:Studio,
 )->dict:              # Changes of the page
     "Which buttons can be pressed."
     ready = session.video is not None and not works
-    names = dict(generate=ready, apply=ready, reset=ready) | {'try': ready} | {name: not works for name in EXAMPLES}
-    return {self.parts[name]: gr.update(interactive=state) for name, state in names.items()}         | {self.parts['cancel']: gr.update(visible=works)}
+    names = dict.fromkeys(('generate', 'try', 'apply', 'reset'), ready) | dict.fromkeys(EXAMPLES, not works)
+    return {self.parts[name]: gr.update(interactive=state) for name, state in (names | dict(cancel=works)).items()}
 
 @patch
 def follow(self:Studio,
@@ -335,7 +336,7 @@ def ended(self:Studio,
     note = _note(words[:1].upper() + words[1:]) if words and not trouble else ''
     return {self.parts['trouble']: trouble, self.parts['working']: note, self.parts['live']: escape(words)}
 
-# %% ../nbs/76_studio.ipynb #b84e5ff2
+# %% ../nbs/76_studio.ipynb #40da2151
 @patch
 def empty(self:Studio,
     tab:str,          # Whose page
@@ -344,8 +345,8 @@ def empty(self:Studio,
     "Nothing of the last clip is left."
     self.hide(tab)
     p = self.parts
-    return {p['clip']: clip_card(session), p['correct']: gr.update(visible=False), p['camera']: NO_CAMERAS, p['film']: '',
-            p['seeds']: gr.update(visible=False, value=None), p['preview']: NOTHING, p['trouble']: '', p['working']: '',
+    return {p['clip']: clip_card(session), p['camera']: NO_CAMERAS, p['correct']: gr.update(visible=False),
+            p['film']: '', p['seeds']: gr.update(visible=False, value=None), p['preview']: NOTHING, p['trouble']: '', p['working']: '',
             p['live']: ''} | self.buttons(session, False)
 
 @patch
@@ -389,7 +390,7 @@ def found(self:Studio,
     given = {} if session.tracked[0][2] is not None else dict(fov=known['lens']['fov'])
     return given | dict(pitch=known['level']['pitch'], roll=known['level']['roll'])
 
-# %% ../nbs/76_studio.ipynb #cf61a7ee
+# %% ../nbs/76_studio.ipynb #7dbbc1bc
 @patch
 def generate(self:Studio,
     request:gr.Request,  # From which tab
@@ -422,7 +423,7 @@ def try_seeds(self:Studio,
     yield {p['seeds']: gr.update(value=pictures, visible=True, selected_index=None), p['preview']: '',
            p['live']: 'Four first looks are shown: choose one, then press Generate'}
 
-# %% ../nbs/76_studio.ipynb #f9883506
+# %% ../nbs/76_studio.ipynb #d8416fdd
 @patch
 def connect(self:Studio,
     page:gr.Blocks,  # What has all parts
@@ -471,7 +472,7 @@ _SPEAK = """() => {  // what changes is read out
   document.documentElement.lang = 'en';
 }"""
 
-# %% ../nbs/76_studio.ipynb #02714f25
+# %% ../nbs/76_studio.ipynb #ad17727e
 PORTS = range(7860, 7900)  # the first is Gradio's own
 
 def listen(
@@ -485,6 +486,11 @@ def listen(
         except OSError: place.close()
     raise InputError(f'port {port} is taken by another program, or not allowed: choose another with --port (port=)'
                      if port is not None else f'no port from {PORTS[0]} to {PORTS[-1]} is free: choose one with --port')
+
+_HEAD = """<style>/* outside the part of the page that studio.css can reach */
+.gradio-container .main { padding: 0 16px !important; }
+@media (max-width: 760px) { .gradio-container .main { padding: 0 !important; } }
+</style>"""
 
 @patch
 def app(self:Studio,
@@ -501,7 +507,7 @@ def app(self:Studio,
         button_primary_background_fill_dark='*primary_700', body_text_color_subdued='*neutral_600',
         body_text_color_subdued_dark='*neutral_300', block_info_text_color='*neutral_600')
     return gr.mount_gradio_app(app, self.page(), '/', server_name='127.0.0.1', footer_links=[], theme=theme,
-                               css_paths=_static/'studio.css', ssr_mode=False, pwa=False, show_error=False)
+                               css_paths=_static/'studio.css', head=_HEAD, ssr_mode=False, pwa=False, show_error=False)
 
 @patch
 def serve(self:Studio,
@@ -531,14 +537,19 @@ def close(self:Studio)->None:
     self.sessions.clear(); self.films.clear(); self.scratch.cleanup()
     self.address = ''
 
-# %% ../nbs/76_studio.ipynb #8b724a04
+# %% ../nbs/76_studio.ipynb #1e90d75f
 class StudioFrame(anywidget.AnyWidget):
     "The page, inside a cell."
     _esm = """export default { render({ model, el }) {
       const frame = Object.assign(document.createElement('iframe'), { title: 'Argus studio', allow: 'fullscreen' });
-      const link = Object.assign(document.createElement('a'), { target: '_blank', textContent: 'Open the studio in a tab of its own' });
-      frame.style.cssText = `width: 100%; border: 1px solid #8886; border-radius: 8px; height: ${model.get('height')}px`;
-      const show = () => { const address = model.get('address'); if (address) { frame.src = address; link.href = address; } };
+      const link = Object.assign(document.createElement('a'), { target: '_blank' });
+      link.textContent = 'Open the studio in a tab of its own';
+      frame.style.cssText = 'width: 100%; border: 1px solid #8886; border-radius: 8px';
+      frame.style.height = `${model.get('height')}px`;
+      const show = () => {
+        const address = model.get('address');
+        if (address) { frame.src = address; link.href = address; }
+      };
       model.on('change:address', show); show();
       el.append(frame, link);
       model.send('show');
