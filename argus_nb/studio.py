@@ -7,7 +7,7 @@ __all__ = ['NOTHING', 'NO_CAMERAS', 'PORTS', 'picture_address', 'figure', 'worki
            'before_and_after', 'result_card', 'control_for', 'chosen', 'Studio', 'look_page', 'listen', 'StudioFrame',
            'studio', 'run_studio']
 
-# %% ../nbs/76_studio.ipynb #f2a9ba75
+# %% ../nbs/76_studio.ipynb #f9bef9b7
 import base64, io, json, os, secrets, socket, tempfile, threading, webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -28,14 +28,14 @@ from .runtime import as_bytes
 from .session import EXAMPLES, Listener, Made, Session, SharedModel, in_one_line, in_sentences, make_example
 from .viewer import FOV_LIMITS, image_corners
 
-# %% ../nbs/76_studio.ipynb #03a11634
+# %% ../nbs/76_studio.ipynb #2fa00e2c
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # before the import: nothing is reported to anybody
 try: import gradio as gr, uvicorn
 except ImportError: raise InputError("the studio needs Gradio: pip install 'argus_nb[studio]'") from None
 from fastapi import FastAPI
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 
-# %% ../nbs/76_studio.ipynb #07e41b58
+# %% ../nbs/76_studio.ipynb #32da31a7
 def picture_address(
     picture:Tensor,  # In [0, 1]; (3, H, W)
 )->str:              # A data address of a JPEG
@@ -53,7 +53,9 @@ def figure(
     below = f'<figcaption>{caption}</figcaption>' if caption else ''
     return f'<figure><img src="{picture_address(picture)}" alt="{escape(about)}">{below}</figure>'
 
-def _note(text): return f'<div class="working"><span>{escape(text)}</span></div>'
+def _note(text, passing=False):
+    "A line that stays, or one that goes away after some seconds."
+    return f'<div class="working{" passing"*passing}"><span>{escape(text)}</span></div>'
 
 def working_line(
     listener:Listener,  # What was told last
@@ -65,7 +67,7 @@ def working_line(
     return (f'<div class="working"><span>{words} …</span><progress max="1"{share} aria-label="{words}"></progress>'
             f'<span class="left">{left}</span></div>')
 
-# %% ../nbs/76_studio.ipynb #9683cbd9
+# %% ../nbs/76_studio.ipynb #1a58d94c
 NOTHING = ('<div class="nothing"><strong>Your 360° film appears here.</strong><ol>'
            '<li>Choose a clip or a photograph, or take an example.</li>'
            '<li>See whether its cameras were understood.</li><li>Press Generate.</li></ol></div>')
@@ -92,7 +94,7 @@ def camera_card(
     legend = 'White frame: the first picture; orange frame: the last; dots: the way between them'
     return figure(picture, about, legend) + f'<dl>{rows}</dl>'
 
-# %% ../nbs/76_studio.ipynb #08967319
+# %% ../nbs/76_studio.ipynb #dee2dd3d
 def moving(
     address:str,       # Of a film or a picture
     is_picture:bool,   # Which of both
@@ -132,7 +134,7 @@ def result_card(
             + moving(f'around/{key}/clip', made.is_picture, 'Your clip' if kind == 'film' else 'Your photograph')
             + moving(f'around/{key}/film', made.is_picture, f'The {kind}, unrolled') + '</div>')
 
-# %% ../nbs/76_studio.ipynb #24f088dd
+# %% ../nbs/76_studio.ipynb #e36006e2
 _OPTIONS = {entry.name: entry for entry in fields(GenerationRequest)}
 _WORDS = dict(colmap='COLMAP')  # what is not simply capitalised
 _ZERO = dict(seconds='all', fov='estimated')  # what no number means; 0 itself means nothing there
@@ -166,7 +168,7 @@ def chosen(
         if given.get(name) is not None and abs(given[name] - value) < .05: given[name] = None
     return {name: value for name, value in given.items() if value is not None}
 
-# %% ../nbs/76_studio.ipynb #9dac972f
+# %% ../nbs/76_studio.ipynb #ff811150
 class Studio:
     "The page and its server; shows itself as the last value of a cell."
     first = 'quality', 'seed', 'start', 'seconds'
@@ -216,7 +218,7 @@ class Studio:
         "Hand the film of a tab out no longer."
         self.films.pop(self.keys.pop(tab, None), None)
 
-# %% ../nbs/76_studio.ipynb #dd54062f
+# %% ../nbs/76_studio.ipynb #dbebe9dd
 _static = Path(argus_nb.__file__).parent/'static'
 
 def look_page(
@@ -244,7 +246,7 @@ def answer(self:Studio,
     if part in ('film', 'clip'): return FileResponse(made.path if part == 'film' else made.source)
     return PlainTextResponse('There is no such thing.', 404)
 
-# %% ../nbs/76_studio.ipynb #35205ce8
+# %% ../nbs/76_studio.ipynb #2c8190ec
 @patch
 def page(self:Studio,
 )->gr.Blocks:
@@ -295,7 +297,7 @@ def left_column(self:Studio,
             parts[name] = gr.Button(text, variant=kind, interactive=False, elem_id=name, min_width=100)
     return parts
 
-# %% ../nbs/76_studio.ipynb #04e860b1
+# %% ../nbs/76_studio.ipynb #4c69c4ce
 @patch
 def buttons(self:Studio,
     session:Session,  # What is open
@@ -333,10 +335,10 @@ def ended(self:Studio,
     end = session.outcome
     words = '' if end is None or end.kind == 'done' else end.words
     trouble = f'<p><strong>Problem:</strong> {escape(words)}</p>' if words and end.kind == 'trouble' else ''
-    note = _note(words[:1].upper() + words[1:]) if words and not trouble else ''
+    note = _note(words[:1].upper() + words[1:], passing=True) if words and not trouble else ''
     return {self.parts['trouble']: trouble, self.parts['working']: note, self.parts['live']: escape(words)}
 
-# %% ../nbs/76_studio.ipynb #40da2151
+# %% ../nbs/76_studio.ipynb #882e42f6
 @patch
 def empty(self:Studio,
     tab:str,          # Whose page
@@ -346,8 +348,8 @@ def empty(self:Studio,
     self.hide(tab)
     p = self.parts
     return {p['clip']: clip_card(session), p['camera']: NO_CAMERAS, p['correct']: gr.update(visible=False),
-            p['film']: '', p['seeds']: gr.update(visible=False, value=None), p['preview']: NOTHING, p['trouble']: '', p['working']: '',
-            p['live']: ''} | self.buttons(session, False)
+            p['film']: '', p['seeds']: gr.update(visible=False, value=None), p['preview']: NOTHING,
+            p['trouble']: '', p['working']: '', p['live']: ''} | self.buttons(session, False)
 
 @patch
 def take(self:Studio,
@@ -390,7 +392,7 @@ def found(self:Studio,
     given = {} if session.tracked[0][2] is not None else dict(fov=known['lens']['fov'])
     return given | dict(pitch=known['level']['pitch'], roll=known['level']['roll'])
 
-# %% ../nbs/76_studio.ipynb #7dbbc1bc
+# %% ../nbs/76_studio.ipynb #57d54a49
 @patch
 def generate(self:Studio,
     request:gr.Request,  # From which tab
@@ -423,7 +425,7 @@ def try_seeds(self:Studio,
     yield {p['seeds']: gr.update(value=pictures, visible=True, selected_index=None), p['preview']: '',
            p['live']: 'Four first looks are shown: choose one, then press Generate'}
 
-# %% ../nbs/76_studio.ipynb #d8416fdd
+# %% ../nbs/76_studio.ipynb #90a66e6e
 @patch
 def connect(self:Studio,
     page:gr.Blocks,  # What has all parts
@@ -472,7 +474,7 @@ _SPEAK = """() => {  // what changes is read out
   document.documentElement.lang = 'en';
 }"""
 
-# %% ../nbs/76_studio.ipynb #ad17727e
+# %% ../nbs/76_studio.ipynb #ba1ef435
 PORTS = range(7860, 7900)  # the first is Gradio's own
 
 def listen(
@@ -537,7 +539,7 @@ def close(self:Studio)->None:
     self.sessions.clear(); self.films.clear(); self.scratch.cleanup()
     self.address = ''
 
-# %% ../nbs/76_studio.ipynb #1e90d75f
+# %% ../nbs/76_studio.ipynb #723960f0
 class StudioFrame(anywidget.AnyWidget):
     "The page, inside a cell."
     _esm = """export default { render({ model, el }) {
