@@ -6,7 +6,7 @@
 __all__ = ['EXAMPLES', 'ORANGE', 'UNSEEN', 'LINES', 'make_example', 'globe', 'draw_path', 'tracked_picture', 'in_sentences',
            'Cancelled', 'shrunk', 'Listener', 'SharedModel', 'Made', 'Outcome', 'in_one_line', 'Session']
 
-# %% ../nbs/75_session.ipynb #8e708d5e
+# %% ../nbs/75_session.ipynb #3f2eca56
 import contextlib, math, tempfile, threading, time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ from .video import write_video
 from .viewer import draw_outline, image_corners
 from .worlds import random_world
 
-# %% ../nbs/75_session.ipynb #f4a15549
+# %% ../nbs/75_session.ipynb #463c2f0e
 EXAMPLES = dict(street='a street, filmed by a hand', park='a photograph of a park')  # name -> what it is
 
 def make_example(
@@ -51,7 +51,7 @@ def make_example(
     film = random_world(1, 'street').render_perspective(times, hand.world_from_camera, fov, size, supersample=2)
     return write_video(Path(folder)/'street.mp4', film, 10, spherical=False)
 
-# %% ../nbs/75_session.ipynb #b9bf1fb3
+# %% ../nbs/75_session.ipynb #685218a4
 ORANGE, UNSEEN, LINES = (1., .69, 0.), .13, .24  # an outline; what no frame saw, and the globe's lines on it
 
 def globe(
@@ -93,7 +93,7 @@ def tracked_picture(
     if len(track) > 1: picture = draw_path(draw_outline(picture, last, ORANGE), upright[picks])
     return draw_outline(picture, first, (1., 1., 1.))
 
-# %% ../nbs/75_session.ipynb #030daf75
+# %% ../nbs/75_session.ipynb #4223da9a
 _HOW = dict(given='you gave it', metadata='the file says so', estimated='estimated from the pictures',
             assumed='assumed, nothing in the pictures tells')
 
@@ -112,7 +112,7 @@ def in_sentences(
     return {'Field of view': (f"{lens['fov']:.0f}° from left to right", how(lens)),
             'Level': (f'the first picture looks {up}, and leans {lean}', how(level))}
 
-# %% ../nbs/75_session.ipynb #171c57cd
+# %% ../nbs/75_session.ipynb #55e56088
 class Cancelled(Exception):
     "Somebody has asked the work to end."
 
@@ -165,7 +165,7 @@ class Listener:
         self.picture, self.about, self.pictures = shrunk(picture), about, self.pictures + 1
         self.due = time.monotonic() + self.every
 
-# %% ../nbs/75_session.ipynb #7abaa5c9
+# %% ../nbs/75_session.ipynb #bc7d09ab
 class SharedModel:
     "A model for several sessions: loaded once, used by one at a time."
     def __init__(self,
@@ -189,7 +189,7 @@ class SharedModel:
         try: yield
         finally: self.busy.release()
 
-# %% ../nbs/75_session.ipynb #dd395366
+# %% ../nbs/75_session.ipynb #a7bd4d97
 @dataclass(frozen=True)
 class Made:
     "A finished film, or a panorama, with what is shown beside it."
@@ -250,7 +250,7 @@ class Session:
     @property
     def is_working(self)->bool: return self.thread is not None and self.thread.is_alive()
 
-# %% ../nbs/75_session.ipynb #5b7ff405
+# %% ../nbs/75_session.ipynb #29b8551c
 @patch
 def open_clip(self:Session,
     path:str|Path,        # A video or a photograph
@@ -285,7 +285,7 @@ def facts(self:Session,
     if is_photo(self.clip): return f'{width} × {height} pixels, a photograph'
     return f'{width} × {height} pixels, {self.video.duration:.1f} s, {self.video.fps:.3g} pictures a second'
 
-# %% ../nbs/75_session.ipynb #633d9692
+# %% ../nbs/75_session.ipynb #f4f10314
 @patch
 def request(self:Session,
     **options,           # Fields of `GenerationRequest`
@@ -347,7 +347,7 @@ def generation(self:Session,
     return Generation(pipeline, self.video, track, sampling_of(r, pipeline.settings), r.seed, 1024, r.paste, False,
                       r.level, r.size)
 
-# %% ../nbs/75_session.ipynb #3dca70c6
+# %% ../nbs/75_session.ipynb #ed5b6719
 @patch
 def generate(self:Session,
     listener:Listener,  # Is told how far it is, and shown pictures
@@ -384,7 +384,7 @@ def save(self:Session,
     with write_beside(path) as temporary: temporary.write_bytes(self.made.path.read_bytes())
     return path
 
-# %% ../nbs/75_session.ipynb #14fbc152
+# %% ../nbs/75_session.ipynb #95ad8a2c
 @patch
 def begin(self:Session,
     work:Callable[[Listener],object],  # What to do

@@ -7,8 +7,17 @@ __all__ = ['NOTHING', 'NO_CAMERAS', 'PORTS', 'picture_address', 'figure', 'worki
            'before_and_after', 'result_card', 'control_for', 'chosen', 'Studio', 'look_page', 'listen', 'StudioFrame',
            'studio', 'run_studio']
 
-# %% ../nbs/76_studio.ipynb #f9bef9b7
-import base64, io, json, os, secrets, socket, tempfile, threading, webbrowser
+# %% ../nbs/76_studio.ipynb #ced58e99
+import os
+from .edges import InputError, check_file, spoken
+os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # before the import: nothing is reported to anybody
+try: import gradio as gr, uvicorn
+except ImportError: raise InputError("the studio needs Gradio: pip install 'argus_nb[studio]'") from None
+from fastapi import FastAPI
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+
+# %% ../nbs/76_studio.ipynb #9a146a97
+import base64, io, json, secrets, socket, tempfile, threading, webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import partial
@@ -20,7 +29,7 @@ from fastcore.basics import patch
 from PIL import Image
 from torch import Tensor
 import argus_nb
-from .edges import TILT, InputError, check_file, spoken
+from .edges import TILT
 from .level import level_and_lens
 from .pipeline import ArgusPipeline, local_model
 from .request import GenerationRequest, option_of
@@ -28,14 +37,7 @@ from .runtime import as_bytes
 from .session import EXAMPLES, Listener, Made, Session, SharedModel, in_one_line, in_sentences, make_example
 from .viewer import FOV_LIMITS, image_corners
 
-# %% ../nbs/76_studio.ipynb #2fa00e2c
-os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # before the import: nothing is reported to anybody
-try: import gradio as gr, uvicorn
-except ImportError: raise InputError("the studio needs Gradio: pip install 'argus_nb[studio]'") from None
-from fastapi import FastAPI
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
-
-# %% ../nbs/76_studio.ipynb #32da31a7
+# %% ../nbs/76_studio.ipynb #a1661552
 def picture_address(
     picture:Tensor,  # In [0, 1]; (3, H, W)
 )->str:              # A data address of a JPEG
@@ -67,7 +69,7 @@ def working_line(
     return (f'<div class="working"><span>{words} …</span><progress max="1"{share} aria-label="{words}"></progress>'
             f'<span class="left">{left}</span></div>')
 
-# %% ../nbs/76_studio.ipynb #1a58d94c
+# %% ../nbs/76_studio.ipynb #8153e9c0
 NOTHING = ('<div class="nothing"><strong>Your 360° film appears here.</strong><ol>'
            '<li>Choose a clip or a photograph, or take an example.</li>'
            '<li>See whether its cameras were understood.</li><li>Press Generate.</li></ol></div>')
@@ -94,7 +96,7 @@ def camera_card(
     legend = 'White frame: the first picture; orange frame: the last; dots: the way between them'
     return figure(picture, about, legend) + f'<dl>{rows}</dl>'
 
-# %% ../nbs/76_studio.ipynb #dee2dd3d
+# %% ../nbs/76_studio.ipynb #e130da68
 def moving(
     address:str,       # Of a film or a picture
     is_picture:bool,   # Which of both
@@ -134,7 +136,7 @@ def result_card(
             + moving(f'around/{key}/clip', made.is_picture, 'Your clip' if kind == 'film' else 'Your photograph')
             + moving(f'around/{key}/film', made.is_picture, f'The {kind}, unrolled') + '</div>')
 
-# %% ../nbs/76_studio.ipynb #e36006e2
+# %% ../nbs/76_studio.ipynb #e7abfa8d
 _OPTIONS = {entry.name: entry for entry in fields(GenerationRequest)}
 _WORDS = dict(colmap='COLMAP')  # what is not simply capitalised
 _ZERO = dict(seconds='all', fov='estimated')  # what no number means; 0 itself means nothing there
@@ -168,7 +170,7 @@ def chosen(
         if given.get(name) is not None and abs(given[name] - value) < .05: given[name] = None
     return {name: value for name, value in given.items() if value is not None}
 
-# %% ../nbs/76_studio.ipynb #ff811150
+# %% ../nbs/76_studio.ipynb #fd2e9e06
 class Studio:
     "The page and its server; shows itself as the last value of a cell."
     first = 'quality', 'seed', 'start', 'seconds'
@@ -218,7 +220,7 @@ class Studio:
         "Hand the film of a tab out no longer."
         self.films.pop(self.keys.pop(tab, None), None)
 
-# %% ../nbs/76_studio.ipynb #dbebe9dd
+# %% ../nbs/76_studio.ipynb #b126cf99
 _static = Path(argus_nb.__file__).parent/'static'
 
 def look_page(
@@ -246,7 +248,7 @@ def answer(self:Studio,
     if part in ('film', 'clip'): return FileResponse(made.path if part == 'film' else made.source)
     return PlainTextResponse('There is no such thing.', 404)
 
-# %% ../nbs/76_studio.ipynb #2c8190ec
+# %% ../nbs/76_studio.ipynb #3f8e98f4
 @patch
 def page(self:Studio,
 )->gr.Blocks:
@@ -297,7 +299,7 @@ def left_column(self:Studio,
             parts[name] = gr.Button(text, variant=kind, interactive=False, elem_id=name, min_width=100)
     return parts
 
-# %% ../nbs/76_studio.ipynb #4c69c4ce
+# %% ../nbs/76_studio.ipynb #1d81cda2
 @patch
 def buttons(self:Studio,
     session:Session,  # What is open
@@ -338,7 +340,7 @@ def ended(self:Studio,
     note = _note(words[:1].upper() + words[1:], passing=True) if words and not trouble else ''
     return {self.parts['trouble']: trouble, self.parts['working']: note, self.parts['live']: escape(words)}
 
-# %% ../nbs/76_studio.ipynb #882e42f6
+# %% ../nbs/76_studio.ipynb #ee3ddf16
 @patch
 def empty(self:Studio,
     tab:str,          # Whose page
@@ -361,7 +363,7 @@ def take(self:Studio,
     session, p, trouble = self.session(request), self.parts, ''
     try: session.open_clip(find(), owned)
     except Exception as error: session.clear(); trouble = in_one_line(error)
-    yield self.empty(request.session_hash, session)
+    yield self.empty(request.session_hash, session) | {p['file']: None}  # ready for the next
     if trouble: yield {p['trouble']: f'<p><strong>Problem:</strong> {escape(trouble)}</p>', p['live']: escape(trouble)}
     else: yield from self.cameras(request, {name: _OPTIONS[name].default for name in self.names} | dict(
         quality='', seam='', fov=None, pitch=None, roll=None))
@@ -392,7 +394,7 @@ def found(self:Studio,
     given = {} if session.tracked[0][2] is not None else dict(fov=known['lens']['fov'])
     return given | dict(pitch=known['level']['pitch'], roll=known['level']['roll'])
 
-# %% ../nbs/76_studio.ipynb #57d54a49
+# %% ../nbs/76_studio.ipynb #7be9701e
 @patch
 def generate(self:Studio,
     request:gr.Request,  # From which tab
@@ -425,7 +427,7 @@ def try_seeds(self:Studio,
     yield {p['seeds']: gr.update(value=pictures, visible=True, selected_index=None), p['preview']: '',
            p['live']: 'Four first looks are shown: choose one, then press Generate'}
 
-# %% ../nbs/76_studio.ipynb #90a66e6e
+# %% ../nbs/76_studio.ipynb #8c4b2822
 @patch
 def connect(self:Studio,
     page:gr.Blocks,  # What has all parts
@@ -444,12 +446,9 @@ def connect(self:Studio,
     def upload(path, request:gr.Request): yield from self.take(request, lambda: Path(path), True)
     def example(name):
         def run(request:gr.Request):
-            yield {p['file']: None, p['working']: _note('Making the example …')}
+            yield {p['working']: _note('Making the example …')}
             yield from self.take(request, lambda: make_example(name, self.scratch.name), False)
         return run
-    def close(request:gr.Request):
-        self.session(request).clear()
-        return self.empty(request.session_hash, self.session(request))
     def reset(request:gr.Request, *values):
         yield from self.cameras(request, dict(zip(self.names, values)) | dict.fromkeys(self.lens))
     def choose(event:gr.SelectData, request:gr.Request):
@@ -458,7 +457,7 @@ def connect(self:Studio,
         self.session(request).stop()
         return {p['working']: _note('Stopping …'), p['live']: 'Stopping'}
     on(page.load, begin, js=_SPEAK); page.unload(self.forget)
-    on(p['file'].upload, upload, [p['file']]); on(p['file'].clear, close)
+    on(p['file'].upload, upload, [p['file']])
     for name in EXAMPLES: on(p[name].click, example(name))
     on(p['apply'].click, with_values(self.cameras), shown); on(p['reset'].click, reset, shown)
     for name, work in (('generate', self.generate), ('try', self.try_seeds)):
@@ -474,7 +473,7 @@ _SPEAK = """() => {  // what changes is read out
   document.documentElement.lang = 'en';
 }"""
 
-# %% ../nbs/76_studio.ipynb #ba1ef435
+# %% ../nbs/76_studio.ipynb #94c12d16
 PORTS = range(7860, 7900)  # the first is Gradio's own
 
 def listen(
@@ -539,7 +538,7 @@ def close(self:Studio)->None:
     self.sessions.clear(); self.films.clear(); self.scratch.cleanup()
     self.address = ''
 
-# %% ../nbs/76_studio.ipynb #723960f0
+# %% ../nbs/76_studio.ipynb #9938419b
 class StudioFrame(anywidget.AnyWidget):
     "The page, inside a cell."
     _esm = """export default { render({ model, el }) {
