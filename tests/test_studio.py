@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest, torch
 from argus_nb.cli import main
+from argus_nb.decoding import decode
 from argus_nb.models import build_models, save_models
 from argus_nb.motion import simulate_motion
 from argus_nb.runtime import InputError, make_generator
@@ -116,6 +117,18 @@ def test_whoever_waits_for_another_film_is_told_and_may_leave(session, here, sha
         wait(lambda: session.listener.stage.startswith('waiting: another film'), 'the queue')
         session.stop(); session.thread.join(PATIENCE)
     assert session.outcome.kind == 'cancelled'
+
+
+def test_what_is_coming_is_at_the_last_step_what_comes(session):
+    request = session.request(**CHEAP, steps=4)
+    run = session.generation(Listener(), request, session.find_cameras(Listener(), **CHEAP))
+    steps = []
+    latents = next(run.pipeline.stream_latents(run.source, run.sampling, generator=make_generator(0),
+                                               on_step=lambda number, level, x: steps.append(x) or x))
+    middle = latents[steps[-1].shape[1]//2][None]
+    wanted = run.enlarge(decode(run.pipeline.vae, middle, 'none')[0].float().cpu())
+    torch.testing.assert_close(run.coming(steps[2], steps[3], 3), wanted, atol=1e-4, rtol=0)
+    assert (run.coming(steps[1], steps[2], 2) - wanted).abs().mean() > 1e-4  # and before that on its way
 
 
 def test_a_level_by_hand_is_laid_over_what_was_found(session):
@@ -239,6 +252,10 @@ def test_in_a_browser_a_clip_becomes_a_film_and_goes_with_the_next_clip(browser,
     fetch = "const done = arguments[1]; fetch(arguments[0]).then(a => a.blob().then(b => done([a.status, b.size])))"
     status, size = browser.execute_async_script(fetch, link)
     assert status == 200 and size > 1000
+    browser.switch_to.new_window('tab')  # somebody else
+    other = Page(browser, address, width)
+    assert not other.is_there('#film iframe') and other.text('#clip') == ''
+    browser.close(); browser.switch_to.window(browser.window_handles[0])
     page.press('#example_park')
     wait(lambda: 'park.jpg' in page.text('#clip'), 'the next clip')
     assert not page.is_there('#film iframe') and page.is_there('.nothing')
