@@ -229,7 +229,7 @@ def test_in_a_browser_a_clip_becomes_a_film_and_goes_with_the_next_clip(browser,
     wait(lambda: page.is_there('#drop input[type=file]'), 'the drop zone')
     page.choose(here/'walk.mp4')
     wait(lambda: 'Field of view' in page.text('#camera'), 'the cameras')
-    assert page.text('#trouble') == '' and 'walk.mp4' in page.text('#clip')
+    assert 'Problem' not in page.text('#trouble') and 'walk.mp4' in page.text('#clip')
     page.check('cameras')
     page.js("""window.seen = [];
         new MutationObserver(() => { const t = document.querySelector('#preview figcaption')?.innerText;
@@ -240,12 +240,14 @@ def test_in_a_browser_a_clip_becomes_a_film_and_goes_with_the_next_clip(browser,
     assert ['a first look, in a hurry', False] in page.js('return window.seen')
     assert 'The film is ready' in page.text('#live')
     assert all(page.js("return [...document.querySelectorAll('img')].map(i => !!i.alt)"))
-    page.check('film')
     link = page.js("return document.querySelector('#film a.button').href")
     assert page.js("return document.querySelector('#film a.button').download") == 'walk_360.mp4'
     browser.switch_to.frame(browser.find_element('css selector', '#film iframe'))
     wait(lambda: page.is_there('.argus-viewer[data-ready]'), 'the viewer')
+    bar = "return document.querySelector('.argus-bar').getBoundingClientRect().bottom <= innerHeight"
+    wait(lambda: page.js(bar), 'the viewer to fit its frame', 20)
     browser.switch_to.default_content()
+    page.check('film')
     outside = page.js("return performance.getEntriesByType('resource').map(e => e.name)"
                       ".filter(n => !n.startsWith(location.origin) && !n.startsWith('data:') && !n.startsWith('blob:'))")
     assert not outside, f'the page asks others: {outside}'
@@ -254,7 +256,7 @@ def test_in_a_browser_a_clip_becomes_a_film_and_goes_with_the_next_clip(browser,
     assert status == 200 and size > 1000
     browser.switch_to.new_window('tab')  # somebody else
     other = Page(browser, address, width)
-    assert not other.is_there('#film iframe') and other.text('#clip') == ''
+    assert not other.is_there('#film iframe') and 'walk.mp4' not in other.text('body')
     browser.close(); browser.switch_to.window(browser.window_handles[0])
     page.press('#example_park')
     wait(lambda: 'park.jpg' in page.text('#clip'), 'the next clip')
