@@ -8,7 +8,7 @@ __all__ = ['FIELD_OF_VIEW', 'ANGLE', 'TILT', 'START_TIME', 'DURATION', 'FRAME_RA
            'TRACKER', 'PRECISION', 'PICTURE_ENDINGS', 'Item', 'InputError', 'check', 'Number', 'seconds_in', 'Doubt',
            'RenamedOption', 'present_name', 'Choice', 'reason_of', 'file_trouble', 'check_file', 'temporary_beside',
            'write_beside', 'save_json', 'check_output', 'claimed', 'full_disk_is_an_input_error', 'spoken', 'timed',
-           'Progress', 'say', 'reported', 'StageClock', 'ShownProgress']
+           'Progress', 'say', 'show', 'reported', 'StageClock', 'ShownProgress']
 
 # %% ../nbs/00_edges.ipynb #0ed00004
 import argparse, contextlib, errno, json, math, numbers, os, re, stat, sys, tempfile, threading, time, warnings
@@ -302,6 +302,13 @@ def say(
 )->None:
     "Tell the person who waits, where there is a way to."
     getattr(progress, 'say', lambda text: None)(text)
+
+def show(
+    progress:Progress|None,  # What listens, if anything does
+    picture:object,          # A panorama, finished or not; uint8 or float in [0, 1], (3, H, W)
+)->None:
+    "Let the person who waits see what has been made so far, where there is a way to."
+    getattr(progress, 'show', lambda picture: None)(picture)
 
 Item = TypeVar('Item')
 

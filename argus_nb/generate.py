@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['GUESSES', 'STILL_SECONDS', 'STILL_RATE', 'generated_frames', 'crossfade', 'default_width', 'SmallFrames',
            'cameras_for', 'ContactSheet', 'generation_frame', 'Generation', 'WorkMeter', 'identity_of', 'made_by',
-           'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'plan', 'write_variations', 'generate_video']
+           'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'plan', 'first_look', 'write_variations',
+           'generate_video']
 
 # %% ../nbs/70_generate.ipynb #70a00004
 import hashlib, math, time, warnings
@@ -22,8 +23,9 @@ from torch.nn.functional import interpolate
 from .alignment import align_frames, iter_pasted, level_rotation
 from .calibration import load_calibration, look_at_film
 from .cameras import CameraTrack, read_cameras
+from .decoding import decode
 from .doubts import camera_doubt
-from .edges import Doubt, InputError, Progress, claimed, say, spoken
+from .edges import Doubt, InputError, Progress, claimed, say, show, spoken
 from .enlarging import Enlarge, Upscaler
 from .headers import equivalent_focal, sphere_layout
 from .level import NOTED, believed_lens, in_words, level_and_lens, noted_fov, with_level
@@ -251,7 +253,8 @@ class Generation:
         fps, self.size = min(sampling.fps, video.fps), size or pipeline.settings['size']
         self.pipeline, self.video, self.sampling, self.seed = pipeline, video, sampling, seed
         self.paste, self.memory, self.upscaler = paste, memory and paste, upscaler
-        scale = upscaler.scale if upscaler else 1; generated = scale*self.size[0], scale*self.size[1]
+        scale = upscaler.scale if upscaler else 1
+        self.generated = generated = scale*self.size[0], scale*self.size[1]
         self.index = generated_frames(len(video.frames), video.fps, fps, at_least=sampling.window)
         upright = level_rotation(cameras)
         inside = generation_frame(upright).T @ upright  # panorama_from_first_camera
@@ -270,6 +273,12 @@ class Generation:
     def upscaled(self, panoramas:Tensor)->Tensor:
         "Generated panoramas, sharpened if that was asked for."
         return self.upscaler(panoramas) if self.upscaler else panoramas
+
+    def previewed(self, panorama:Tensor)->Tensor:
+        "A generated panorama at the size of the film, not sharpened."
+        panorama = panorama.float().cpu()
+        if self.upscaler: panorama = interpolate(panorama[None], self.generated, mode='bilinear')[0]
+        return self.enlarge(panorama)
 
 
 # %% ../nbs/70_generate.ipynb #15a1a0c2
@@ -334,14 +343,32 @@ def work(self:Generation,
     return dict(step=(windows - finished)*self.sampling.num_inference_steps, decode=len(self.index), write=len(self))
 
 @patch
+def coming(self:Generation,
+    before:Tensor,  # Latents as the step before this one left them; (1, T, 4, h, w)
+    latents:Tensor, # As this one left them
+    number:int,     # Which it was, counted from 0
+)->Tensor:          # A panorama in [0, 1]; (3, H, W)
+    "What a window is going to be, as far as a step of the sampler can tell."
+    quarter = latents.shape[-1]//4*self.sampling.roll
+    level, below = self.pipeline.scheduler.sigmas[number:number + 2].tolist()
+    share = below/level  # of the noise that was left: x' = x0 + share (x - x0)
+    clean = (latents - share*before.roll(quarter, -1))/(1 - share)
+    middle = clean[0, latents.shape[1]//2][None].roll(-quarter*number, -1)
+    return self.previewed(decode(self.pipeline.vae, middle, 'none')[0])
+
+@patch
 def frames(self:Generation,
     meter:WorkMeter,         # Where to report
     sheet:ContactSheet,      # What collects a few moments
     store:WindowStore|None=None, # Where finished windows are kept
 )->Iterator[Tensor]:         # Output frames, uint8; (3, H, W)
     "Generate, lay out, report."
+    shows, before = hasattr(meter.progress, 'show'), None
     def step_done(number, level, latents):
+        nonlocal before
         meter.done('step')
+        if shows and number%3 == 2: show(meter.progress, self.coming(before, latents, number))
+        before = latents
         return latents
     def panoramas():
         latents = self.pipeline.stream_latents(self.source, self.sampling, generator=make_generator(self.seed),
@@ -349,9 +376,11 @@ def frames(self:Generation,
         for chunk in self.pipeline.stream_decoded(latents, self.sampling):
             chunk = self.upscaled(chunk)
             meter.done('decode', len(chunk))
+            if shows: show(meter.progress, self.enlarge(chunk[-1].float().cpu()))
             yield chunk
     for number, panorama in enumerate(self.lay_out(panoramas())):
         sheet.note(number, lambda: self.video.frames[self.shown[number]], panorama)
+        show(meter.progress, panorama)
         yield panorama
         meter.done('write')
 
@@ -419,7 +448,7 @@ def meets_itself(
 # %% ../nbs/70_generate.ipynb #b848b250
 def carry_out(
     request:GenerationRequest,     # What is asked for; `check_files` has been called
-    progress:Progress|None=None,   # Called as progress(stage, done, total); may have `say(text)`
+    progress:Progress|None=None,   # Called as progress(stage, done, total); may have `say(text)` and `show(picture)`
 )->dict:                           # What was written and how
     "Make a 360° video as requested; raises `InputError` before any long work for what only file and model can tell."
     with claimed(request.output): return _carried_out(request, progress)
@@ -508,25 +537,34 @@ def plan(
                 device=str(device))
 
 # %% ../nbs/70_generate.ipynb #70va0002
+def first_look(
+    run:Generation,  # What is to be made
+    seed:int,        # Seed of all noise
+    frames:int=4,    # How many are sampled together, from the middle
+)->Tensor:           # In [0, 1]; (3, H, W)
+    "The middle of a film, made quickly."
+    pipeline, middle = run.pipeline, len(run.index)//2
+    part = slice(middle, middle + frames)
+    few = SmallFrames(run.video.frames, run.index[part], max(512, 2*run.size[1]))
+    source = Source(few, run.source.cameras[part], size=run.size, relative=False)
+    steps = min(run.sampling.num_inference_steps, pipeline.settings['fast_steps'])
+    fast = replace(run.sampling, num_inference_steps=steps)
+    latents = pipeline.stream_latents(source, fast, generator=make_generator(seed))
+    panorama = run.previewed(next(pipeline.stream_decoded(latents, fast))[0]).contiguous()
+    number = min(run.index[middle], len(run.video.frames) - 1)
+    camera = run.cameras[min(run.shown.index(number) if number in run.shown else 0, len(run.cameras) - 1)]
+    if run.paste: next(iter_pasted([panorama], run.video.frames[[number]], camera))
+    return panorama
+
 def write_variations(
     run:Generation,              # What is to be made
     request:GenerationRequest,   # From what; tries `variations` seeds, from `seed` on
     progress:Progress|None=None, # Called as progress('generate', done, total)
 )->dict:                         # What was written and how
     "Write a sheet that shows one moment as several seeds give it."
-    pipeline, middle, rows = run.pipeline, len(run.index)//2, []
-    part = slice(middle, middle + 4)
-    frames = SmallFrames(run.video.frames, run.index[part], max(512, 2*run.size[1]))
-    source = Source(frames, run.source.cameras[part], size=run.size, relative=False)
-    fast = replace(run.sampling, num_inference_steps=min(run.sampling.num_inference_steps,
-                                                         pipeline.settings['fast_steps']))
-    number = min(run.index[middle], len(run.video.frames) - 1)
-    camera = run.cameras[min(run.shown.index(number) if number in run.shown else 0, len(run.cameras) - 1)]
+    rows = []
     for seed in range(run.seed, run.seed + request.variations):
-        latents = pipeline.stream_latents(source, fast, generator=make_generator(seed))
-        panorama = run.upscaled(next(pipeline.stream_decoded(latents, fast))[:1])[0]
-        panorama = run.enlarge(panorama.float().cpu()).contiguous()
-        if run.paste: next(iter_pasted([panorama], run.video.frames[[number]], camera))
+        panorama = first_look(run, seed)
         small = interpolate(panorama[None], (240, 480), mode='area', antialias=False)[0]
         turns = torch.tensor([0., math.pi/2, math.pi, -math.pi/2])
         views = panorama_to_perspective(panorama, rotation_from_euler(turns, 0*turns, 0*turns), math.pi/2, (240, 240))

@@ -81,7 +81,7 @@ class GenerationRequest:
     static:bool = option('the camera does not move', False, group=_CAMERAS, rivals='source')
     tracker:str = option('rotation, or colmap for cameras that travel far; slow (default: rotation)',
                          'rotation', kind=TRACKER,
-                         group=_CAMERAS, rivals='source')
+                         group=_CAMERAS, label='How cameras are found', rivals='source')
     fov:float|None = option('horizontal field of view of the lens in degrees', None, kind=FIELD_OF_VIEW,
                             unit='DEG', group=_CAMERAS,
                             label='Field of view, °')
@@ -124,7 +124,7 @@ class GenerationRequest:
     width:int|None = option('width of the 360 video in pixels', None, kind=WIDTH, unit='W', group=_OUTPUT)
     paste:bool = option('the model alone, at its own rate; do not lay the input over it', True, group=_OUTPUT)
     memory:str = option('on keeps what other frames saw beside the present one, off lays the present one alone over '
-                        'the result (default: on)', 'on', kind=SWITCH, group=_OUTPUT)
+                        'the result (default: on)', 'on', kind=SWITCH, group=_OUTPUT, label='Memory')
     level:bool = option('keep the first camera in the middle, even if it was tilted', True, group=_OUTPUT)
 
     def __post_init__(self):

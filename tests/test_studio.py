@@ -1,202 +1,284 @@
-"The studio: what its buttons do, in Python and in a real browser."
-import io, math, os, subprocess, sys, threading, time
-from datetime import datetime
+"The studio: what a visitor does, in Python and in a real browser at three widths."
+import math, os, signal, subprocess, sys, threading
+from pathlib import Path
 
-import numpy as np
 import pytest, torch
-from PIL import Image
-from argus_nb.cameras import CameraTrack
+from argus_nb.cli import main
+from argus_nb.decoding import decode
 from argus_nb.models import build_models, save_models
 from argus_nb.motion import simulate_motion
 from argus_nb.runtime import InputError, make_generator
-from argus_nb.studio import Listener, camera_curves, studio
+from argus_nb.session import Listener, Session, SharedModel
 from argus_nb.video import video_info, write_video
 from argus_nb.worlds import random_world
 from browser import PATIENCE, keep, needs_browser, open_browser, run_notebook, serve_lab, wait
 
-NOTEBOOK = """
-from argus_nb.studio import studio
-panel = studio('.', 'tiny')
-panel.controls.seconds.value, panel.controls.estimate.value, panel.controls.fov.value = 1., False, 70.
-display(panel)
-"""
+CHEAP = dict(size=(64, 128), width=256)
+
+
+def film(path, seed, frames=6):
+    "A small film of a world."
+    hand = simulate_motion(frames, 6., make_generator(19), fov_x=math.radians(70), min_drift=15)
+    return write_video(path, random_world(seed).render_perspective(torch.arange(frames)/6, hand.world_from_camera,
+                                                                   hand.fov_x, (120, 160)), 6, spherical=False)
 
 
 @pytest.fixture(scope='module')
 def here(tmp_path_factory):
-    "A folder with a small film and a model of random weights."
+    "A folder with two small films, a photograph, something else and a model of random weights."
     folder = tmp_path_factory.mktemp('studio')
-    hand = simulate_motion(12, 6., make_generator(19), fov_x=math.radians(70), min_drift=15)
-    write_video(folder/'walk.mp4', random_world(5).render_perspective(torch.arange(12)/6, hand.world_from_camera,
-                                                                      hand.fov_x, (120, 160)), 6, spherical=False)
+    film(folder/'walk.mp4', 5); film(folder/'other.mp4', 8)
+    (folder/'broken.mp4').write_bytes(b'no film at all'*100)
     torch.manual_seed(0)
     save_models(build_models('tiny'), folder/'tiny')
     return folder
 
 
+@pytest.fixture(scope='module')
+def shared(here): return SharedModel(here/'tiny')
+
+
 @pytest.fixture
-def panel(here):
-    panel = studio(here, here/'tiny')
-    c = panel.controls
-    c.video.value, c.seconds.value, c.estimate.value, c.fov.value = str(here/'walk.mp4'), 1., False, 70.
-    return panel
+def session(here, shared):
+    session = Session(shared)
+    session.open_clip(here/'walk.mp4')
+    yield session
+    session.close()
 
 
-def press(panel, button):
-    "Press a button that starts work, and wait for its end."
-    button.click(); panel.thread.join(PATIENCE)
-    assert not panel.thread.is_alive()
+def work(session, what, **options):
+    "Do something as a page would, and wait for its end."
+    session.begin(lambda listener: getattr(session, what)(listener, **CHEAP, **options))
+    pictures = {listener.about for listener in session.reports(.01)}
+    return session.outcome, pictures
 
 
-def test_generate_finds_the_cameras_first_and_keeps_them(panel, here):
-    c = panel.controls
-    press(panel, c.generate)
-    assert 'Save keeps it' in panel.status.value and panel.curves.layout.display is None and panel.curves.value[1:4] == b'PNG'
-    known = panel.track
-    c.seed.value = 7
-    press(panel, c.generate)
-    assert panel.track is known and panel.result.name == 'walk_7.mp4' and video_info(panel.result)['spherical'] is not None
-    c.seconds.value = 1.5
-    press(panel, c.find)
-    assert panel.track is not known and len(panel.track[1]) == 9
+# --- A session -----------------------------------------------------------------------------------------------------
+
+def test_a_first_look_comes_before_the_film_and_cameras_are_found_once(session):
+    outcome, pictures = work(session, 'generate', seed=3)
+    assert outcome.kind == 'done' and 'a first look, in a hurry' in pictures, outcome
+    known = session.tracked
+    assert video_info(session.made.path)['spherical'] is not None and session.made.summary['frames'] == 6
+    work(session, 'generate', seed=4)
+    assert session.tracked is known
+    work(session, 'generate', seconds=.6)
+    assert session.tracked is not known and session.made.summary['frames'] == 4
 
 
-@pytest.mark.parametrize('stage', ['track', 'generate'])
-def test_cancel_works_in_every_stage_and_leaves_nothing(panel, stage, monkeypatch):
-    listen = type(panel.listener).__call__
-    def impatient(self, now, done, total):
-        if now == stage: self.stopped.set()
-        listen(self, now, done, total)
-    monkeypatch.setattr(Listener, '__call__', impatient)
-    press(panel, panel.controls.generate)
-    assert '>cancelled<' in panel.status.value and panel.result is None and panel.controls.save.disabled and not panel.controls.generate.disabled
-    assert not os.listdir(panel.scratch.name)
+@pytest.mark.parametrize('stage', ['finding the cameras', 'a first look', 'making the film'])
+def test_work_is_stopped_in_every_stage_and_leaves_nothing(session, stage, monkeypatch):
+    say = Listener.say
+    def impatient(self, text):
+        if text == stage: self.stopped.set()
+        say(self, text)
+    monkeypatch.setattr(Listener, 'say', impatient)
+    outcome, _ = work(session, 'generate')
+    assert (outcome.kind, session.made, session.is_working) == ('cancelled', None, False)
+    assert not os.listdir(session.scratch.name)
 
 
-def test_while_it_works_only_cancel_can_be_pressed(panel, monkeypatch):
-    going, seen = threading.Event(), {}
-    def slow(choices): going.wait(60)
-    panel.begin(slow)
-    c = panel.controls
-    seen = {name: getattr(c, name).disabled for name in ('find', 'generate', 'cancel', 'save')}
-    going.set(); panel.thread.join()
-    assert seen == dict(find=True, generate=True, cancel=False, save=True)
-    assert [c.find.disabled, c.generate.disabled, c.cancel.disabled, c.save.disabled] == [False, False, True, True]
-
-
-@pytest.mark.parametrize('change, words', [(dict(video=None), 'choose a video first'),
-                                           (dict(start=99.), 'beyond its end'), (dict(start=-1.), '0 seconds or more'),
-                                           (dict(seconds=0.), 'more than 0'),
+@pytest.mark.parametrize('choice, words', [(dict(start=99.), 'beyond its end'), (dict(start=-1.), '0 seconds or more'),
                                            (dict(fov=200.), 'between 0 and 180 degrees, got 200'),
-                                           (dict(fov=0.), 'between 0 and 180 degrees, got 0'),
-                                           (dict(seed=-1), 'between 0 and 2^63')])
-def test_what_is_wrong_is_one_line(panel, change, words):
-    for name, value in change.items(): getattr(panel.controls, name).value = value
-    press(panel, panel.controls.find)
-    assert words in panel.status.value and '#b00020' in panel.status.value and '\n' not in panel.status.value and 'Traceback' not in panel.status.value
+                                           (dict(seed=-1), 'between 0 and 2^63'),
+                                           (dict(seam='zip'), 'seam must be one of')])
+def test_what_is_wrong_is_one_line_without_places(session, here, choice, words):
+    outcome, _ = work(session, 'look_at_cameras', **choice)
+    assert outcome.kind == 'trouble' and words in outcome.words
+    assert '\n' not in outcome.words and 'Traceback' not in outcome.words and str(here) not in outcome.words
 
 
-def upload(panel, name, data):
-    "What the browser sends when a file was picked."
-    panel.controls.upload.value = ({'name': name, 'type': 'video/mp4', 'size': len(data), 'content': memoryview(data),
-                                    'last_modified': datetime(2026, 1, 1)},)
+def test_an_unexpected_failure_is_one_line_too(session):
+    def fail(listener): raise RuntimeError('one\ntwo')
+    session.begin(fail); session.thread.join()
+    assert session.outcome.words == 'something failed: RuntimeError: one two'
 
 
-def test_uploads_are_offered_and_the_last_is_chosen(panel, here):
-    data = (here/'walk.mp4').read_bytes()
-    upload(panel, '../mine.mp4', data)
-    assert panel.controls.video.value.endswith('mine.mp4') and panel.uploads.name in panel.controls.video.value
-    press(panel, panel.controls.find)
-    assert '6 cameras' in panel.status.value
-    upload(panel, 'second.mp4', data)
-    assert {'mine.mp4', 'second.mp4'} <= {name for name, _ in panel.controls.video.options} and panel.controls.video.value.endswith('second.mp4')
-    upload(panel, 'notes.txt', b'no video')
-    assert 'notes.txt: is not a video by its name' in panel.status.value and panel.controls.video.value.endswith('second.mp4')
-
-
-def test_another_upload_of_a_known_name_is_another_film(panel, here):
-    upload(panel, 'clip.mp4', (here/'walk.mp4').read_bytes())
-    press(panel, panel.controls.find)
-    known = panel.track
-    write_video(here.parent/'other.mp4', random_world(8).render_perspective(torch.arange(6)/6,
-                                                                            torch.eye(3).repeat(6, 1, 1), 1.2,
-                                                                            (120, 160)), 6, spherical=False)
-    upload(panel, 'clip.mp4', (here.parent/'other.mp4').read_bytes())
-    press(panel, panel.controls.find)
-    assert panel.track is not known
-
-
-def test_an_upload_with_the_name_of_a_result_does_not_replace_it(panel, here):
-    press(panel, panel.controls.generate)
-    made = panel.result.read_bytes()
-    upload(panel, panel.result.name, (here/'walk.mp4').read_bytes())
-    assert panel.result.read_bytes() == made
-
-
-def test_the_input_is_never_replaced(panel, here):
-    press(panel, panel.controls.generate)
-    film, panel.controls.name.value, panel.controls.overwrite.value = (here/'walk.mp4').read_bytes(), 'walk.mp4', True
-    panel.controls.save.click()
-    assert 'is the input itself' in panel.status.value and (here/'walk.mp4').read_bytes() == film
-
-
-def test_a_double_click_starts_work_once(panel):
+def test_a_double_click_starts_work_once(session):
     going, started = threading.Event(), []
-    def slow(choices): started.append(1); going.wait(60)
-    panel.begin(slow); panel.begin(slow)
-    going.set(); panel.thread.join()
+    def slow(listener): started.append(1); going.wait(60)
+    session.begin(slow); session.begin(slow)
+    going.set(); session.thread.join()
     assert len(started) == 1
 
 
-def test_without_ipywidgets_there_is_one_clear_line():
-    program = "import sys; sys.modules['ipywidgets'] = None\nimport argus_nb.studio"
+def test_one_session_does_not_see_the_film_of_another(session, here, shared):
+    other = Session(shared)
+    other.open_clip(here/'other.mp4')
+    work(session, 'generate')
+    assert other.made is None and not os.listdir(other.scratch.name)
+    with pytest.raises(InputError, match='there is no film yet'): other.save('a.mp4', here)
+    other.close()
+
+
+def test_whoever_waits_for_another_film_is_told_and_may_leave(session, here, shared):
+    with shared.turn(Listener()):
+        session.begin(lambda listener: session.generate(listener, **CHEAP))
+        wait(lambda: session.listener.stage.startswith('waiting: another film'), 'the queue')
+        session.stop(); session.thread.join(PATIENCE)
+    assert session.outcome.kind == 'cancelled'
+
+
+def test_what_is_coming_is_at_the_last_step_what_comes(session):
+    request = session.request(**CHEAP, steps=4)
+    run = session.generation(Listener(), request, session.find_cameras(Listener(), **CHEAP))
+    steps = []
+    latents = next(run.pipeline.stream_latents(run.source, run.sampling, generator=make_generator(0),
+                                               on_step=lambda number, level, x: steps.append(x) or x))
+    middle = latents[steps[-1].shape[1]//2][None]
+    wanted = run.enlarge(decode(run.pipeline.vae, middle, 'none')[0].float().cpu())
+    torch.testing.assert_close(run.coming(steps[2], steps[3], 3), wanted, atol=1e-4, rtol=0)
+    assert (run.coming(steps[1], steps[2], 2) - wanted).abs().mean() > 1e-4  # and before that on its way
+
+
+def test_a_level_by_hand_is_laid_over_what_was_found(session):
+    before = work(session, 'look_at_cameras')[0].value[1]
+    after = work(session, 'look_at_cameras', pitch=12.)[0].value[1]
+    assert after['level']['pitch'] == 12. and after['level']['roll'] == pytest.approx(before['level']['roll'], abs=.2)
+
+
+def test_an_upload_is_moved_and_ends_with_the_session(here, shared, tmp_path):
+    session, clip = Session(shared), tmp_path/'mine.mp4'
+    clip.write_bytes((here/'walk.mp4').read_bytes())
+    session.open_clip(clip, owned=True)
+    assert not clip.exists() and session.clip.parent == Path(session.scratch.name)
+    session.close()
+    assert not session.clip and not os.path.exists(session.scratch.name)
+
+
+def test_without_gradio_there_is_one_clear_line():
+    program = "import sys; sys.modules['gradio'] = None\nfrom argus_nb.cli import main\nsys.exit(main(['studio']))"
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
-    assert done.stderr.strip().splitlines()[-1].endswith("InputError: the studio needs ipywidgets: pip install "
-                                                         "'ipywidgets>=8'")
+    assert done.returncode == 2
+    assert done.stderr.strip() == "argus: error: the studio needs Gradio: pip install 'argus_nb[studio]'"
 
 
-def test_long_remarks_of_the_tracker_fit_the_picture():
-    short, long = (CameraTrack(torch.eye(3).repeat(3, 1, 1), 1., fps=5., source=source)
-                   for source in ('tracked', 'tracked, ' + 'the camera travels, '*10))
-    pictures = [torch.from_numpy(np.array(Image.open(io.BytesIO(camera_curves(track))).convert('L')))
-                for track in (short, long)]
-    assert pictures[1].shape[0] > pictures[0].shape[0] and all((picture[:, [0, -1]] == 255).all()
-                                                               for picture in pictures)  # nothing reaches the edge
+@pytest.mark.parametrize('arguments, words', [(['--model', 'nanu'], 'nanu'),
+                                              (['nowhere.mp4'], 'nowhere.mp4: no such file'),
+                                              (['--port', '70000'], 'between 0 and 65535')])
+def test_the_command_refuses_in_one_line(arguments, words, capsys):
+    try: code = main(['studio', '--no-browser', *arguments])
+    except SystemExit as end: code = end.code
+    said = capsys.readouterr().err
+    assert code == 2 and words in said and len(said.strip().splitlines()) == 1, said
 
 
-def test_a_folder_that_is_none():
-    with pytest.raises(InputError, match='no such folder'): studio('nowhere')
+# --- A page --------------------------------------------------------------------------------------------------------
+
+SERVER = """
+import sys
+from argus_nb.studio import Studio
+page = Studio(None, sys.argv[1], size=(64, 128), width=256)
+print(page.serve(0), flush=True)
+try: page.thread.join()
+except KeyboardInterrupt: page.close()
+"""
+
+
+@pytest.fixture(scope='module')
+def address(here):
+    "The studio with a tiny model, on a port of its own."
+    server = subprocess.Popen([sys.executable, '-c', SERVER, str(here/'tiny')], stdout=subprocess.PIPE, text=True)
+    yield server.stdout.readline().strip()
+    server.send_signal(signal.SIGINT); server.wait(30)
+
+
+@pytest.fixture(scope='module')
+def browser(tmp_path_factory):
+    with open_browser(tmp_path_factory.mktemp('chromium')) as browser: yield browser
+
+
+class Page:
+    "A tab, as somebody uses it."
+    def __init__(self, browser, address, width):
+        self.browser, self.width = browser, width
+        size = dict(width=width, height=900, deviceScaleFactor=1, mobile=False)
+        browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', size)
+        browser.get(address)
+        wait(lambda: self.js("return document.querySelector('#live')?.getAttribute('role') == 'status'"), 'the page')
+        wait(lambda: self.is_there('.nothing'), 'the empty page')
+
+    def js(self, program, *values): return self.browser.execute_script(program, *values)
+    def is_there(self, selector): return self.js('return !!document.querySelector(arguments[0])', selector)
+    def text(self, selector):
+        return self.js("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
+    def choose(self, path): self.browser.find_element('css selector', '#drop input[type=file]').send_keys(str(path))
+
+    def press(self, selector):
+        "By keyboard."
+        from selenium.webdriver.common.keys import Keys
+        wait(lambda: self.js('return document.querySelector(arguments[0])?.disabled === false', selector), selector)
+        self.js('document.querySelector(arguments[0]).focus()', selector)
+        self.browser.switch_to.active_element.send_keys(Keys.ENTER)
+
+    def check(self, name):
+        "Nothing is wider than the window; a picture for whoever asked for one."
+        keep(self.browser, f'studio_{name}_{self.width}')
+        assert self.js('return document.documentElement.scrollWidth <= window.innerWidth'), f'{name} scrolls sideways'
 
 
 @needs_browser
-def test_in_a_browser_work_is_cancelled_and_a_video_is_made_shown_and_saved(here, tmp_path_factory):
-    with serve_lab(here, NOTEBOOK) as address, open_browser(tmp_path_factory.mktemp('chromium')) as browser:
-        browser.set_window_size(1280, 1400)
-        run_notebook(browser, address)
-        def button(text): return next((b for b in browser.find_elements('css selector', 'button.jupyter-button')
-                                       if b.text.strip() == text), None)
-        def says(words): return any(words in element.text
-                                    for element in browser.find_elements('css selector',
-                                                                         '.widget-html-content, '
-                                                                         '.jupyter-widgets-html-content, .widget-html'))
-        try:
-            wait(lambda: button('Generate'), 'the panel')
-            button('Generate').click()
-            wait(lambda: button('Cancel').is_enabled(), 'Cancel')
-            assert not button('Generate').is_enabled()
-            button('Cancel').click()
-            wait(lambda: says('cancelled'), 'the end of the work')
-            wait(lambda: button('Generate').is_enabled(), 'the button to come back')
-            keep(browser, 'studio_cancelled')
-            assert not button('Cancel').is_enabled() and not button('Save').is_enabled() and not browser.find_elements('css selector', '.argus-viewer')
-            button('Generate').click()
-            wait(lambda: says('Save keeps it'), 'the film')
-            wait(lambda: browser.find_elements('css selector', '.argus-viewer[data-ready]'), 'the viewer')
-            time.sleep(1)
-            browser.execute_script("arguments[0].scrollIntoView({block: 'start'})",
-                                   button('Find cameras').find_element('xpath', '../..'))
-            keep(browser, 'studio')
-            button('Save').click()
-            wait(lambda: says('saved as'), 'the file')
-        finally: keep(browser, 'studio_end')
-    assert video_info(here/'around.mp4')['spherical'] is not None
+@pytest.mark.parametrize('width', [380, 800, 1280])
+def test_in_a_browser_a_clip_becomes_a_film_and_goes_with_the_next_clip(browser, address, here, width):
+    page = Page(browser, address, width)
+    page.check('empty')
+    page.choose(here/'broken.mp4')
+    wait(lambda: 'broken.mp4: is not a video' in page.text('#trouble'), 'the mistake')
+    assert page.text('#trouble').startswith('Problem:') and 'Traceback' not in page.text('body')
+    page.check('trouble')
+    wait(lambda: page.is_there('#drop input[type=file]'), 'the drop zone')
+    page.choose(here/'walk.mp4')
+    wait(lambda: 'Field of view' in page.text('#camera'), 'the cameras')
+    assert 'Problem' not in page.text('#trouble') and 'walk.mp4' in page.text('#clip')
+    page.check('cameras')
+    page.js("""window.seen = [];
+        new MutationObserver(() => { const t = document.querySelector('#preview figcaption')?.innerText;
+            if (t) window.seen.push([t, !!document.querySelector('#film iframe')]); })
+        .observe(document.body, {subtree: true, childList: true});""")
+    page.press('#generate')
+    wait(lambda: page.is_there('#film iframe'), 'the film')
+    assert ['a first look, in a hurry', False] in page.js('return window.seen')
+    assert 'The film is ready' in page.text('#live')
+    assert all(page.js("return [...document.querySelectorAll('img')].map(i => !!i.alt)"))
+    link = page.js("return document.querySelector('#film a.button').href")
+    assert page.js("return document.querySelector('#film a.button').download") == 'walk_360.mp4'
+    browser.switch_to.frame(browser.find_element('css selector', '#film iframe'))
+    wait(lambda: page.is_there('.argus-viewer[data-ready]'), 'the viewer')
+    bar = "return document.querySelector('.argus-bar').getBoundingClientRect().bottom <= innerHeight"
+    wait(lambda: page.js(bar), 'the viewer to fit its frame', 20)
+    browser.switch_to.default_content()
+    page.check('film')
+    outside = page.js("return performance.getEntriesByType('resource').map(e => e.name)"
+                      ".filter(n => !n.startsWith(location.origin) && !n.startsWith('data:') && !n.startsWith('blob:'))")
+    assert not outside, f'the page asks others: {outside}'
+    fetch = "const done = arguments[1]; fetch(arguments[0]).then(a => a.blob().then(b => done([a.status, b.size])))"
+    status, size = browser.execute_async_script(fetch, link)
+    assert status == 200 and size > 1000
+    browser.switch_to.new_window('tab')  # somebody else
+    other = Page(browser, address, width)
+    assert not other.is_there('#film iframe') and 'walk.mp4' not in other.text('body')
+    browser.close(); browser.switch_to.window(browser.window_handles[0])
+    page.press('#example_park')
+    wait(lambda: 'park.jpg' in page.text('#clip'), 'the next clip')
+    assert not page.is_there('#film iframe') and page.is_there('.nothing')
+    assert browser.execute_async_script(fetch, link)[0] == 404
+    page.check('next')
+
+
+NOTEBOOK = """
+from argus_nb.studio import studio
+studio('walk.mp4', 'tiny', size=(64, 128), width=256)
+"""
+
+
+@needs_browser
+def test_in_a_notebook_the_cell_is_the_studio(here, browser):
+    browser.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})
+    with serve_lab(here, NOTEBOOK) as lab:
+        run_notebook(browser, lab)
+        frame = wait(lambda: browser.find_elements('css selector', 'iframe[title="Argus studio"][src]'), 'the cell')[0]
+        browser.switch_to.frame(frame)
+        wait(lambda: 'walk.mp4' in browser.execute_script("return document.querySelector('#clip')?.innerText ?? ''"),
+             'the clip')
+        keep(browser, 'studio_notebook')
+        browser.switch_to.default_content()
