@@ -82,7 +82,8 @@ def meta_models(
 )->Models:                             # Networks with shapes only
     "The networks of a preset without any memory."
     with torch.device('meta'): parts = build_vae(name), build_unet(name), build_image_encoder(name)
-    return Models(*(torch.nn.Module.to(part, 'meta', dtype).eval() for part in parts), build_scheduler())
+    vae, unet, encoder = (torch.nn.Module.to(part, 'meta', dtype).eval() for part in parts)
+    return Models(vae, unet, encoder, build_scheduler())
 
 def weight_bytes(
     module:torch.nn.Module,  # A network

@@ -50,6 +50,9 @@ EXPERIMENTS = (
     Experiment('precision', 'What do number formats, layouts and compilation cost and save?', 10, 1,
                ('precision.json',), settings=dict(is_compiled=True)),
     Experiment('memory', 'Does memory grow with the length of the film?', 10, 2, ('memory.json',)),
+    Experiment('upscaling', 'Is a panorama better sharpened by a network than interpolated, and at what price?', 40, 2,
+               ('upscaling.json',), settings=dict(worlds=4, panoramas=3, frames=2)),
+    Experiment('cost', 'Is the memory that is counted on paper what a run takes?', 4, 1, ('cost.json',)),
     Experiment('length', 'Does an hour of film take more memory, is its sound in step?', 300, 4, ('length.json',)),
     Experiment('kills', 'Does what is killed and run again, or fills a disk, end like an undisturbed run?', 50, 3,
                ('kills.json',)),
@@ -162,7 +165,7 @@ def _at_full_size(experiment, work, quick, write, say, given):
     table = {name: alias for alias, name in ALIASES.items()}.get(experiment.name)
     if table is None: raise InputError(f"only {', '.join(ALIASES)} can be computed at full size, not {experiment.name}")
     if write: raise InputError('a table at full size stays in its folder: --write is for the records of this checkout')
-    from argus_nb.experiments.full_size import full_table, run
+    from argus_nb.full_size import full_table, run
     from argus_nb.release import card_text
     from argus_nb.runtime import save_json, write_beside
     work = Path(work or f"runs/{table}_{given.get('trajectories', 'simulated')}{'_quick'*quick}")
