@@ -35,7 +35,7 @@ setup(
     package_data={settings['lib_name']: ['panoramas/*', 'nano/**/*', 'nano/*', 'static/*', 'calibration.safetensors',
                                          'py.typed']},
     install_requires=settings['requirements'].split(),
-    extras_require={name: settings[f'{name}_requirements'].split() for name in ('studio', 'dev')},
+    extras_require={name: settings[f'{name}_requirements'].split() for name in ('studio', 'upscale', 'dev')},
     entry_points={'console_scripts': settings['console_scripts'].split()},
     zip_safe=False,
 )
