@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['REMAINING_TILT', 'VIDEO_ENDINGS', 'world_clip', 'photograph_clip', 'panorama_clip', 'relit', 'seen_from', 'varied',
-           'Pair', 'frame_size', 'nearly_level', 'training_pair', 'example_clip', 'filmed', 'is_held_out',
-           'read_clip_list', 'VideoClips', 'noise_condition', 'cache_example', 'build_cache', 'read_cache', 'Batch',
-           'draw_batch']
+           'Pair', 'frame_size', 'nearly_level', 'training_pair', 'example_clip', 'filmed', 'is_held_out', 'Listed',
+           'read_listed', 'read_clip_list', 'VideoClips', 'noise_condition', 'cache_example', 'build_cache',
+           'read_cache', 'Batch', 'draw_batch']
 
 # %% ../nbs/50_data.ipynb #e4a9f3c0
 import hashlib, json, math
@@ -193,9 +193,15 @@ def is_held_out(
     "Whether a video is kept for testing: decided by its name alone, so that it never changes."
     return hashlib.sha256(name.encode()).digest()[0] % 10 == 0
 
-def read_clip_list(
-    path:str|Path,           # Lines of category, video_id and clip, separated by tabs
-)->list[tuple[str,int]]:     # Video and number of the clip
+class Listed(NamedTuple):
+    "A line of a list of clips."
+    category:str  # Of the video
+    video:str     # Its name
+    clip:int      # Number of the clip
+
+def read_listed(
+    path:str|Path,   # Lines of category, video_id and clip, separated by tabs
+)->list[Listed]:     # What they say
     "Read a list of clips, with or without a line of headings; raises `InputError` naming the line that is not one."
     rows = [line.rstrip('\n').split('\t') for line in Path(path).read_text().splitlines() if line.strip()]
     has_header = bool(rows) and [name.strip().lower() for name in rows[0][:2]] == ['category', 'video_id']
@@ -203,7 +209,13 @@ def read_clip_list(
     for number, row in enumerate(rows, 1 + has_header):
         check(len(row) == 3 and row[2].strip().isdigit(),
               f"{path}, line {number}: must be 'category<tab>video_id<tab>clip number', got {' '.join(row)[:80]!r}")
-    return [(video.strip(), int(clip)) for _, video, clip in rows]
+    return [Listed(category.strip(), video.strip(), int(clip)) for category, video, clip in rows]
+
+def read_clip_list(
+    path:str|Path,           # See `read_listed`
+)->list[tuple[str,int]]:     # Video and number of the clip
+    "The clips of a list, without their categories."
+    return [(row.video, row.clip) for row in read_listed(path)]
 
 class VideoClips:
     "Clips of the 360° videos in a folder, by number; what cannot be read is left out and noted in `broken`."
