@@ -184,8 +184,9 @@ def start_ray(
     address:str|None=None,   # Of a cluster; a Ray on this machine when None
 ):  # The module ray
     "Start Ray, or join it; raises `InputError` with one line where it is missing or cannot be reached."
-    os.environ |= dict(RAY_USAGE_STATS_ENABLED='0', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0',
-                       RAY_DATA_DISABLE_PROGRESS_BARS='1')
+    patient = dict(RAY_agent_register_timeout_ms='300000', RAY_raylet_start_wait_time_s='300')  # on a busy machine
+    for name, value in dict(RAY_USAGE_STATS_ENABLED='0', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0',
+                            RAY_DATA_DISABLE_PROGRESS_BARS='1', **patient).items(): os.environ.setdefault(name, value)
     try: import ray, ray.data
     except ImportError: raise InputError('curation needs ray: pip install "argus_nb[curate]"') from None
     if not ray.is_initialized():
@@ -238,7 +239,7 @@ class Rule(NamedTuple):
     stage:int=2           # Rules of stage 2 are asked where none of stage 1 is broken
 
 _CLOSES = Rule('does not close', 'seam', high=.45, stage=1)
-_HALVES = (Rule('stereo', 'left_right', low=.45, stage=1), Rule('stereo', 'top_bottom', low=.45, stage=1))
+_HALVES = (Rule('stereo', 'left_right', low=.3, stage=1), Rule('stereo', 'top_bottom', low=.3, stage=1))
 _BLACK = Rule('partly black', 'black', high=.3, stage=1)
 _CUT = (Rule('cut', 'cut', high=.5), Rule('cut', 'leap', high=5.))
 _TEXT = Rule('text', 'text', high=.002)
@@ -248,7 +249,7 @@ RULES = dict(
            *_HALVES, Rule('flat', 'contrast', low=.04), Rule('still', 'change', low=1.), *_CUT, _TEXT,
            Rule('enlarged', 'sharpness', low=.58), Rule('tilted', 'tilt', high=15.), Rule('nadir', 'nadir_ring', high=11.),
            Rule('nadir', 'nadir_detail', low=.25), Rule('nadir', 'holder', high=.005),
-           Rule('watermark', 'overlay', high=.004), Rule('duplicate', 'duplicate', high=0)),
+           Rule('duplicate', 'duplicate', high=0)),
     paper=(_CLOSES, Rule('split', 'middle', high=.6, stage=1), *_HALVES, _BLACK, Rule('still', 'variance', low=.5),
            Rule('slow', 'flow', low=1.), *_CUT, _TEXT),
     release=(_CLOSES, Rule('split', 'middle', high=.6, stage=1), *_HALVES, _BLACK, Rule('still', 'variance', low=.5)),

@@ -175,7 +175,7 @@ def coherence(
         size += np.abs(across)
     return np.abs(total)/(size + 1e-3), size/len(grey)
 
-STEADY = .55  # above this coherence of all edges the camera counts as standing still
+STEADY = .55  # above this coherence of all edges a mark on the scene cannot be told from the scene
 
 def fixed_things(
     grey:np.ndarray,  # Brightness in [0, 1]; (T, H, W)
@@ -186,9 +186,9 @@ def fixed_things(
     scene, middle, nadir = (latitude_rows(*ends, grey.shape[1]) for ends in ((-45, 45), (-60, 60), (-88, -50)))
     seen = edge[scene] > .012
     steadiness = float(np.median(left[scene][seen])) if seen.sum() > 200 else None
-    if steadiness is None or steadiness > STEADY: return dict(steadiness=steadiness, overlay=None, holder=None)
-    return dict(steadiness=steadiness, overlay=float(((left > .97) & (edge > .05))[middle].mean()),
-                holder=float(((left > .95) & (edge > .04))[nadir].mean()))
+    if steadiness is None or steadiness > .75: return dict(steadiness=steadiness, overlay=None, holder=None)
+    overlay = float(((left > .97) & (edge > .05))[middle].mean()) if steadiness <= STEADY else None
+    return dict(steadiness=steadiness, overlay=overlay, holder=float(((left > .95) & (edge > .04))[nadir].mean()))
 
 # %% ../nbs/56_curation.ipynb #c560027
 def ring(
@@ -219,7 +219,7 @@ def nadir_detail(
         fine = np.abs(down - cv2.GaussianBlur(down, (0, 0), 2))
         energy.append((fine[cap].mean(), fine[outside].mean()))
     inside, around = np.mean(energy, 0)
-    return float(inside/around) if around > .004 else None
+    return float(inside/around) if around > .003 else None
 
 # %% ../nbs/56_curation.ipynb #c560030
 def sharpness(
@@ -326,18 +326,16 @@ def _reader_of_text():
 def text_score(
     panorama:np.ndarray,  # One moment at up to 2048 columns; uint8 (H, W, 3)
 )->float|None:            # Share of the six views; None without the package
-    "How much of the view is text, on six views laid out as one picture of two rows."
+    "How much of the view is text: four views around the horizon in a row, then up and down."
     reader = _reader_of_text()
     if reader is None: return None
-    views = six_views(panorama, min(384, max(128, panorama.shape[1]//4)))
-    around = np.concatenate(list(views[:4]), 1)
-    poles = np.concatenate([views[4], views[5], np.zeros_like(np.concatenate(list(views[:2]), 1))], 1)
-    mosaic = np.concatenate([around, poles])[..., ::-1]
-    found = reader(np.ascontiguousarray(mosaic), use_det=True, use_cls=False, use_rec=True)
-    if found.boxes is None: return 0.
-    read = [cv2.contourArea(np.float32(box)) for box, text, sure in zip(found.boxes, found.txts, found.scores)
-            if sure > .8 and sum(letter.isalnum() for letter in text) >= 3]
-    return float(sum(read)/(6*views.shape[1]**2))
+    views, covered = six_views(panorama, min(384, max(128, panorama.shape[1]//4))), 0.
+    for some in (views[:4], views[4:]):
+        row = np.ascontiguousarray(np.concatenate(list(some), 1)[..., ::-1])
+        found = reader(row, use_det=True, use_cls=False, use_rec=True)
+        for box, text, sure in zip(*((found.boxes, found.txts, found.scores) if found.boxes is not None else ((),)*3)):
+            if sure > .8 and sum(letter.isalnum() for letter in text) >= 3: covered += cv2.contourArea(np.float32(box))
+    return covered/(6*views.shape[1]**2)
 
 # %% ../nbs/56_curation.ipynb #c560043
 MOMENTS, PACE, BAND = 8, 10., 48  # moments that are looked at; thumbnails per second; rows at full width

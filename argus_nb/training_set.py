@@ -7,7 +7,7 @@ __all__ = ['FPS', 'kept_clips', 'clip_name', 'write_clip_list', 'write_clip', 'w
            'ManifestClips', 'ShardClips', 'open_clips']
 
 # %% ../nbs/59_training_set.ipynb #c590004
-import io, json, re, tarfile, tempfile
+import hashlib, io, json, re, tarfile, tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 import torch
@@ -33,8 +33,10 @@ def kept_clips(
 def clip_name(
     row:dict,  # Of a manifest
 )->str:        # Such as 'travel-film_1_0003'
-    "A name for the files of a clip."
-    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', str(Path(row['video']).with_suffix('')))}_{row['clip']:04.0f}"
+    "A name for the files of a clip; where letters had to be replaced, with a few that keep it apart from others."
+    video = str(Path(row['video']).with_suffix(''))
+    plain = re.sub(r'[^A-Za-z0-9_-]+', '-', video)
+    return f"{plain}{'' if plain == video else '-' + hashlib.sha256(video.encode()).hexdigest()[:6]}_{row['clip']:04.0f}"
 
 def write_clip_list(
     rows:list[dict],  # From `kept_clips`
