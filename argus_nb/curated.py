@@ -163,7 +163,7 @@ class Review:
         begin:bool=False,   # Begin with the first page
     )->None:
         "Show another page."
-        rows, w = self.shown(), self._widgets
+        rows = self.shown()
         last = max(0, (len(rows) - 1)//self.page)
         self.at = 0 if begin else min(max(self.at + by, 0), last)
         some = rows[self.at*self.page:(self.at + 1)*self.page]
@@ -209,7 +209,7 @@ def curation_run(
     out, kept = Path(out), int(columns['kept'].sum())
     why = Counter(reason for reasons, keep in zip(columns['reasons'], columns['kept']) if not keep for reason in reasons)
     done = {'clips': f'{kept} of {len(columns["key"])} kept',
-            'dropped': ', '.join(f'{reason} {count}' for reason, count in why.most_common()) or None,
+            'dropped': ', '.join(f'{reason} ({count})' for reason, count in why.most_common()) or None,
             'manifest': out/'manifest.parquet', 'report': write_report(out, wanted=wanted or 'argus')}
     if not kept: return done
     rows = kept_clips(out)

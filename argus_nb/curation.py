@@ -6,12 +6,12 @@
 __all__ = ['SIZE', 'STEADY', 'WAVES', 'BELTS', 'MOMENTS', 'PACE', 'BAND', 'MODELS', 'row_weights', 'mean_on_sphere',
            'latitude_rows', 'jump', 'halves_apart', 'light', 'bars', 'share_of_bars', 'without_bars', 'change',
            'six_views', 'flow_score', 'coherence', 'fixed_things', 'ring', 'nadir_detail', 'sharpness', 'fingerprint',
-           'apart', 'level_score', 'shot_score', 'leap', 'text_score', 'Sample', 'sample_clip', 'cheap_scores',
-           'dear_scores', 'thumbnail', 'score_clip', 'probe']
+           'apart', 'level_score', 'shot_score', 'leap', 'text_score', 'Sample', 'clip_frames', 'sample_clip',
+           'cheap_scores', 'dear_scores', 'thumbnail', 'score_clip', 'probe']
 
 # %% ../nbs/56_curation.ipynb #c560004
 import importlib, math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -365,8 +365,13 @@ def _equator(frame):
         return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[at, :frame.width].astype(np.float32)
     return frame.reformat(format='gray').to_ndarray()[at].astype(np.float32)
 
-def _clip_frames(path, start, end, threads):
-    "Pairs of time and frame, the reader, and seconds per frame."
+def clip_frames(
+    path:str|Path,  # A video
+    start:float,    # Seconds
+    end:float,      # Seconds
+    threads:int,    # Of the decoder; 0 leaves that to it
+)->tuple[Iterator,Reader,float]: # Pairs of time and frame; the reader, to be closed; seconds per frame
+    "Decode the frames of a clip; raises `InputError` where nothing can be decoded."
     reader = Reader(path, keep_log=False)
     def settled(reader):
         if threads: reader.decoder.thread_count = threads
@@ -398,7 +403,7 @@ def sample_clip(
     threads:int=1,     # Of the decoder; 0 leaves that to it
 )->Sample:             # What the scores need
     "Decode a clip once; raises `InputError` where nothing can be decoded."
-    stream, reader, step = _clip_frames(path, start, end, threads)
+    stream, reader, step = clip_frames(path, start, end, threads)
     wanted = [start + (n + .5)/MOMENTS*(end - start) for n in range(MOMENTS)]
     frames, following, thumbnails, rows, large, reached, damaged, next_thumbnail = [], [], [], [], None, start, 0, start
     try:
