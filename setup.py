@@ -35,7 +35,8 @@ setup(
     package_data={settings['lib_name']: ['panoramas/*', 'nano/**/*', 'nano/*', 'static/*', 'calibration.safetensors',
                                          'py.typed']},
     install_requires=settings['requirements'].split(),
-    extras_require={'dev': settings['dev_requirements'].split()},
+    extras_require={'dev': settings['dev_requirements'].split() + settings['curate_requirements'].split(),
+                    'curate': settings['curate_requirements'].split()},
     entry_points={'console_scripts': settings['console_scripts'].split()},
     zip_safe=False,
 )

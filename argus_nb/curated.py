@@ -25,7 +25,8 @@ def bounds_of(
     found:dict[str,list[float]] = {}
     for rule in (rule for name in RULES if name in wanted for rule in RULES[name]):
         values = [value for value in (rule.low, rule.high) if math.isfinite(value)]
-        found[rule.score] = found.get(rule.score, []) + [value for value in values if value not in found.get(rule.score, [])]
+        before = found.get(rule.score, [])
+        found[rule.score] = before + [value for value in values if value not in before]
     return found
 
 def histogram(
@@ -44,8 +45,9 @@ def histogram(
     tall, step, parts = max(1, (counts[0] + counts[1]).max()), WIDE/BINS, []
     for at, (yes, no) in enumerate(zip(*counts)):
         a, b = HIGH*yes/tall, HIGH*no/tall
-        parts.append(f'<rect x="{at*step:.1f}" y="{HIGH - a:.1f}" width="{step - 1:.1f}" height="{a:.1f}" class="k"/>'
-                     f'<rect x="{at*step:.1f}" y="{HIGH - a - b:.1f}" width="{step - 1:.1f}" height="{b:.1f}" class="d"/>')
+        for top, height, kind in ((HIGH - a, a, 'k'), (HIGH - a - b, b, 'd')):
+            parts.append(f'<rect x="{at*step:.1f}" y="{top:.1f}" width="{step - 1:.1f}" height="{height:.1f}" '
+                         f'class="{kind}"/>')
     lines = ''.join(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HIGH}"/>' for x in
                     ((bound - low)/(high - low)*WIDE for bound in bounds))
     return (f'<svg viewBox="0 0 {WIDE} {HIGH + 14}" width="{WIDE}" role="img">{"".join(parts)}{lines}'
@@ -53,7 +55,8 @@ def histogram(
             f'</text></svg>')
 
 # %% ../nbs/68_curated.ipynb #c680009
-_STYLE = '''body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:1080px;margin:2rem auto;padding:0 1rem}
+_STYLE = '''body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff}
+body{max-width:1080px;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.6rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .6rem;border-bottom:1px solid #ddd}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(240px,1fr));gap:14px 18px}
 .pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(160px,1fr));gap:10px}
@@ -72,7 +75,8 @@ def _figure(picture, row, note=''):
 
 def _spread(rows, count):
     "A few rows, evenly over all."
-    return [rows[n] for n in sorted({int(at) for at in np.linspace(0, len(rows) - 1, min(count, len(rows)))})] if rows else []
+    if not rows: return []
+    return [rows[n] for n in sorted({int(at) for at in np.linspace(0, len(rows) - 1, min(count, len(rows)))})]
 
 def write_report(
     out:str|Path,          # Folder of a curation
@@ -98,10 +102,12 @@ def write_report(
     def note(row, reason):
         if reason == 'unreadable': return f" · {row['trouble']}"
         if reason == 'duplicate' and row['duplicate_of']: return f" · repeats {row['duplicate_of']}"
-        told = [rule for name in RULES for rule in RULES[name] if rule.reason == reason and row.get(rule.score) is not None]
+        rules = (rule for name in RULES for rule in RULES[name] if rule.reason == reason)
+        told = [rule for rule in rules if row.get(rule.score) is not None]
         worst = [rule for rule in told if not rule.low <= row[rule.score] <= rule.high]
         return f' · {worst[0].score} {row[worst[0].score]:.3g}' if worst else ''
-    galleries = ''.join(f'<h2>{"Kept" if reason == "kept" else "Dropped: " + html.escape(reason)}</h2><div class="pictures">'
+    heading = lambda reason: 'Kept' if reason == 'kept' else f'Dropped: {html.escape(reason)}'
+    galleries = ''.join(f'<h2>{heading(reason)}</h2><div class="pictures">'
                         + ''.join(_figure(pictures.get(row['key']), row, note(row, reason)) for row in some) + '</div>'
                         for reason, some in shown.items())
     page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Curation</title><style>{_STYLE}</style>'
@@ -109,7 +115,8 @@ def write_report(
             f'{len({row["video"] for row in rows if row["kept"]})} of {len({row["video"] for row in rows})} videos. '
             f'Filter: <code>{html.escape(wanted)}</code>. A clip can be dropped for several reasons.</p>'
             f'<table><tr><th>reason<th>clips<th>share</tr>{table}</table>'
-            f'<h2>Scores</h2><p><small>Dark: kept. Light: dropped. Red: bounds.</small></p><div class="grid">{drawings}</div>'
+            f'<h2>Scores</h2><p><small>Dark: kept. Light: dropped. Red: bounds.</small></p>'
+            f'<div class="grid">{drawings}</div>'
             f'{galleries}</html>')
     path = Path(out)/'report.html'
     with write_beside(path) as temporary: temporary.write_text(page, encoding='utf-8')
@@ -125,7 +132,8 @@ class Review:
         import ipywidgets as w
         self.out, self.page, self.at, self._widgets = Path(out), page, 0, w
         self.which = w.Dropdown(description='show')
-        self.place, self.list = w.HTML(), w.GridBox(layout=w.Layout(grid_template_columns='repeat(4, 180px)', grid_gap='8px'))
+        columns = w.Layout(grid_template_columns='repeat(4, 180px)', grid_gap='8px')
+        self.place, self.list = w.HTML(), w.GridBox(layout=columns)
         back, forth = w.Button(description='back'), w.Button(description='next')
         back.on_click(lambda _: self.turn(-1)); forth.on_click(lambda _: self.turn(1))
         self.which.observe(lambda change: self.turn(0, True), 'value')
@@ -177,8 +185,8 @@ class Review:
                                   style=dict(button_width='46px'))
         buttons.observe(lambda change, key=row['key']: self.decide(key, change['new']), 'value')
         image = w.Image(value=picture, format='jpg', width=160, height=80) if picture else w.HTML('no picture')
-        return w.VBox([image, w.HTML(f"<small>{html.escape(row['key'])}<br>{html.escape(', '.join(row['reasons']))}</small>"),
-                       buttons])
+        words = f"<small>{html.escape(row['key'])}<br>{html.escape(', '.join(row['reasons']))}</small>"
+        return w.VBox([image, w.HTML(words), buttons])
 
 def review(
     out:str|Path,  # Folder of a curation
@@ -188,7 +196,7 @@ def review(
 
 # %% ../nbs/68_curated.ipynb #c680015
 def curation_run(
-    source:str|Path,               # A folder of videos, an index or a list; or the folder of a curation, to choose again
+    source:str|Path,               # A folder of videos, an index or a list; or OUT, to choose again
     out:str|Path|None=None,        # Everything goes here; None to choose again in `source`
     folder:str|Path|None=None,     # Where the videos of an index or a list are
     seconds:float=SECONDS,         # Length of a clip
@@ -207,7 +215,8 @@ def curation_run(
         out, columns = source, choose(source, wanted)
     else: columns = curate(source, out, folder, seconds, models, wanted, workers, address, progress)
     out, kept = Path(out), int(columns['kept'].sum())
-    why = Counter(reason for reasons, keep in zip(columns['reasons'], columns['kept']) if not keep for reason in reasons)
+    dropped = [reasons for reasons, keep in zip(columns['reasons'], columns['kept']) if not keep]
+    why = Counter(reason for reasons in dropped for reason in reasons)
     done = {'clips': f'{kept} of {len(columns["key"])} kept',
             'dropped': ', '.join(f'{reason} ({count})' for reason, count in why.most_common()) or None,
             'manifest': out/'manifest.parquet', 'report': write_report(out, wanted=wanted or 'argus')}

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np, torch
 from .curation import MODELS, apart, probe, score_clip
 from .data import VIDEO_ENDINGS, read_listed
-from .edges import (InputError, Progress, check, check_file, claimed, full_disk_is_an_input_error, reason_of, say,
-                            write_beside)
+from .edges import (InputError, Progress, check, check_file, claimed, full_disk_is_an_input_error, reason_of,
+                            say, write_beside)
 
 # %% ../nbs/58_curating.ipynb #c580007
 def parquet(
@@ -49,7 +49,8 @@ def _indexed(path):
     wanted = [named] + [known[name] for name in ('category', 'clip') if name in known]
     for batch in pq.ParquetFile(path).iter_batches(columns=wanted):
         for row in batch.to_pylist():
-            name = str(row[named]).rsplit('v=', 1)[-1].rsplit('/', 1)[-1] if named == known.get('url') else str(row[named])
+            name = str(row[named])
+            if named == known.get('url'): name = name.rsplit('v=', 1)[-1].rsplit('/', 1)[-1]
             clip = row.get(known.get('clip'))
             yield name, str(row.get(known.get('category')) or ''), None if clip is None else int(clip)
 
@@ -110,9 +111,9 @@ def clips_of(
 # %% ../nbs/58_curating.ipynb #c580012
 _TEXTS = 'key', 'video', 'path', 'category', 'codec', 'layout', 'trouble'
 _COUNTS = 'clip', 'clips', 'width', 'height', 'damaged'
-SCORES = ('complete', 'seam', 'middle', 'middle_row', 'left_right', 'top_bottom', 'bars', 'brightness', 'contrast', 'black',
-          'change', 'variance', 'steadiness', 'overlay', 'holder', 'nadir_ring', 'nadir_detail', 'sharpness', 'leap',
-          'flow', 'tilt', 'cut', 'text')
+SCORES = ('complete', 'seam', 'middle', 'middle_row', 'left_right', 'top_bottom', 'bars', 'brightness', 'contrast',
+          'black', 'change', 'variance', 'steadiness', 'overlay', 'holder', 'nadir_ring', 'nadir_detail', 'sharpness',
+          'leap', 'flow', 'tilt', 'cut', 'text')
 _NUMBERS = 'start', 'end', 'rate', 'duration', *SCORES
 
 def part_schema(
@@ -134,7 +135,8 @@ def write_part(
     halves = lambda mark: None if mark is None else np.asarray(mark, np.float16)
     columns = {name: [row.get(name) for row in rows] for name in schema.names}
     columns['fingerprint'] = [halves(mark) for mark in columns['fingerprint']]
-    table = pa.table({name: pa.array(values, schema.field(name).type) for name, values in columns.items()}, schema=schema)
+    arrays = [pa.array(columns[name], schema.field(name).type) for name in schema.names]
+    table = pa.Table.from_arrays(arrays, schema=schema)
     with write_beside(Path(folder)/f'{named}.parquet') as temporary: pq.write_table(table, temporary)
     return Path(folder)/f'{named}.parquet'
 
@@ -175,7 +177,8 @@ def score_rows(
             scored.append(row | score(row['path'], row['start'], row['end'], models))
             note.unlink()
         write_part(scored, folder)
-    except OSError as error: return dict(clips=0, troubles=0, full=reason_of(error))
+    except OSError as error:
+        return dict(clips=0, troubles=0, full=os.strerror(error.errno).lower() if error.errno else reason_of(error))
     return dict(clips=len(scored), troubles=sum(row['trouble'] is not None for row in scored), full=None)
 
 # %% ../nbs/58_curating.ipynb #c580017
@@ -217,7 +220,8 @@ def score_all(
     ray = start_ray(workers, address)
     done = ray.put(frozenset(known))
     def divided(row):
-        return [dict(row=json.dumps(clip)) for clip in clips_of(Video(*json.loads(row['row'])), seconds, ray.get(done))]
+        video = Video(*json.loads(row['row']))
+        return [dict(row=json.dumps(clip)) for clip in clips_of(video, seconds, ray.get(done))]
     def scored(batch):
         torch.set_num_threads(1)
         found = score_rows([json.loads(row) for row in batch['row']], out, models)
@@ -247,8 +251,9 @@ RULES = dict(
     argus=(Rule('incomplete', 'complete', low=.93, stage=1), Rule('shape', 'shape', 1.94, 2.06, stage=1),
            Rule('dark', 'brightness', low=.06, stage=1), Rule('bars', 'bars', high=.02, stage=1), _BLACK, _CLOSES,
            *_HALVES, Rule('flat', 'contrast', low=.04), Rule('still', 'change', low=1.), *_CUT, _TEXT,
-           Rule('enlarged', 'sharpness', low=.58), Rule('tilted', 'tilt', high=15.), Rule('nadir', 'nadir_ring', high=11.),
-           Rule('nadir', 'nadir_detail', low=.25), Rule('nadir', 'holder', high=.005),
+           Rule('enlarged', 'sharpness', low=.58), Rule('tilted', 'tilt', high=15.),
+           Rule('nadir', 'nadir_ring', high=11.), Rule('nadir', 'nadir_detail', low=.25),
+           Rule('nadir', 'holder', high=.005),
            Rule('duplicate', 'duplicate', high=0)),
     paper=(_CLOSES, Rule('split', 'middle', high=.6, stage=1), *_HALVES, _BLACK, Rule('still', 'variance', low=.5),
            Rule('slow', 'flow', low=1.), *_CUT, _TEXT),
@@ -292,7 +297,8 @@ def _holds(node, table, where):
         except (TypeError, np.exceptions.DTypePromotionError):
             raise InputError(f'--filter: {where!r} compares a text with a number') from None
         for side in (one, other):
-            if isinstance(side, np.ndarray) and side.dtype.kind == 'f': result = np.where(np.isnan(side), np.nan, result)
+            is_number = isinstance(side, np.ndarray) and side.dtype.kind == 'f'
+            if is_number: result = np.where(np.isnan(side), np.nan, result)
     return result
 
 def reasons(
@@ -306,7 +312,8 @@ def reasons(
     for term in tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]:
         is_named = isinstance(term, ast.Name) and term.id in RULES
         rules = RULES[term.id] if is_named else ()
-        first = np.minimum.reduce([_rule_holds(table, rule) for rule in rules if rule.stage == 1] or [np.ones(len(found))])
+        first = [_rule_holds(table, rule) for rule in rules if rule.stage == 1]
+        first = np.minimum.reduce([np.ones(len(found)), *first])
         broken = [(rule.reason, (_rule_holds(table, rule) == 0) & ((rule.stage == 1) | (first > 0))) for rule in rules]
         if not is_named: broken = [(ast.unparse(term), _holds(term, table, ast.unparse(term)) == 0)]
         for reason, where in broken:
@@ -400,16 +407,18 @@ def choose(
         good = [n for n in range(len(keys)) if not against[n] and by_hand.get(keys[n]) != 'drop']
         marks = read_column(out, 'fingerprint', keys[good])
         size = np.nan_to_num(columns['width']*columns['height'])
-        order = [n for n in sorted(good, key=lambda n: (by_hand.get(keys[n]) != 'keep', -size[n], keys[n])) if marks.get(keys[n])]
+        rank = lambda n: (by_hand.get(keys[n]) != 'keep', -size[n], keys[n])
+        order = [n for n in sorted(good, key=rank) if marks.get(keys[n])]
         found = duplicates(np.array([marks[keys[n]] for n in order], np.float32).reshape(len(order), -1))
         for one, other in found.items(): columns['duplicate'][order[one]], repeats[order[one]] = 1., keys[order[other]]
         against = reasons(columns, wanted)
     hand = [by_hand.get(key) for key in keys]
-    columns |= dict(reasons=np.array([*against, None], object)[:-1], duplicate_of=repeats, by_hand=np.array([*hand, None], object)[:-1],
+    as_objects = lambda values: np.array([*values, None], object)[:-1]  # lists, too, stay what they are
+    columns |= dict(reasons=as_objects(against), duplicate_of=repeats, by_hand=as_objects(hand),
                     kept=np.array([h == 'keep' or h != 'drop' and not a for h, a in zip(hand, against)], bool))
     del columns['duplicate']
     as_list = lambda values: [None if isinstance(v, float) and math.isnan(v) else v for v in values.tolist()]
-    kinds = {name: pa.string() for name in (*_TEXTS, 'duplicate_of', 'by_hand')} | dict(reasons=pa.list_(pa.string()))
+    kinds = dict.fromkeys((*_TEXTS, 'duplicate_of', 'by_hand'), pa.string()) | dict(reasons=pa.list_(pa.string()))
     table = pa.table({name: pa.array(as_list(values), kinds.get(name)) for name, values in columns.items()})
     with full_disk_is_an_input_error(file), write_beside(file) as temporary:
         pq.write_table(table.replace_schema_metadata({b'filter': wanted.encode()}), temporary)

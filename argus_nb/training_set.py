@@ -8,7 +8,7 @@ __all__ = ['FPS', 'kept_clips', 'clip_name', 'write_clip_list', 'write_clip', 'w
 
 # %% ../nbs/59_training_set.ipynb #c590004
 import hashlib, io, json, re, tarfile, tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 import torch
 from safetensors.torch import save as safetensors_bytes
@@ -36,7 +36,8 @@ def clip_name(
     "A name for the files of a clip; where letters had to be replaced, with a few that keep it apart from others."
     video = str(Path(row['video']).with_suffix(''))
     plain = re.sub(r'[^A-Za-z0-9_-]+', '-', video)
-    return f"{plain}{'' if plain == video else '-' + hashlib.sha256(video.encode()).hexdigest()[:6]}_{row['clip']:04.0f}"
+    if plain != video: plain += '-' + hashlib.sha256(video.encode()).hexdigest()[:6]
+    return f"{plain}_{row['clip']:04.0f}"
 
 def write_clip_list(
     rows:list[dict],  # From `kept_clips`
@@ -146,7 +147,8 @@ class ShardClips(VideoClips):
             try:
                 with tarfile.open(path) as tar: self._index(path, tar)
             except (tarfile.TarError, ValueError, OSError) as error: self.broken[path.name] = f'is no shard ({error})'
-        check(bool(self.places), f'{source}: holds no clip' + ''.join(f'; {name} {why}' for name, why in self.broken.items()))
+        broken = ''.join(f'; {name} {why}' for name, why in self.broken.items())
+        check(bool(self.places), f'{source}: holds no clip{broken}')
 
     def _index(self, path, tar):
         "Where the clips of a shard are."
@@ -175,7 +177,7 @@ class ShardClips(VideoClips):
             finally: del self.places[Path(file.name), clip]
 
 def open_clips(
-    source:str|Path,               # A folder of videos, a manifest or the folder of a curation, a shard or a folder of them
+    source:str|Path,               # A folder of videos, a manifest or its folder, a shard or a folder of shards
     clip_list:str|Path|None=None,  # Which clips of a folder of videos
     seconds:float=10.,             # Length of a clip in a folder of videos
 )->VideoClips:                     # Gives clips by number
