@@ -393,14 +393,14 @@ def choose(
     "Decide about every clip again, without decoding anything, and write the manifest."
     pa, pq = parquet()
     file, columns = Path(out)/'manifest.parquet', read_scores(out)
+    strange = sorted(set(by_hand or ()) - set(columns['key']))
+    check(not strange, f'{out}: holds no clip {strange[0]!r}' if strange else '')
     before = pq.read_table(file) if file.exists() else None
     if before is not None:
         wanted = wanted or (before.schema.metadata or {}).get(b'filter', b'argus').decode()
         kept = zip(before['key'].to_pylist(), before['by_hand'].to_pylist())
         by_hand = {key: value for key, value in kept if value} | (by_hand or {})
     wanted, by_hand, keys = wanted or 'argus', by_hand or {}, columns['key']
-    strange = [key for key in by_hand if key not in set(keys)]
-    check(not strange or before is not None, f"{out}: holds no clip {strange[0] if strange else ''!r}")
     columns['duplicate'], repeats = np.zeros(len(keys)), np.full(len(keys), None, object)
     against = reasons(columns, wanted)
     if any(rule.score == 'duplicate' for name in RULES for rule in RULES[name] if name in wanted):
@@ -409,7 +409,7 @@ def choose(
         size = np.nan_to_num(columns['width']*columns['height'])
         rank = lambda n: (by_hand.get(keys[n]) != 'keep', -size[n], keys[n])
         order = [n for n in sorted(good, key=rank) if marks.get(keys[n])]
-        found = duplicates(np.array([marks[keys[n]] for n in order], np.float32).reshape(len(order), -1))
+        found = duplicates(np.array([marks[keys[n]] for n in order], np.float32)) if order else {}
         for one, other in found.items(): columns['duplicate'][order[one]], repeats[order[one]] = 1., keys[order[other]]
         against = reasons(columns, wanted)
     hand = [by_hand.get(key) for key in keys]
