@@ -190,7 +190,7 @@ class Review:
 
 def review(
     out:str|Path,  # Folder of a curation
-):  # Widgets, which JupyterLab shows
+)->object:         # Widgets, which JupyterLab shows
     "Look through clips and overrule them by hand."
     return Review(out).widget
 

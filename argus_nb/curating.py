@@ -12,6 +12,7 @@ import ast, hashlib, json, logging, math, os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 import numpy as np, torch
 from .curation import MODELS, apart, probe, score_clip
@@ -117,7 +118,7 @@ SCORES = ('complete', 'seam', 'middle', 'middle_row', 'left_right', 'top_bottom'
 _NUMBERS = 'start', 'end', 'rate', 'duration', *SCORES
 
 def part_schema(
-):  # A pyarrow.Schema
+)->object:  # A pyarrow.Schema
     "Names and types of the columns of a part."
     pa, _ = parquet()
     kinds = [(_TEXTS, pa.string()), (_COUNTS, pa.int32()), (_NUMBERS, pa.float64()), (('thumbnail',), pa.binary()),
@@ -185,17 +186,21 @@ def score_rows(
 def start_ray(
     workers:int|None=None,   # Processes on this machine; as many as it has cores when None
     address:str|None=None,   # Of a cluster; a Ray on this machine when None
-):  # The module ray
+)->ModuleType:               # The module ray
     "Start Ray, or join it; raises `InputError` with one line where it is missing or cannot be reached."
-    patient = dict(RAY_agent_register_timeout_ms='300000', RAY_raylet_start_wait_time_s='300')  # on a busy machine
     for name, value in dict(RAY_USAGE_STATS_ENABLED='0', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0',
-                            RAY_DATA_DISABLE_PROGRESS_BARS='1', **patient).items(): os.environ.setdefault(name, value)
+                            RAY_DATA_DISABLE_PROGRESS_BARS='1', RAY_agent_register_timeout_ms='300000',
+                            RAY_raylet_start_wait_time_s='40').items(): os.environ.setdefault(name, value)
     try: import ray, ray.data
     except ImportError: raise InputError('curation needs ray: pip install "argus_nb[curate]"') from None
-    if not ray.is_initialized():
-        here = {} if address else dict(num_cpus=workers, object_store_memory=200*2**20, include_dashboard=False)
-        try: ray.init(address=address or 'local', log_to_driver=False, logging_level='ERROR', **here)
+    here = {} if address else dict(num_cpus=workers, object_store_memory=200*2**20, include_dashboard=False)
+    for attempt in range(5):
+        if ray.is_initialized(): break
+        try: ray.init(address=address or 'local', log_to_driver=False, logging_level='CRITICAL', **here)
         except (ConnectionError, ValueError): raise InputError(f'there is no Ray at {address!r}') from None
+        except Exception as error:  # a busy machine: Ray gives its own processes 15 seconds to start
+            ray.shutdown()
+            check(attempt < 4, f'Ray could not be started ({" ".join(str(error).split())[:120]})')
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger('ray.data').setLevel(logging.ERROR)
