@@ -424,7 +424,7 @@ def real_files(work):
     return rows
 
 # %% ../../nbs/experiments/curation.ipynb #ce0023
-PARTS = 'truth', 'costs', 'faults', 'real', 'engine'  # and 'tuning', the library that bounds were set on
+PARTS = 'truth', 'costs', 'faults', 'real'  # and by name: 'engine'; 'tuning', the library that bounds were set on
 
 def run(
     work:str|Path,               # Libraries, films and curations
