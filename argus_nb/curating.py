@@ -222,6 +222,7 @@ def score_all(
     whole = {name for (name, clips), count in counts.items() if count >= clips}
     left = [dict(row=json.dumps(video)) for video in videos if video.name not in whole]
     if not left: return
+    for note in (out/'parts').glob('.*.begun'): note.unlink(missing_ok=True)  # of a run that was stopped
     ray = start_ray(workers, address)
     done = ray.put(frozenset(known))
     def divided(row):
