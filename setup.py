@@ -35,7 +35,9 @@ setup(
     package_data={settings['lib_name']: ['panoramas/*', 'nano/**/*', 'nano/*', 'static/*', 'calibration.safetensors',
                                          'py.typed']},
     install_requires=settings['requirements'].split(),
-    extras_require={name: settings[f'{name}_requirements'].split() for name in ('studio', 'upscale', 'dev')},
+    extras_require={name: settings[f'{name}_requirements'].split() for name in ('studio', 'curate', 'upscale')} | {
+        'dev': [one for name in ('dev', 'studio', 'curate', 'upscale')
+                for one in settings[f'{name}_requirements'].split()]},
     entry_points={'console_scripts': settings['console_scripts'].split()},
     zip_safe=False,
 )

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['REMAINING_TILT', 'VIDEO_ENDINGS', 'world_clip', 'photograph_clip', 'panorama_clip', 'relit', 'seen_from', 'varied',
-           'Pair', 'frame_size', 'nearly_level', 'training_pair', 'example_clip', 'filmed', 'is_held_out',
-           'read_clip_list', 'VideoClips', 'noise_condition', 'cache_example', 'build_cache', 'read_cache', 'Batch',
-           'draw_batch']
+           'Pair', 'frame_size', 'nearly_level', 'training_pair', 'example_clip', 'filmed', 'is_held_out', 'Listed',
+           'read_listed', 'read_clip_list', 'VideoClips', 'noise_condition', 'cache_example', 'build_cache',
+           'StoredColumn', 'read_cache', 'Batch', 'draw_batch']
 
 # %% ../nbs/50_data.ipynb #e4a9f3c0
-import hashlib, json, math
+import bisect, hashlib, json, math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 import torch
 from accelerate import PartialState
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
@@ -194,9 +195,15 @@ def is_held_out(
     "Whether a video is kept for testing: decided by its name alone, so that it never changes."
     return hashlib.sha256(name.encode()).digest()[0] % 10 == 0
 
-def read_clip_list(
-    path:str|Path,           # Lines of category, video_id and clip, separated by tabs
-)->list[tuple[str,int]]:     # Video and number of the clip
+class Listed(NamedTuple):
+    "A line of a list of clips."
+    category:str  # Of the video
+    video:str     # Its name
+    clip:int      # Number of the clip
+
+def read_listed(
+    path:str|Path,   # Lines of category, video_id and clip, separated by tabs
+)->list[Listed]:     # What they say
     "Read a list of clips, with or without a line of headings; raises `InputError` naming the line that is not one."
     rows = [line.rstrip('\n').split('\t') for line in Path(path).read_text().splitlines() if line.strip()]
     has_header = bool(rows) and [name.strip().lower() for name in rows[0][:2]] == ['category', 'video_id']
@@ -204,7 +211,13 @@ def read_clip_list(
     for number, row in enumerate(rows, 1 + has_header):
         check(len(row) == 3 and row[2].strip().isdigit(),
               f"{path}, line {number}: must be 'category<tab>video_id<tab>clip number', got {' '.join(row)[:80]!r}")
-    return [(video.strip(), int(clip)) for _, video, clip in rows]
+    return [Listed(category.strip(), video.strip(), int(clip)) for category, video, clip in rows]
+
+def read_clip_list(
+    path:str|Path,           # See `read_listed`
+)->list[tuple[str,int]]:     # Video and number of the clip
+    "The clips of a list, without their categories."
+    return [(row.video, row.clip) for row in read_listed(path)]
 
 class VideoClips:
     "Clips of the 360° videos in a folder, by number; what cannot be read is left out and noted in `broken`."
@@ -245,9 +258,11 @@ class VideoClips:
         try: return max(1, int(video_info(path)['duration']//self.seconds))
         except InputError as error: self.broken[self._name(path)] = str(error); return 0
 
+    def _span(self, path, clip): return clip*self.seconds, self.seconds
+
     def _read(self, path, clip, num_frames, fps, size):
         check_full_sphere(path)
-        frames = read_video(path, clip*self.seconds, self.seconds, fps).frames[:num_frames]
+        frames = read_video(path, *self._span(path, clip), fps).frames[:num_frames]
         check(len(frames) == num_frames, f'{path}: {num_frames} frames at {fps:g} fps are needed, its clip {clip} has '
                                          f'{len(frames)}')
         check(abs(frames.shape[3]/frames.shape[2] - 2) < .03,
@@ -313,10 +328,10 @@ def build_cache(
     mirror:bool=False,         # Whether odd cameras film the mirrored clip
     bfloat16:bool=False,       # Encode in bfloat16
     tilt:tuple|None=None,      # See `filmed`
+    in_memory:bool=True,       # Read the cache whole; otherwise rows are read from disk when they are asked for
     progress:Callable|None=None, # Called with each finished clip's number
-)->dict[str,Tensor]:           # All examples stacked, cameras x clips first
-    """Compute (or continue, or just read) the latent cache, files shared out among processes; returns it whole: it is
-    small."""
+)->dict:                       # All examples, cameras x clips first: tensors, or `StoredColumn`s
+    "Compute (or continue, or just read) the latent cache, files shared out among processes."
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
     state = PartialState()
     for start in list(range(first, first + examples, shard))[state.process_index::state.num_processes]:
@@ -331,23 +346,54 @@ def build_cache(
         with write_beside(path) as temporary:
             save_file({name: torch.stack([r[name] for r in rows]) for name in rows[0]}, temporary)
     state.wait_for_everyone()
-    with state.main_process_first(): return read_cache(folder)
+    with state.main_process_first(): return read_cache(folder, in_memory)
+
+class StoredColumn:
+    "One tensor of a latent cache, stacked over all files, whose rows are read from disk when they are asked for."
+    def __init__(self, paths, name):
+        self.paths, self.name, self._open = list(paths), name, {}
+        shapes = [self._slice(file).get_shape() for file in range(len(self.paths))]
+        self.shape = torch.Size([sum(shape[0] for shape in shapes), *shapes[0][1:]])
+        self.ends = torch.tensor([shape[0] for shape in shapes]).cumsum(0).tolist()
+
+    def _slice(self, file):
+        if file not in self._open: self._open[file] = safe_open(self.paths[file], 'pt')
+        return self._open[file].get_slice(self.name)
+
+    def __len__(self): return self.shape[0]
+
+    def _row(self, number):
+        file = bisect.bisect_right(self.ends, number)
+        at = number - (self.ends[file - 1] if file else 0)
+        return self._slice(file)[at:at + 1]
+
+    def __getitem__(self, index):
+        if isinstance(index, slice): index = range(len(self))[index]
+        rows = [self._row(range(len(self))[int(number)]) for number in index]
+        return torch.cat(rows) if rows else torch.empty(0, *self.shape[1:])
 
 def read_cache(
     folder:str|Path,      # Where the shards are
-)->dict[str,Tensor]:      # 'target', 'condition', 'embeddings', 'noise', stacked over all examples
+    in_memory:bool=True,  # Read it whole; otherwise rows are read from disk when they are asked for
+)->dict:                  # 'target', 'condition', 'embeddings', 'noise' over all examples: tensors, or `StoredColumn`s
     "Read a latent cache; writes the manifest with checksums on the first read and checks it later."
     folder = Path(folder); paths = sorted(folder.glob('*.safetensors'))
     check(len(paths) > 0, f'{folder} holds no latent cache (no .safetensors file)')
-    sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
+    sums = {p.name: _checksum(p) for p in paths}
     manifest = folder/'manifest.json'
     known = json.loads(manifest.read_text()) if manifest.exists() else {}
     for name in sums:
         check(known.get(name, sums[name]) == sums[name],
               f'{folder/name} does not match its checksum: delete it and build the cache again')
     if known != sums: save_json(manifest, sums)
+    if not in_memory:
+        with safe_open(paths[0], 'pt') as first: names = list(first.keys())
+        return {name: StoredColumn(paths, name) for name in names}
     shards = [load_file(p) for p in paths]
     return {name: torch.cat([s[name] for s in shards]) for name in shards[0]}
+
+def _checksum(path):
+    with open(path, 'rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
 
 # %% ../nbs/50_data.ipynb #fe6af669
 class Batch(NamedTuple):

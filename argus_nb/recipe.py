@@ -138,7 +138,8 @@ def train_denoiser_stages(
             cache = build_cache(folder/f'{name}_cache', models.vae, models.image_encoder, examples, frames,
                                 first=1_000_000*seed + 100_000*number, size=p['size'],
                                 clip_of=clip_of or partial(example_clip, vary=True),
-                                progress=lambda _: bar.update(PartialState().num_processes), **of_cache)
+                                in_memory=False, progress=lambda _: bar.update(PartialState().num_processes),
+                                **of_cache)
         more = dict(context=.3, known=p['overlap']) if frames > 1 else {}
         if mixed: more['stills'] = pictures
         if frames == 1: pictures = cache

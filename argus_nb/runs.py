@@ -10,7 +10,7 @@ import json, math
 from collections.abc import Sequence
 from pathlib import Path
 from .baselines import ResultFolder, mean_panorama
-from .data import VideoClips
+from .training_set import open_clips
 from .edges import InputError, Progress, check, reason_of, save_json, say, write_beside
 from .evaluation import (folder_clips, held_out_clips, kept_pictures, markdown_table, rows_by_name, run,
                                  set_distances, summary,
@@ -53,7 +53,7 @@ def scaled_recipe(
 # %% ../nbs/77_runs.ipynb #77ru0009
 def train_model(
     folder:str|Path,               # Everything goes here; the finished model is folder/model
-    videos:str|Path|None=None,     # A folder of 360 degree videos to train on, instead of worlds and photographs
+    videos:str|Path|None=None,     # Train on this instead of worlds and photographs, see `open_clips`
     clips:str|Path|None=None,      # Which clips of them: lines of category, video_id and clip, separated by tabs
     start:str|Path|None=None,      # A model to begin with: keep its encoders, train its denoiser and decoder further
     effort:float=1.,               # So many times the steps and examples of the recipe
@@ -67,7 +67,7 @@ def train_model(
     folder, recipe = Path(folder), scaled_recipe(FURTHER if start else RECIPE, effort)
     own = dict(videos=str(videos), clips=None if clips is None else str(clips)) if videos else {}
     settle(folder, dict(effort=effort, seed=seed, recipe=recipe) | own | (dict(start=str(start)) if start else {}))
-    source = VideoClips(videos, clips) if videos else None
+    source = open_clips(videos, clips) if videos else None
     say(progress, f'training in {folder}; Ctrl-C stops, the same command goes on')
     train_nano(folder, recipe=recipe, seed=seed, start=start, clip_of=source, tensorboard=True)
     for name, why in source.broken.items() if source else (): say(progress, f'left out: {name} ({why})')

@@ -74,6 +74,8 @@ EXPERIMENTS = (
                ('seen_before.json',)),
     Experiment('stabilise', 'How much calmer is a stabilised film?', 10, 3, ('stabilise.json',)),
     Experiment('worlds', 'How fast, exact and varied are the ray-traced worlds?', 10, 1, ('worlds.json',)),
+    Experiment('curation', 'Is every plain fault of a 360 clip found, at what cost, and is anything lost?', 60, 2,
+               ('curation.json',)),
 )
 ALIASES = {'table1': 'main', 'table2': 'outpainting', 'table3': 'ablation'}
 ROOT = Path(argus_nb.__file__).resolve().parents[1]

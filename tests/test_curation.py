@@ -1,0 +1,220 @@
+"Curation: the engine on a small collection, kills and full disks, indexes and lists, and training from what is kept."
+import json, os, subprocess, sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip('pyarrow')
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from argus_nb import curation, data
+from argus_nb.cli import main, some_models
+from argus_nb.curating import choose, clips_of, curate, find_videos, finished, part_files, read_manifest, score_rows
+from argus_nb.edges import InputError
+from argus_nb.runtime import make_generator
+from argus_nb.training_set import kept_clips, open_clips, write_shards
+from argus_nb.video import write_video
+from argus_nb.worlds import random_world
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope='module')
+def films(tmp_path_factory) -> Path:
+    "Three films of two clips of one second, one copy that is turned, and one file that was cut off."
+    folder = tmp_path_factory.mktemp('films')
+    for seed in range(3):
+        frames = random_world(seed).render_panorama(torch.arange(10)/5, (64, 128))
+        write_video(folder/f'film_{seed}.mp4', frames, 5)
+        if seed == 0: write_video(folder/'turned.mp4', frames.roll(40, -1), 5)
+    (folder/'cut_off.mp4').write_bytes((folder/'film_0.mp4').read_bytes()[:600])
+    return folder
+
+
+def rows_of(films: Path, seconds: float = 1.) -> list[dict]:
+    return [row for video in find_videos(films) for row in clips_of(video, seconds)]
+
+
+def begun(out: Path) -> Path:
+    (out/'parts').mkdir(parents=True)
+    return out
+
+
+# --- The engine ----------------------------------------------------------------------------------------------------
+
+def test_ray_scores_everything_once_and_goes_on(films, tmp_path):
+    "One start of Ray: half of the clips are there already, as a killed run leaves them; nothing is done twice or lost."
+    ray = pytest.importorskip('ray')
+    out, rows = begun(tmp_path/'out'), rows_of(films)
+    score_rows(rows[:4], out, ())
+    before = {path.name: path.stat().st_mtime_ns for path in part_files(out)}
+    (out/'settings.json').write_text(json.dumps(dict(seconds=1., models=[])))
+    try: columns = curate(films, out, seconds=1., models=(), workers=1, wanted='change > 0')
+    finally: ray.shutdown()
+    assert sorted(columns['key']) == sorted(row['key'] for row in rows)
+    keys = [key for path in part_files(out) for key in pq.read_table(path, columns=['key'])['key'].to_pylist()]
+    assert sorted(keys) == sorted(set(keys)) == sorted(columns['key'])
+    assert all((out/'parts'/name).stat().st_mtime_ns == at for name, at in before.items())
+    alone = begun(tmp_path/'alone')
+    score_rows(rows, alone, ())
+    other = choose(alone, 'change > 0')
+    for name in ('key', 'seam', 'change', 'sharpness', 'trouble'):
+        assert list(map(str, columns[name])) == list(map(str, other[name])), name
+    # a second call finds nothing to do, and needs no Ray
+    assert curate(films, out, seconds=1., models=())['kept'].tolist() == columns['kept'].tolist()
+    with pytest.raises(InputError, match='was begun with other settings'): curate(films, out, seconds=2., models=())
+
+
+def test_a_missing_ray_is_one_line(films, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    code = main(['curate', str(films), str(tmp_path/'out'), '--models', 'none'])
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert code == 2 and err.startswith('argus: error: curation needs ray: pip install')
+
+
+# --- Faults --------------------------------------------------------------------------------------------------------
+
+def test_a_full_disk_leaves_nothing_half_written(films, tmp_path):
+    out, code = begun(tmp_path/'out'), """
+import json, resource, signal, sys
+from argus_nb.curating import clips_of, find_videos, score_rows
+rows = [row for video in find_videos(sys.argv[1]) for row in clips_of(video, 1.)]
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+print(json.dumps(score_rows(rows, sys.argv[2], ())))"""
+    done = subprocess.run([sys.executable, '-c', code, films, out], capture_output=True, text=True, cwd=ROOT,
+                          env=os.environ | {'PYTHONPATH': str(ROOT)})
+    assert json.loads(done.stdout)['full'] == 'file too large', done.stderr
+    assert not [path for path in (out/'parts').iterdir() if path.suffix == '.parquet']
+    assert score_rows(rows_of(films), out, ())['clips'] == len(finished(out)) == len(rows_of(films))
+
+
+def test_a_clip_that_ends_its_workers_becomes_a_row(films, tmp_path):
+    out, rows = begun(tmp_path/'out'), [row for row in rows_of(films) if not row['trouble']][:2]
+
+    class Ended(BaseException): pass
+    def deadly(path, start, end, models):
+        if start == 0: raise Ended
+        return curation.score_clip(path, start, end, models)
+    for _ in range(2):
+        with pytest.raises(Ended): score_rows(rows, out, (), deadly)
+    assert not finished(out)
+    assert score_rows(rows, out, (), deadly) == dict(clips=2, troubles=1, full=None)
+    assert [row['trouble'] for row in pq.read_table(part_files(out)[0]).to_pylist()] == ['ended its worker 2 times', None]
+
+
+def test_a_damaged_part_is_done_again(films, tmp_path):
+    out, rows = begun(tmp_path/'out'), rows_of(films)[:2]
+    score_rows(rows, out, ())
+    part_files(out)[0].write_bytes(b'PAR1 and no more')
+    assert finished(out) == {} and part_files(out) == []
+
+
+# --- What comes in -------------------------------------------------------------------------------------------------
+
+def test_indexes_and_lists_name_the_same_clips(films, tmp_path):
+    pq.write_table(pa.table(dict(title=['a', 'b', 'c'], video_id=['film_0', 'gone', 'film_2'],
+                                 category=['x', 'y', None])), tmp_path/'index.parquet')
+    found = find_videos(tmp_path/'index.parquet', films)
+    assert [(v.name, bool(v.path), v.category, v.numbers) for v in found] == \
+        [('film_0', True, 'x', None), ('film_2', True, '', None), ('gone', False, 'y', None)]
+    lines = 'x\tfilm_0\t1\ny\tfilm_2\t0\nx\tfilm_0\t0\n'
+    for text in (lines, 'category\tvideo_id\tclip\n' + lines):
+        (tmp_path/'list.tsv').write_text(text)
+        assert [(v.name, v.category, v.numbers) for v in find_videos(tmp_path/'list.tsv', films)] == \
+            [('film_0', 'x', (0, 1)), ('film_2', 'y', (0,))]
+    (tmp_path/'names.txt').write_text('film_1\n\nfilm_0.mp4\n')
+    assert [v.name for v in find_videos(tmp_path/'names.txt', films)] == ['film_0.mp4', 'film_1']
+    pq.write_table(pa.table(dict(title=['a'])), tmp_path/'other.parquet')
+    with pytest.raises(InputError, match='has no column that names a video'): find_videos(tmp_path/'other.parquet', films)
+    with pytest.raises(InputError, match='holds no video'): find_videos(tmp_path)
+    (tmp_path/'noise.parquet').write_bytes(b'noise')
+    with pytest.raises(InputError, match='is not a Parquet file'): find_videos(tmp_path/'noise.parquet', films)
+
+
+def test_real_odd_files_are_rows(media, tmp_path):
+    "Whatever is wrong with a file, it is a row with a reason, and never more than that."
+    rows = rows_of(media/'odd', 10.)
+    assert len({row['video'] for row in rows}) == len([p for p in (media/'odd').iterdir()
+                                                      if p.suffix in data.VIDEO_ENDINGS])
+    out = begun(tmp_path/'out')
+    score_rows(rows, out, ())
+    columns = choose(out)
+    assert not columns['kept'].any() and all(len(reasons) for reasons in columns['reasons'])
+
+
+# --- What is chosen ------------------------------------------------------------------------------------------------
+
+def test_choosing_again_decodes_nothing(films, tmp_path, capsys, monkeypatch):
+    out = begun(tmp_path/'out')
+    score_rows(rows_of(films), out, ())
+    monkeypatch.setattr('argus_nb.curation.sample_clip', lambda *args: pytest.fail('decoded'))
+    assert main(['curate', str(out), '--filter', 'change >= 0']) == 0
+    assert sum(read_manifest(out)['kept']) == 8
+    assert main(['curate', str(out), '--filter', 'argus and change >= 0']) == 0
+    columns = read_manifest(out)
+    repeats = dict(zip(columns['key'], columns['duplicate_of']))
+    assert all(why != ['duplicate'] or repeats[key] for key, why in zip(columns['key'], columns['reasons']))
+    assert main(['curate', str(out), '--filter', 'nonsense > 1']) == 2
+    assert "there is no column 'nonsense'" in capsys.readouterr().err
+    assert main(['curate', str(films), '--filter', 'argus']) == 2
+    assert main(['curate', str(films)]) == 2
+
+
+def test_a_turned_copy_is_a_duplicate(films, tmp_path):
+    out = begun(tmp_path/'out')
+    score_rows([row for row in rows_of(films) if not row['trouble']], out, ())
+    from argus_nb import curating
+    from argus_nb.curating import Rule
+    kept = curating.RULES['release']
+    try:
+        curating.RULES['release'] = (Rule('duplicate', 'duplicate', high=0),)
+        columns = choose(out, 'release')
+    finally: curating.RULES['release'] = kept
+    repeats = {key: of for key, of in zip(columns['key'], columns['duplicate_of']) if of}
+    assert {'turned.mp4#0', 'turned.mp4#1'} <= {*repeats, *repeats.values()}
+    assert all({one.split('.')[0], other.split('.')[0]} == {'turned', 'film_0'} or one.split('#')[0] == other.split('#')[0]
+               for one, other in repeats.items())
+
+
+def test_choices_of_the_command_line_are_those_of_the_module():
+    assert some_models('flow,level,shots,text') == curation.MODELS
+
+
+# --- What is trained on --------------------------------------------------------------------------------------------
+
+def test_shards_are_what_webdataset_reads(films, tmp_path):
+    wds = pytest.importorskip('webdataset')
+    out = begun(tmp_path/'out')
+    score_rows(rows_of(films), out, ())
+    choose(out, 'change >= 0 and clip == 0')
+    rows = kept_clips(out)
+    shards = write_shards(rows, tmp_path/'shards', 2)
+    samples = [sample for shard in shards for sample in wds.WebDataset(str(shard), shardshuffle=False, empty_check=False)]
+    assert [json.loads(sample['json'])['key'] for sample in samples] == [row['key'] for row in rows]
+    (tmp_path/'first.mp4').write_bytes(samples[0]['mp4'])
+    from argus_nb.video import header_info
+    assert header_info(tmp_path/'first.mp4')['spherical'] == 'v1 and v2'
+    clips = open_clips(tmp_path/'shards')
+    whole = open_clips(out)
+    assert {held: len(part) for held, part in clips.parts.items()} == {held: len(part) for held, part in whole.parts.items()}
+
+
+def test_latents_streamed_from_disk_are_those_in_memory(tmp_path):
+    "Every step draws the same batch from both, so a run that goes on after a stop is the same, too."
+    generator = torch.Generator().manual_seed(0)
+    from safetensors.torch import save_file
+    for file, rows in enumerate((3, 2, 4)):
+        save_file(dict(target=torch.randn(rows, 2, 4, 4, 8, generator=generator).half(),
+                       condition=torch.randn(rows, 2, 4, 4, 8, generator=generator).half(),
+                       embeddings=torch.randn(rows, 2, 5, generator=generator).half(),
+                       noise=torch.rand(rows, generator=generator)), tmp_path/f'{file:06d}.safetensors')
+    whole, streamed = data.read_cache(tmp_path), data.read_cache(tmp_path, in_memory=False)
+    for name in whole:
+        assert streamed[name].shape == whole[name].shape and len(streamed[name]) == 9
+        for index in (slice(1, 7, 2), slice(None), torch.tensor([8, 0, 3, 3]), [-1]):
+            assert torch.equal(streamed[name][index], whole[name][index]), (name, index)
+    for step in range(4):
+        one, other = (data.draw_batch(cache, 4, .5, make_generator(step), context=.5, known=1) for cache in (whole, streamed))
+        assert all(torch.equal(a, b) for a, b in zip(one, other))
