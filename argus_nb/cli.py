@@ -611,16 +611,19 @@ def reproduce(
                   f"{row['recorded']:<12} {row['question']}" + f" [{row['paper']}]"*bool(row['paper']))
         return
     full_size = _full_size(args)
+    table = {name: alias for alias, name in ALIASES.items()}.get(args.NAME, args.NAME)
     if args.check:
         from argus_nb.release import find_missing, say_missing
-        from argus_nb.experiments.reproduce import find_experiment
-        table = {name: alias for alias, name in ALIASES.items()}.get(find_experiment(args.NAME).name, args.NAME)
         missing = find_missing(table, args.weights, args.clips)
         now = f'argus reproduce {table} --weights {args.weights} --clips {args.clips}'
         if not missing: return show({'all is there': now})
         print(say_missing(missing, args.weights, args.clips))
         raise InputError(f'{len(missing)} of the pieces of {table} are missing')
-    records = reproduce(args.NAME, args.work, args.quick, args.write, full_size=full_size)
+    if full_size is None: records = reproduce(args.NAME, args.work, args.quick, args.write)
+    else:
+        if args.write: raise InputError('a table at full size stays in its folder: --write is for this checkout')
+        from argus_nb.full_size import at_full_size
+        records = [at_full_size(table, args.work, args.quick, **full_size)]
     show({'record': ', '.join(map(str, records))})
 
 # %% ../nbs/79_cli.ipynb #79sv0002

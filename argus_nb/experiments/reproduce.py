@@ -51,7 +51,7 @@ EXPERIMENTS = (
                ('precision.json',), settings=dict(is_compiled=True)),
     Experiment('memory', 'Does memory grow with the length of the film?', 10, 2, ('memory.json',)),
     Experiment('upscaling', 'Is a panorama better sharpened by a network than interpolated, and at what price?', 40, 2,
-               ('upscaling.json',), settings=dict(worlds=4, panoramas=3, frames=2)),
+               ('upscaling.json',), settings=dict(worlds=3, panoramas=3, frames=2, height=128)),
     Experiment('cost', 'Is the memory that is counted on paper what a run takes?', 4, 1, ('cost.json',)),
     Experiment('length', 'Does an hour of film take more memory, is its sound in step?', 300, 4, ('length.json',)),
     Experiment('kills', 'Does what is killed and run again, or fills a disk, end like an undisturbed run?', 50, 3,
@@ -135,11 +135,9 @@ def reproduce(
     quick:bool=False,           # On a few clips, at a small size: a rehearsal
     write:bool=False,           # Copy record and pictures into results/ and nbs/images of this checkout
     say:Callable=print,         # Called with each line of what is going on
-    full_size:dict|None=None,   # Arguments of `full_size.run`: the paper's own table
 )->list[Path]:                  # The records
     "Run an experiment; raises `ValueError` for a name that is not known and for a rehearsal that should be recorded."
     experiment = find_experiment(name)
-    if full_size is not None: return [_at_full_size(experiment, work, quick, write, say, full_size)]
     if quick and write: raise InputError('a quick run is a rehearsal: it is never written over results/')
     if write and not RESULTS.is_dir():
         raise InputError('there is no results/ beside this package: write needs a checkout of the repository')
@@ -162,20 +160,3 @@ def _with_what_stays(experiment, stem, record):
     "A record of parts goes beside the parts that are there; of others only the keys that are kept stay."
     old = read_record(stem) if (RESULTS/f'{stem}.json').exists() else {}
     return record | {key: old[key] for key in experiment.kept if key in old} if 'command' in record else old | record
-def _at_full_size(experiment, work, quick, write, say, given):
-    "A table of the paper from the released weights and clips."
-    table = {name: alias for alias, name in ALIASES.items()}.get(experiment.name)
-    if table is None: raise InputError(f"only {', '.join(ALIASES)} can be computed at full size, not {experiment.name}")
-    if write: raise InputError('a table at full size stays in its folder: --write is for the records of this checkout')
-    from argus_nb.full_size import full_table, run
-    from argus_nb.release import card_text
-    from argus_nb.runtime import save_json, write_beside
-    work = Path(work or f"runs/{table}_{given.get('trajectories', 'simulated')}{'_quick'*quick}")
-    say(f'{table} at full size, clip by clip; stop it at will. Everything is kept in {work}.')
-    record = run(work, table=table, quick=quick, **given)
-    if 'means' not in record: return work  # a part, or a process that is not the first
-    save_json(work/f'{table}.json', record)
-    with write_beside(work/'card.md') as temporary: Path(temporary).write_text(card_text(record['card']) + '\n')
-    say(full_table(record)); say(card_text(record['card']))
-    return work/f'{table}.json'
-
