@@ -6,13 +6,14 @@
 __all__ = ['run']
 
 # %% ../../nbs/experiments/cost.ipynb #8e361301
-import subprocess, sys
+import os, subprocess, sys
 from pathlib import Path
 import torch
 from argus_nb.cost import meta_models, stages
 from argus_nb.models import folding, latent_stride, preset
 from argus_nb.runtime import check, run_record
 
+GIVEN_BACK = {'MALLOC_MMAP_THRESHOLD_': '65536', 'MALLOC_TRIM_THRESHOLD_': '65536'}  # what is freed, at once
 CASES = (dict(name='nano', stage='decode'), dict(name='nano', stage='step'), dict(name='nano', stage='encode'),
          dict(name='svd', stage='decode', size=(256, 512), window=2, chunk=2),
          dict(name='svd', stage='encode', size=(256, 512), window=2),
@@ -63,10 +64,11 @@ def run(
         if quick and case['name'] != 'nano': continue
         told = {key: value for key, value in case.items() if key not in ('name', 'stage')}
         names = dict(encode='encode', decode='decode', step='one step')
-        found = stages(case['name'], copies=True, **told)
+        found = stages(case['name'], **told)
         foretold = next(s for name, s in found.items() if name.startswith(names[case['stage']]))
         code = f'from argus_nb.experiments.cost import measure; print(measure(**{case!r}))'
-        done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True,
+                              env=os.environ | GIVEN_BACK)
         real = int(done.stdout.split()[-1])
         rows.append(case | dict(foretold=foretold.peak, real=real, flops=foretold.flops,
                                 off=round(foretold.peak/real - 1, 3)))
