@@ -35,14 +35,11 @@ def stage_record(
 
 
 # %% ../nbs/55_recipe.ipynb #55a00011
-_whole_view = dict(worlds=400, pool_frames=3, stills=507, photographs=.5, perceptual=.02, adversarial=.003, noise=.1,
-                   shrunk=.5, ema_decay=.999)
 FOLDED_RECIPE = dict(
-    autoencoder=[
-        _whole_view | dict(steps=6000, lr=2e-4, begin=500, crop=[128, 128], frames=4, lengths=[1, 1, 2, 3]),
-        _whole_view | dict(steps=2500, lr=1e-4, decay=1., crop=[256, 128], frames=3, lengths=[1, 3]),
-    ],
-    image_encoder=dict(steps=2000, batch=24, lr=1e-3),
+    autoencoder=[dict(steps=6000, worlds=400, pool_frames=3, stills=507, photographs=.5, lr=2e-4, perceptual=.02,
+                      adversarial=.003, begin=500, noise=.1, shrunk=.5, ema_decay=.999, crop=[128, 128], frames=4,
+                      lengths=[1, 1, 2, 3])],
+    image_encoder=dict(steps=1200, batch=24, lr=5e-4),
     pictures=dict(examples=13_400, frames=1, cameras=2, mirror=True, tilt=REMAINING_TILT, batch=32, steps=9400, lr=1e-3,
                   decay=.3, mean=1., std=1.8),
     videos=dict(examples=2000, frames=8, tilt=REMAINING_TILT, batch=2, steps=7500, lr=5e-4, decay=0., mean=1.4, std=1.8,
