@@ -340,7 +340,7 @@ class StageClock:
 
 # %% ../nbs/00_edges.ipynb #0ed00031
 class ShownProgress:
-    "Shows progress as a bar for each stage, or as a line at every quarter where there is no terminal."
+    "Shows progress as a bar for each stage, or as lines where there is no terminal."
     def __init__(self,
         stream:TextIO|None=None,  # Where to write; stderr when None
     ):
@@ -360,7 +360,7 @@ class ShownProgress:
         share, passed, left = self.clock(stage, done, total)
         self.share = share
         if self.bar is not None: self.bar.n = share; self.bar.refresh()
-        elif int(4*share) > self.quarter:
+        elif int(4*share) > self.quarter and (share == 1 or total >= 8):
             self.quarter = int(4*share)
             rest = f'about {spoken(left)} left' if share < 1 else f'took {spoken(passed)}'
             self.say(f'{stage:<10} {share:4.0%}, {rest}')

@@ -145,8 +145,8 @@ def file_xmp(
 )->str:             # XML; '' where there is none
     "The XMP of a film or a picture."
     with open(path, 'rb') as file:
-        for kind, start, end in file_boxes(file):
-            if _is_xmp(file, (kind, start, end)): return file.read(min(end - start - 24, 1 << 20)).decode(errors='replace')
+        for box in file_boxes(file):
+            if _is_xmp(file, box): return file.read(min(box[2] - box[1] - 24, 1 << 20)).decode(errors='replace')
         file.seek(0); head = file.read(1 << 18)
     is_picture = head[:3] == b'\xff\xd8\xff' or head[:4] == b'\x89PNG'
     found = re.search(rb'<x:xmpmeta.*?</x:xmpmeta>', head, re.DOTALL) if is_picture else None
