@@ -293,7 +293,7 @@ def timed(
 
 # %% ../nbs/00_edges.ipynb #0ed00025
 class Progress(Protocol):
-    "Anything that is told how far work has come; a stage is over when the next one begins."
+    "Anything that is told how far work has come; a stage is over when the next one begins or all is done."
     def __call__(self, stage:str, done:float, total:float)->None: ...
 
 def say(
@@ -348,7 +348,9 @@ class ShownProgress:
         self.stage, self.share, self.quarter = None, 0., 0
 
     def __enter__(self): return self
-    def __exit__(self, *_): self.close()
+    def __exit__(self, error, *_):
+        if error is None: self._finish()
+        self.close()
 
     def __call__(self,
         stage:str,    # What is being done
@@ -366,7 +368,7 @@ class ShownProgress:
             self.say(f'{stage:<10} {share:4.0%}, {rest}')
 
     def _finish(self):
-        "Another stage begins, so this one is done."
+        "What follows has begun, so this stage is done."
         if self.stage is not None and self.share < 1: self(self.stage, 1, 1)
         self.close()
 

@@ -547,14 +547,13 @@ def _write(request, run, video, known, frames, sheet, progress):
         picture = next(frames)
         told('writing', 0, 1)
         write_picture(request.output, picture, panorama_xmp((run.width//2, run.width), by=by))
-        return told('writing', 1, 1)
+        return
     sound = dict(audio_from=video.path, audio_start=video.start,
                  audio_seconds=video.duration) if video.has_audio else {}
     write_video(request.output, frames, run.rate, overwrite=request.overwrite, **sound,
                 comment=made_by(run, request, known), xmp=xmp_packet(made_entries(by)),
                 progress=lambda stage, done, total: told(stage, done, total + 1))
     sheet.save(request.sheet)
-    told('writing', 3, 3)
 
 # %% ../nbs/70_generate.ipynb #70pl0002
 def plan(

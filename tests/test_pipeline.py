@@ -426,7 +426,7 @@ def test_a_whole_run_keeps_rate_and_length(pipeline, film, tmp_path):
     seconds = [t for t in reports if t[0] == 'generating']
     assert [t[1] for t in seconds] == sorted(t[1] for t in seconds) and seconds[-1][1] == seconds[-1][2]
     assert [*dict.fromkeys(t[0] for t in reports)] == ['loading', 'generating', 'writing']
-    assert reports[-1] == ('writing', 3, 3)
+    assert reports[-1] == ('writing', 2, 3)  # the sheet comes last; nothing that listens can stop it
     ahead = written.frames[5][:, 28:36, 58:70].float()  # the middle of the panorama shows the middle of the input
     assert (ahead.mean((1, 2)) - source.frames[5][:, 16:32, 20:44].float().mean((1, 2))).abs().max() < 25
 
