@@ -169,9 +169,13 @@ def generate(
     "Run `argus generate`."
     request = as_request(args, GenerationRequest)
     request.check_files()
-    from argus_nb.generate import carry_out, plan
-    if args.dry_run: return show(plan(request))
-    with progress_for(args) as progress: summary = carry_out(request, progress)
+    if args.dry_run:
+        from argus_nb.generate import plan
+        return show(plan(request))
+    with progress_for(args) as progress:
+        progress('loading', 0, 4)  # the first of the four parts is the program itself
+        from argus_nb.generate import carry_out
+        summary = carry_out(request, progress)
     if (warning := summary.pop('warning', None)): warn(warning)
     from argus_nb.level import in_words
     if not args.quiet: show(summary | (in_words(summary) if 'level' in summary else {}))

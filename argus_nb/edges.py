@@ -293,7 +293,7 @@ def timed(
 
 # %% ../nbs/00_edges.ipynb #0ed00025
 class Progress(Protocol):
-    "Anything that is told how far work has come."
+    "Anything that is told how far work has come; a stage is over when the next one begins or all is done."
     def __call__(self, stage:str, done:float, total:float)->None: ...
 
 def say(
@@ -340,14 +340,17 @@ class StageClock:
 
 # %% ../nbs/00_edges.ipynb #0ed00031
 class ShownProgress:
-    "Shows progress as a bar for each stage, or as a line at every quarter where there is no terminal."
+    "Shows progress as a bar for each stage, or as lines where there is no terminal."
     def __init__(self,
         stream:TextIO|None=None,  # Where to write; stderr when None
     ):
-        self.stream, self.clock, self.stage, self.bar, self.quarter = stream or sys.stderr, StageClock(), None, None, 0
+        self.stream, self.clock, self.bar = stream or sys.stderr, StageClock(), None
+        self.stage, self.share, self.quarter = None, 0., 0
 
     def __enter__(self): return self
-    def __exit__(self, *_): self.close()
+    def __exit__(self, error, *_):
+        if error is None: self._finish()
+        self.close()
 
     def __call__(self,
         stage:str,    # What is being done
@@ -355,17 +358,22 @@ class ShownProgress:
         total:float,  # Work in all, in the same unit: frames, steps, seconds
     )->None:
         "Note that `done` of `total` is ready."
-        if stage != self.stage: self._begin(stage)
+        if stage != self.stage: self._finish(); self._begin(stage)
         share, passed, left = self.clock(stage, done, total)
+        self.share = share
         if self.bar is not None: self.bar.n = share; self.bar.refresh()
-        elif int(4*share) > self.quarter:
+        elif int(4*share) > self.quarter and (share == 1 or total >= 8):
             self.quarter = int(4*share)
             rest = f'about {spoken(left)} left' if share < 1 else f'took {spoken(passed)}'
             self.say(f'{stage:<10} {share:4.0%}, {rest}')
 
-    def _begin(self, stage):
+    def _finish(self):
+        "What follows has begun, so this stage is done."
+        if self.stage is not None and self.share < 1: self(self.stage, 1, 1)
         self.close()
-        self.stage, self.quarter = stage, 0
+
+    def _begin(self, stage):
+        self.stage, self.share, self.quarter = stage, 0., 0
         if not self.stream.isatty(): return
         from tqdm import tqdm
         self.bar = tqdm(total=1., desc=f'{stage:<10}', file=self.stream,

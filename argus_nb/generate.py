@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['GUESSES', 'STILL_SECONDS', 'STILL_RATE', 'generated_frames', 'crossfade', 'default_width', 'SmallFrames',
-           'cameras_for', 'ContactSheet', 'generation_frame', 'Generation', 'WorkMeter', 'identity_of', 'made_by',
-           'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'plan', 'first_look', 'write_variations',
-           'generate_video']
+           'cameras_for', 'ContactSheet', 'generation_frame', 'Generation', 'WorkMeter', 'identity_of',
+           'tracking_identity', 'model_name', 'made_by', 'open_input', 'meets_itself', 'carry_out', 'sampling_of',
+           'plan', 'first_look', 'write_variations', 'generate_video']
 
 # %% ../nbs/70_generate.ipynb #70a00004
 import hashlib, math, time, warnings
@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
-import cv2
+import argus_nb, cv2, scipy
 import torch
 from fastcore.basics import patch
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 from .alignment import align_frames, iter_pasted, level_rotation
-from .calibration import load_calibration, look_at_film
+from .calibration import PACKAGED, load_calibration, look_at_film
 from .cameras import CameraTrack, read_cameras
 from .decoding import decode
 from .doubts import camera_doubt
@@ -36,10 +36,11 @@ from .photographs import is_photo, panorama_xmp, read_photo, write_picture
 from .pipeline import ArgusPipeline, Source, local_model
 from .projection import panorama_to_perspective
 from .request import GenerationRequest, takes_options_of
-from .resuming import WindowStore, fingerprint, store_beside
+from .resuming import WindowStore, fingerprint, keep_cameras, kept_cameras, store_beside
 from .runtime import (check, compute_device, make_generator, pick_device, pick_dtype, versions,
                               write_beside)
 from .sampling import Sampling, check_memory, sampling_for, window_starts
+from .spherical import made_entries, xmp_packet
 from .sphere import euler_from_rotation, focal_length, rotation_from_euler
 from .tracking import estimate_cameras, lens_finding
 from .video import Video, exact_rate, read_video, write_video
@@ -118,6 +119,7 @@ def cameras_for(
     "Cameras of a video: read, assumed or found; raises `InputError` when there is not one for each frame."
     fov_x, belief, index = None if fov is None else math.radians(fov), None, None
     if cameras is None:
+        if progress and not static: progress('tracking', 0, len(video.frames))
         belief, index = look_at_film(load_calibration(), video.frames)
         track = _found_cameras(video, belief, static, fov_x, progress, tracker)
     else: track = _read_cameras(video, cameras, fov_x)
@@ -133,8 +135,8 @@ def _found_cameras(video, belief, static, fov_x, progress, tracker):
         track = CameraTrack.static(len(video.frames), known or believed[0], fps=video.fps)
         track = replace(track, lens=lens_finding(known, believed))
     else:
-        track = estimate_cameras(video.frames, video.fps, known,
-                                 progress and (lambda done, total: progress('track', done, total)), tracker, believed)
+        told = progress and (lambda done, total: progress('tracking', done, total))
+        track = estimate_cameras(video.frames, video.fps, known, told, tracker, believed)
     if noted is None: return track
     return replace(track, lens=lens_finding(None, (noted, NOTED))._replace(how='metadata'))
 
@@ -294,21 +296,22 @@ def lay_out(self:Generation,
     return iter_pasted(in_bytes, self.video.frames, self.cameras) if self.paste else in_bytes
 
 # %% ../nbs/70_generate.ipynb #6d551642
-GUESSES = dict(step=1., decode=.2, write=.2)  # what a part takes, in steps of the sampler, until it is timed
+GUESSES = dict(first=5., step=1., decode=.4, write=.1)  # what a part takes, in steps of the sampler, until it is timed
 
 class WorkMeter:
     "The time left of a run, from how long its parts have taken so far."
     def __init__(self,
-        counts:dict[str,int],            # How many steps, frames to decode, frames to write there are
-        progress:Progress|None=None,     # Called as progress('generate', seconds passed, seconds in all)
+        counts:dict[str,int],            # How many first and other steps, frames to decode and to write
+        progress:Progress|None=None,     # Called as progress('generating', seconds passed, seconds in all)
         clock:Callable=time.perf_counter, # Seconds
     ):
         self.counts, self.progress, self.clock = dict(counts), progress, clock
         self.began, self.last, self.share = clock(), clock(), 0.
         self.seen = {kind: [0., 0] for kind in counts}  # seconds and number of each part
+        if progress is not None: progress('generating', 0., 1.)
 
     def done(self,
-        kind:str,     # What was just done: 'step', 'decode' or 'write'
+        kind:str,     # What was just done: 'first', 'step', 'decode' or 'write'
         number:int=1, # How many
     )->None:
         "Note work, and report."
@@ -317,7 +320,7 @@ class WorkMeter:
         self.last = now
         passed, left = now - self.began, self.left
         self.share = max(self.share, passed/(passed + left) if passed + left > 0 else 0)  # never backwards
-        if self.progress is not None and self.share > 0: self.progress('generate', passed, passed/self.share)
+        if self.progress is not None and self.share > 0: self.progress('generating', passed, passed/self.share)
 
     def each(self,
         kind:str,  # A part
@@ -337,10 +340,11 @@ class WorkMeter:
 @patch
 def work(self:Generation,
     finished:int=0,  # Windows that an earlier run has sampled
-)->dict[str,int]:    # Steps of the sampler, frames to decode, frames to write
+)->dict[str,int]:    # First steps of windows, other steps, frames to decode, frames to write
     "What there is to do."
-    windows = len(window_starts(len(self.index), self.sampling.window, self.sampling.overlap))
-    return dict(step=(windows - finished)*self.sampling.num_inference_steps, decode=len(self.index), write=len(self))
+    windows = len(window_starts(len(self.index), self.sampling.window, self.sampling.overlap)) - finished
+    return dict(first=windows, step=windows*(self.sampling.num_inference_steps - 1), decode=len(self.index),
+                write=len(self))
 
 @patch
 def coming(self:Generation,
@@ -366,7 +370,7 @@ def frames(self:Generation,
     shows, before = hasattr(meter.progress, 'show'), None
     def step_done(number, level, latents):
         nonlocal before
-        meter.done('step')
+        meter.done('step' if number else 'first')
         if shows and number%3 == 2: show(meter.progress, self.coming(before, latents, number))
         before = latents
         return latents
@@ -400,15 +404,30 @@ def identity_of(
                 precision=str(run.pipeline.unet.dtype), device=str(compute_device(run.pipeline.unet)),
                 versions=versions())
 
+def tracking_identity(
+    request:GenerationRequest,  # What is asked for
+    video:Video,                # The part of the input
+)->dict:                        # Everything that its cameras depend on
+    "What tells cameras that were found from others, see `47_resuming`."
+    r, programs = request, {part.__name__: part.__version__ for part in (argus_nb, cv2, scipy)}
+    return dict(input=fingerprint(r.input), start=r.start, seconds=r.seconds, frames=len(video.frames), fov=r.fov,
+                pitch=r.pitch, roll=r.roll, tracker=r.tracker, calibration=fingerprint(PACKAGED),
+                versions=versions() | programs)
+
+def model_name(
+    request:GenerationRequest,  # What is asked for
+)->str:
+    "What to call the model."
+    return Path(str(request.model)).name if isinstance(request.model, (str, Path)) else 'a given model'
+
 def made_by(
     run:Generation,              # What was made
     request:GenerationRequest,   # From what
     known:dict,                  # How its level and lens are known, from `level_and_lens`
 )->str:                          # One line
     "What is invented in a film, and by what."
-    model = request.model if isinstance(request.model, (str, Path)) else 'a given model'
     shown = 'the pixels of the filmed frames are laid over it' if run.paste else 'none of it is filmed'
-    return (f'360 degree surroundings generated by argus_nb with {Path(str(model)).name}, seed {run.seed}, from '
+    return (f'360 degree surroundings generated by argus_nb with {model_name(request)}, seed {run.seed}, from '
             f'{Path(request.input).name}; {shown}. '
             + ' '.join(f'{name.capitalize()}: {words}.' for name, words in in_words(known).items())
             + ' DigitalSourceType: compositeWithTrainedAlgorithmicMedia')
@@ -466,19 +485,36 @@ def sampling_of(
 def _prepared(request, progress):
     "Everything before the work: the run that is asked for, its cameras, and what is known of level and lens."
     r, is_given = request, isinstance(request.model, ArgusPipeline)
+    loaded = (lambda parts: progress('loading', parts, 4)) if progress else (lambda parts: None)
+    loaded(1)  # the program itself
     if not is_given: local_model(r.model)  # says which models there are before the video is opened
     device = pick_device(r.device)
     video, is_still = open_input(r), is_photo(r.input)
+    loaded(2)
     pipeline = r.model if is_given else ArgusPipeline.from_pretrained(
         r.model, r.unet, dtype=pick_dtype(device, r.precision), device=device, offload=r.offload)
-    track = cameras_for(video, r.cameras, r.static or is_still, r.fov, progress, r.tracker, r.pitch, r.roll)
-    run = Generation(pipeline, video, track, sampling_of(r, pipeline.settings), r.seed, r.width, r.paste,
-                     r.memory == 'on' and not is_still, r.level, r.size,
-                     Upscaler(r.upscale, r.upscaler, device=device) if r.upscale else None)
-    check_memory(pipeline.unet, pipeline.vae, run.sampling, run.size)
+    sampling, upscaler = sampling_of(r, pipeline.settings), None
+    check_memory(pipeline.unet, pipeline.vae, sampling, r.size or pipeline.settings['size'])
+    loaded(3)
+    if r.upscale: upscaler = Upscaler(r.upscale, r.upscaler, device=device)
+    track = _cameras_of(r, video, is_still, progress)
+    run = Generation(pipeline, video, track, sampling, r.seed, r.width, r.paste, r.memory == 'on' and not is_still,
+                     r.level, r.size, upscaler)
     known = level_and_lens(track)
     for name, words in in_words(known).items(): say(progress, f'{name}: {words}')
     return run, track, known
+
+def _cameras_of(request, video, is_still, progress):
+    "The cameras of the input; those that a run which was stopped has found, where it looked for the same ones."
+    r = request
+    def find(): return cameras_for(video, r.cameras, r.static or is_still, r.fov, progress, r.tracker, r.pitch, r.roll)
+    is_tracked = r.cameras is None and not (r.static or is_still)
+    if not is_tracked or r.variations or isinstance(r.model, ArgusPipeline): return find()
+    folder, identity = store_beside(r.output), tracking_identity(r, video)
+    kept = kept_cameras(folder, identity)
+    if kept is None: keep_cameras(folder, find(), identity)
+    else: say(progress, 'the cameras are taken over from a run that was stopped')
+    return kept or kept_cameras(folder, identity)
 
 def _carried_out(request, progress):
     began, r = time.perf_counter(), request
@@ -490,7 +526,8 @@ def _carried_out(request, progress):
     finished = 0 if store is None else len(store)
     say(progress, f'{len(run.index)} panoramas to generate, {len(run)} frames to write at {run.width}x{run.width//2}'
         + (f'; {finished} windows are taken over from a run that was stopped' if finished else ''))
-    _write(r, run, video, known, run.frames(WorkMeter(run.work(finished), progress), sheet, store), sheet)
+    frames = run.frames(WorkMeter(run.work(finished), progress), sheet, store)
+    _write(r, run, video, known, frames, sheet, progress)
     if store is not None: store.remove()
     fps, precision = float(run.rate), str(pipeline.unet.dtype).removeprefix('torch.')
     summary = dict(written=str(r.output), sheet=None if r.is_picture else str(r.sheet),
@@ -501,15 +538,21 @@ def _carried_out(request, progress):
                    model='given' if is_given else str(r.model), took=spoken(time.perf_counter() - began))
     return summary | ({'warning': video.warning} if video.warning else {})
 
-def _write(request, run, video, known, frames, sheet):
+def _write(request, run, video, known, frames, sheet, progress):
     "One panorama, or a film with its sound and its sheet."
+    def told(stage, done, total):
+        if progress is not None: progress(stage, done, total)
+    by = f'argus_nb with {model_name(request)}'
     if request.is_picture:
-        write_picture(request.output, next(frames), panorama_xmp((run.width//2, run.width)))
+        picture = next(frames)
+        told('writing', 0, 1)
+        write_picture(request.output, picture, panorama_xmp((run.width//2, run.width), by=by))
         return
     sound = dict(audio_from=video.path, audio_start=video.start,
                  audio_seconds=video.duration) if video.has_audio else {}
     write_video(request.output, frames, run.rate, overwrite=request.overwrite, **sound,
-                comment=made_by(run, request, known))
+                comment=made_by(run, request, known), xmp=xmp_packet(made_entries(by)),
+                progress=lambda stage, done, total: told(stage, done, total + 1))
     sheet.save(request.sheet)
 
 # %% ../nbs/70_generate.ipynb #70pl0002
@@ -559,10 +602,11 @@ def first_look(
 def write_variations(
     run:Generation,              # What is to be made
     request:GenerationRequest,   # From what; tries `variations` seeds, from `seed` on
-    progress:Progress|None=None, # Called as progress('generate', done, total)
+    progress:Progress|None=None, # Called as progress(stage, done, total)
 )->dict:                         # What was written and how
     "Write a sheet that shows one moment as several seeds give it."
     rows = []
+    if progress: progress('generating', 0, request.variations)
     for seed in range(run.seed, run.seed + request.variations):
         panorama = first_look(run, seed)
         small = interpolate(panorama[None], (240, 480), mode='area', antialias=False)[0]
@@ -571,7 +615,7 @@ def write_variations(
         row = Image.fromarray((torch.cat([small, *views], -1)*255).byte().movedim(0, -1).contiguous().numpy())
         ImageDraw.Draw(row).text((7, 5), f'seed {seed}', 'white', stroke_width=1, stroke_fill='black')
         rows.append(row)
-        if progress: progress('generate', len(rows), request.variations)
+        if progress: progress('generating', len(rows), request.variations)
     sheet = Image.new('RGB', (rows[0].width, 246*len(rows) - 6), (32, 32, 32))
     for n, row in enumerate(rows): sheet.paste(row, (0, 246*n))
     with write_beside(request.variations_sheet) as temporary: sheet.save(temporary, quality=90)

@@ -15,7 +15,7 @@ from pathlib import Path
 import av, numpy as np
 from av.stream import Disposition
 from .edges import PICTURE_ENDINGS, InputError, check, check_file
-from .spherical import Layout, file_index, file_layout, spherical_boxes
+from .spherical import COMPOSITE, Layout, digital_source, file_index, file_layout, spherical_boxes
 
 # %% ../nbs/17_headers.ipynb #ca3a9663
 UNREADABLE = av.FFmpegError, IndexError  # the latter where a stream appears in the middle of a file
@@ -276,7 +276,8 @@ def header_info(
                     codec=stream.codec_context.codec.canonical_name, pixel_format=stream.codec_context.pix_fmt,
                     rotation=rotation_of(display), audio=audio, edits=edits_not_followed(path),
                     focal=_equivalent_focal(container, stream, frame),
-                    spherical=' and '.join(spherical_metadata(path)) or None, layout=sphere_layout(path))
+                    spherical=' and '.join(spherical_metadata(path)) or None, layout=sphere_layout(path),
+                    source=digital_source(path) or None)
 
 def facts_of(
     path:str|Path,  # A video file
@@ -293,4 +294,5 @@ def facts_of(
     around = f'not a plain 360° sphere: {odd}; {marked}' if odd else 'yes, '*bool(marks) + marked
     return {'file': path, 'size': f"{info['width']}x{info['height']} pixels", 'rate': rate, 'length': length,
             'picture': f"{info['codec']}, {info['pixel_format']}{turned}", 'sound': info['audio'] or 'none',
-            'lens': f"{info['focal']:g} mm, as on 35 mm film" if info['focal'] else None, '360': around}
+            'lens': f"{info['focal']:g} mm, as on 35 mm film" if info['focal'] else None, '360': around,
+            'made': 'generated surroundings' if info['source'] == COMPOSITE else info['source']}

@@ -197,7 +197,7 @@ def light_video(
     peak:float=1.,                           # Guess at highlights, see `linear_light`
     size:tuple[int,int]=(360, 640),          # Height and width of the view ahead
     overwrite:bool=False,                    # Whether a target that exists may be replaced
-    progress:Progress|None=None,             # Called as progress('light', done, total)
+    progress:Progress|None=None,             # Called as progress(stage, done, total)
     eye:str|None=None,                       # 'left' or 'right', where the panorama holds two
     pitch:float|None=None,                   # Of the clip's first frame in degrees, where it was given
     roll:float|None=None,                    # Likewise
@@ -218,14 +218,15 @@ def light_video(
     lit = (add_balls(frame, track[n:n + 1], balls, surroundings(panorama, peak))
            for n, (frame, panorama) in enumerate(zip(frames, video.frames)))
     watched = reported(lit, progress, 'light', len(video.frames))
-    return write_video(target, watched, video.rate, spherical=False, audio_from=source, overwrite=overwrite)
+    return write_video(target, watched, video.rate, spherical=False, audio_from=source, overwrite=overwrite,
+                       progress=progress)
 
 def write_light_maps(
     source:str|Path,               # A 360 video
     folder:str|Path,               # A new folder
     peak:float=1.,                 # Guess at highlights, see `linear_light`
     ending:str='exr',              # 'exr' or 'hdr'
-    progress:Progress|None=None,   # Called as progress('light', done, total)
+    progress:Progress|None=None,   # Called as progress(stage, done, total)
     eye:str|None=None,             # 'left' or 'right', where the panorama holds two
 )->Path:                           # The folder
     "Write every panorama as an environment map of linear light; raises `InputError` for a folder that exists."

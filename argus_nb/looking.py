@@ -234,7 +234,7 @@ def view_file(
     start:float=0.,                        # Where to begin in a video, or the moment of a picture, in seconds
     seconds:float|None=None,               # How much of the video; None for all
     overwrite:bool=False,                  # Whether a target that exists may be replaced
-    progress:Progress|None=None,           # Called as progress('view', done, total)
+    progress:Progress|None=None,           # Called as progress(stage, done, total)
     eye:str|None=None,                     # 'left' or 'right', where the panorama holds two
 )->Path:                                   # The target
     "Cut an ordinary view out of a panorama; raises `InputError` for what cannot be."
@@ -249,7 +249,7 @@ def view_file(
     views = (cut(panorama[None])[0] for panorama in video.frames)
     watched = reported(views, progress, 'view', len(video.frames))
     return write_video(target, watched, video.rate, spherical=False, audio_from=source, audio_start=video.start,
-                       overwrite=overwrite)
+                       overwrite=overwrite, progress=progress)
 
 def look_video(
     source:str|Path,                            # A 360 video
@@ -258,7 +258,7 @@ def look_video(
     follow:tuple[float,float]|None=None,  # Or what to keep in the middle: its yaw and pitch in the first frame, degrees
     size:tuple[int,int]=(360, 640),             # Height and width of the video
     overwrite:bool=False,                       # Whether a target that exists may be replaced
-    progress:Progress|None=None,                # Called as progress('look', done, total)
+    progress:Progress|None=None,                # Called as progress(stage, done, total)
     eye:str|None=None,                          # 'left' or 'right', where the panorama holds two
 )->Path:                                        # The target
     "Write an ordinary video along another camera's path; raises `InputError` for what cannot be."
@@ -267,4 +267,5 @@ def look_video(
     video = open_panoramas(source, eye=eye)
     along = followed(video.frames, *follow) if follow else camera_path(path, len(video.frames), video.fps)
     watched = reported(path_views(video.frames, along, size), progress, 'look', len(video.frames))
-    return write_video(target, watched, video.rate, spherical=False, audio_from=source, overwrite=overwrite)
+    return write_video(target, watched, video.rate, spherical=False, audio_from=source, overwrite=overwrite,
+                       progress=progress)

@@ -21,7 +21,7 @@ from .edges import PICTURE_ENDINGS
 from .headers import sphere_layout
 from .runtime import InputError, as_bytes, check, write_beside
 from .sphere import rotation_from_euler
-from .spherical import Layout
+from .spherical import Layout, made_entries, xmp_packet
 from .video import Video, read_video, spherical_metadata
 from .views import rotate_panorama
 from .ray_tracing import check_size
@@ -200,19 +200,15 @@ def read_photo(
 def panorama_xmp(
     size:tuple[int,int],  # Height and width
     is_made:bool=True,    # Whether a model has invented part of it
+    by:str='',            # Which model, see `made_entries`
 )->str:                   # XML
     "What marks a picture as a panorama: the whole sphere."
     height, width = size
-    source = 'http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia'
     entries = dict(ProjectionType='equirectangular', UsePanoramaViewer='True', FullPanoWidthPixels=width,
                    FullPanoHeightPixels=height, CroppedAreaImageWidthPixels=width,
                    CroppedAreaImageHeightPixels=height, CroppedAreaLeftPixels=0, CroppedAreaTopPixels=0)
-    made = (f' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
-            f'Iptc4xmpExt:DigitalSourceType="{source}"') if is_made else ''
-    return ('<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-            '<rdf:Description rdf:about="" xmlns:GPano="http://ns.google.com/photos/1.0/panorama/"'
-            + ''.join(f' GPano:{name}="{value}"' for name, value in entries.items()) + made
-            + '/></rdf:RDF></x:xmpmeta>')
+    marks = {f'GPano:{name}': value for name, value in entries.items()}
+    return xmp_packet(marks | made_entries(by) if is_made else marks)
 
 # %% ../nbs/24_photographs.ipynb #24pf0005
 def check_panorama(

@@ -272,14 +272,14 @@ def stream(self:ArgusPipeline,
 @patch
 def reporter(self:ArgusPipeline,
     total:int,                    # Steps of all windows together
-    progress:Callable|None=None,  # Called as progress('generate', done, total); diffusers' bar is shown when None
+    progress:Callable|None=None,  # Called as progress('generating', done, total); diffusers' bar is shown when None
     callback:Callable|None=None,  # See `stream`
 )->Callable:                      # What `sample_panorama` calls after each step
     "Report each step to the bar or the callback."
     steps = iter(range(1, total + 1)) if progress else iter(self.progress_bar(range(1, total + 1)))
     def report(number, level, latents):
         done = next(steps)
-        if progress: progress('generate', done, total)
+        if progress: progress('generating', done, total)
         elif done == total: next(steps, None)  # the bar ends
         answer = callback(self, number, level, dict(latents=latents)) if callback else None
         return None if self._interrupt else (answer or {}).get('latents', latents)

@@ -33,7 +33,7 @@ def track_file(
     start:float=0.,              # Where to begin, in seconds
     seconds:float|None=None,     # How much to track; None for all that follow
     overwrite:bool=False,        # Whether to replace what is there
-    progress:Progress|None=None, # Called as progress('track', done, total)
+    progress:Progress|None=None, # Called as progress('tracking', done, total)
 )->dict:                         # What was written and how
     "Find the cameras of a video and write them; raises `InputError` where that is impossible."
     target = Path(target)

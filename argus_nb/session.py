@@ -127,7 +127,8 @@ def shrunk(
 
 class Listener:
     "Keeps what it is told last, and stops the work when it is asked to."
-    titles = dict(track='finding the cameras', generate='making the film')
+    titles = dict(loading='getting ready', tracking='finding the cameras', generating='making the film',
+                  writing='writing the file')
 
     def __init__(self,
         every:float=1.,  # Seconds between pictures, at least
@@ -303,7 +304,7 @@ def find_cameras(self:Session,
     r = self.request(**options)
     part = r.start, r.seconds, r.fov, r.tracker
     if self.tracked is None or self.tracked[0] != part:
-        listener('track', 0, 1)
+        listener('tracking', 0, 1)
         try: self.video = open_input(r)
         except InputError as error: raise InputError(in_one_line(error, self.clip)) from None
         self.tracked = part, cameras_for(self.video, None, is_photo(self.clip), r.fov, listener, r.tracker)

@@ -160,7 +160,7 @@ def stabilise_video(
     keep_roll:bool=False,                       # Whether the horizon may tilt as it did
     size:tuple[int,int]|None=None,              # Height and width; those of the clip when None
     overwrite:bool=False,                       # Whether a target that exists may be replaced
-    progress:Progress|None=None,                # Called as progress('stabilise', done, total)
+    progress:Progress|None=None,                # Called as progress(stage, done, total)
     eye:str|None=None,                          # 'left' or 'right', where the panorama holds two
     pitch:float|None=None,                      # Of the clip's first frame in degrees, where it was given
     roll:float|None=None,                       # Likewise
@@ -172,4 +172,5 @@ def stabilise_video(
     steady = steady_track(track, seconds, level=not keep_roll)
     views = (view for part in steady_views(video.frames, steady, size or even_size(clip)) for view in part)
     watched = reported(views, progress, 'stabilise', len(video.frames))
-    return write_video(target, watched, video.rate, spherical=False, audio_from=source, overwrite=overwrite)
+    return write_video(target, watched, video.rate, spherical=False, audio_from=source, overwrite=overwrite,
+                       progress=progress)

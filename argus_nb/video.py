@@ -16,8 +16,8 @@ from av.rational import AVRational
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
-from .edges import (InputError, check, check_output, claimed, full_disk_is_an_input_error, temporary_beside,
-                            write_beside)
+from .edges import (InputError, Progress, check, check_output, claimed, full_disk_is_an_input_error,
+                            temporary_beside, write_beside)
 from .spherical import write_index_first
 from .headers import UNREADABLE, header_info, open_media, spherical_metadata
 from .reading import exact_rate, PRECISE, read_outlines, read_video, Reader, Video, VideoFrames
@@ -148,22 +148,25 @@ def _video_stream_for(muxer, image, rate, crf):
     codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = 1, 1, 1, 1
     return stream
 
-def _encode(path, images, rate, crf, sound_from, sound_start, sound_seconds, comment):
-    "Encode frames and sound into an MP4, interleaved."
+def _encode(path, images, rate, crf, sound_from, sound_start, sound_seconds, comment, on_end):
+    "Encode frames and sound into an MP4, interleaved; `on_end` is told the share of frames held back that is written."
     first = next(images, None)
     check(first is not None, 'frames must hold at least one frame, got none')
     timescale = rate.numerator*-(-1000//rate.numerator)  # in which a frame's length is a whole number
     with av.open(f'file:{path}', 'w', format='mp4', container_options={'movie_timescale': str(timescale)}) as muxer:
         if comment: muxer.metadata['comment'] = comment
-        stream, count = _video_stream_for(muxer, first, rate, crf), 0
+        stream, count, encoded = _video_stream_for(muxer, first, rate, crf), 0, 0
         sound = iter(()) if sound_from is None else _sound_packets(sound_from, sound_start, muxer)
         next(sound, None); packet = next(sound, None)
         for image in itertools.chain([first], images):
-            muxer.mux(stream.encode(_yuv_frame(image, count, rate))); count += 1
+            ready = stream.encode(_yuv_frame(image, count, rate)); count += 1; encoded += len(ready)
+            muxer.mux(ready)
             shown = min(count/rate, sound_seconds)
             while packet is not None and (packet.pts + packet.duration)*packet.time_base <= shown:
                 muxer.mux(packet); packet = next(sound, None)
-        muxer.mux(stream.encode())
+        on_end(0.)
+        for number, last in enumerate(stream.codec_context.encode_lazy(None), 1):
+            last.stream = stream; muxer.mux(last); on_end(number/max(count - encoded, number))
         end = min(count/rate, sound_seconds)
         while packet is not None and packet.pts*packet.time_base < end:
             packet.duration = min(packet.duration, round(end/packet.time_base) - packet.pts)
@@ -182,15 +185,19 @@ def write_video(
     crf:float=18,                     # Quality: 0 is lossless, 18 looks it, 51 is the worst
     overwrite:bool=True,              # Whether to replace a file that is there
     comment:str='',                   # A line about the file that is kept in it
+    xmp:str='',                       # What it says of itself in XMP, see `xmp_packet`
+    progress:Progress|None=None,      # Called as progress('writing', done, total) once the last frame is there
 )->Path:                              # The path
     "Write frames as an MP4 that plays everywhere; the file appears under its name only when it is complete."
     path, rate = check_output(path, overwrite), exact_rate(fps)
     check(0 <= crf <= 51, f'crf must lie in [0, 51], got {crf}')
     length = math.inf if audio_seconds is None else audio_seconds
+    def told(part): return lambda share: progress('writing', part + share, 2) if progress is not None else None
     with full_disk_is_an_input_error(path), claimed(path), write_beside(path) as finished:
         with temporary_beside(path) as encoded:
-            _encode(str(encoded), _images(frames), rate, crf, audio_from, audio_start, length, comment)
-            write_index_first(encoded, finished, spherical)
+            _encode(str(encoded), _images(frames), rate, crf, audio_from, audio_start, length, comment,
+                    told(0))
+            write_index_first(encoded, finished, spherical, xmp=xmp, on_copied=told(1))
     return path
 
 # %% ../nbs/19_video.ipynb #753e3458

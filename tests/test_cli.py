@@ -1,5 +1,5 @@
 """The command line as a shell sees it: exit codes, single lines, nothing left behind, and real files of every odd kind."""
-import fractions, json, math, os, signal, subprocess, sys, time, wave
+import fractions, json, math, os, re, signal, subprocess, sys, time, wave
 from pathlib import Path
 
 import av
@@ -255,7 +255,9 @@ def test_the_whole_way(clip, tiny, tmp_path, capsys):
     words = ['generate', source, out, '--model', tiny, '--static', '--fov', 70, '--steps', 2, '--width', 128]
     code, said, progress = run(capsys, *words)
     assert code == 0, progress
-    assert 'about ' in progress and 'warning' not in progress and 'Traceback' not in progress
+    ends = re.findall(r'^(\w+) +100%, took ', progress, re.MULTILINE)
+    assert ends == ['loading', 'generating', 'writing'], progress
+    assert 'warning' not in progress and 'Traceback' not in progress
     for fact in (out.name, '128x64', 'static', 'tiny'): assert fact in said, said
     assert sorted(files_in(tmp_path)) == ['around it.mp4', 'around it_sheet.jpg', 'with sound.mp4']
     code, said, _ = run(capsys, 'info', out)

@@ -1,17 +1,21 @@
 "The written film: killed and resumed, from a photograph, refused where it is 360 already, marked as made."
 import math
+import xml.etree.ElementTree
 from pathlib import Path
 
 import av, pytest, torch
+from argus_nb import generate, tracking, video
+from argus_nb.cli import main
 from argus_nb.edges import InputError
 from argus_nb.generate import generate_video
 from argus_nb.photographs import write_picture
 from argus_nb.pipeline import ArgusPipeline
-from argus_nb.headers import sphere_layout
+from argus_nb.headers import header_info, sphere_layout
 from argus_nb.models import build_models, save_models
 from argus_nb.resuming import WindowStore, store_beside
 from argus_nb.runtime import make_generator
-from argus_nb.video import read_video, write_video
+from argus_nb.spherical import digital_source
+from argus_nb.video import read_video, write_index_first, write_video
 from argus_nb.worlds import load_panorama
 from PIL import Image
 
@@ -55,6 +59,75 @@ def test_a_stopped_film_goes_on_and_is_the_same_to_the_bit(film, tiny, tmp_path)
     assert not store_beside(parted).exists() and {p.suffix for p in tmp_path.iterdir()} == {'.mp4', '.jpg'}
 
 
+@pytest.fixture(scope='module')
+def panned(tmp_path_factory) -> Path:
+    path, wide = tmp_path_factory.mktemp('film')/'panned.mp4', load_panorama('pmndrs_hall')[:, 92:164]
+    write_video(path, (wide[..., 3*n:3*n + 96] for n in range(24)), 5, spherical=False)
+    return path
+
+
+def stages_of(told) -> dict:
+    "The reports of each stage, in order."
+    stages = {}
+    for stage, done, total in told: stages.setdefault(stage, []).append(round(done/total, 9))
+    return stages
+
+
+def test_a_stopped_film_does_not_look_for_its_cameras_again(panned, tiny, tmp_path, monkeypatch):
+    whole, parted, said, tracked = tmp_path/'whole.mp4', tmp_path/'parted.mp4', [], []
+    found = generate.estimate_cameras
+    monkeypatch.setattr(generate, 'estimate_cameras', lambda *a, **k: tracked.append(a) or found(*a, **k))
+    options = dict(model=tiny, steps=1, width=128)
+    generate_video(panned, whole, **options)
+    with pytest.raises(KeyboardInterrupt): generate_video(panned, parted, progress=StopAt(parted, 1), **options)
+    assert len(tracked) == 2
+    class Listener:
+        def __call__(self, *told): said.append(told[0])
+        def say(self, text): said.append(text)
+    generate_video(panned, parted, progress=Listener(), **options)
+    assert len(tracked) == 2 and 'tracking' not in said
+    assert any('the cameras are taken over' in text for text in said)
+    assert any('1 windows are taken over' in text for text in said)
+    assert torch.equal(read_video(parted).frames[:], read_video(whole).frames[:])
+    assert {p.suffix for p in tmp_path.iterdir()} == {'.mp4', '.jpg'}
+
+
+@pytest.mark.parametrize('change, again', [(dict(fov=60), True), (dict(start=1.), True), (dict(seed=4), False)])
+def test_cameras_are_looked_for_again_where_they_may_differ(change, again, panned, tiny, tmp_path, monkeypatch):
+    output, tracked = tmp_path/'out.mp4', []
+    found = generate.estimate_cameras
+    monkeypatch.setattr(generate, 'estimate_cameras', lambda *a, **k: tracked.append(a) or found(*a, **k))
+    def stop(stage, done, total):
+        if stage == 'generating': raise KeyboardInterrupt
+    for more in (dict(), change):
+        with pytest.raises(KeyboardInterrupt):
+            generate_video(panned, output, model=tiny, steps=1, width=128, progress=stop, **more)
+    assert len(tracked) == 1 + again
+
+
+def test_bars_end_when_the_work_does(panned, tiny, tmp_path, monkeypatch):
+    "Stages follow one another, none goes back, and none stands at its end while there is work."
+    told, moments = [], []
+    def note(name, module):
+        work = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, **k: moments.append((name, told[-1])) or work(*a, **k))
+    note('open_input', generate); note('look_at_film', generate); note('refine_frames', tracking)
+    note('write_index_first', video)
+    monkeypatch.setattr(generate.ContactSheet, 'save', lambda *a: moments.append(('sheet', told[-1])))
+    generate_video(panned, tmp_path/'out.mp4', model=tiny, steps=2, width=128,
+                   progress=lambda *report: told.append(report))
+    stages = stages_of(told)
+    assert [*stages] == ['loading', 'tracking', 'generating', 'writing']
+    assert [stage for stage, *_ in told] == sorted((stage for stage, *_ in told), key=[*stages].index)
+    for stage, shares in stages.items(): assert shares == sorted(shares) and (shares[0] == 0 or stage == 'loading')
+    assert stages['tracking'][-1] == stages['generating'][-1] == 1
+    working = dict(moments)
+    wanted = dict(open_input='loading', look_at_film='tracking', refine_frames='tracking', write_index_first='writing',
+                  sheet='writing')
+    assert {name: report[0] for name, report in working.items()} == wanted
+    assert all(done < total for _, done, total in working.values()), working
+
+
 def test_a_film_with_other_settings_begins_anew(film, tiny, tmp_path):
     output = tmp_path/'out.mp4'
     with pytest.raises(KeyboardInterrupt): generate_video(film, output, model=tiny, progress=StopAt(output, 1), **SMALL)
@@ -81,6 +154,33 @@ def test_a_film_says_what_is_invented(film, tiny, tmp_path):
     with av.open(str(tmp_path/'out.mp4')) as written:
         comment = written.metadata['comment']
     assert 'generated by argus_nb with tiny, seed 0, from film.mp4' in comment and 'TrainedAlgorithmicMedia' in comment
+
+
+def test_a_film_says_for_programs_what_is_invented(film, tiny, tmp_path, capsys):
+    output = tmp_path/'out.mp4'
+    generate_video(film, output, model=tiny, seconds=2, **SMALL)
+    with av.open(str(output), options=dict(export_xmp='1')) as written: packet = written.metadata['xmp']
+    about = xml.etree.ElementTree.fromstring(packet)[0][0].attrib  # x:xmpmeta/rdf:RDF/rdf:Description
+    iptc = '{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}'
+    assert about[f'{iptc}DigitalSourceType'].endswith('/digitalsourcetype/compositeWithTrainedAlgorithmicMedia')
+    assert about[f'{iptc}AISystemUsed'] == 'argus_nb with tiny'
+    assert video.spherical_metadata(output) == ('v1', 'v2') and sphere_layout(output).is_full
+    main(['mark', str(output), str(tmp_path/'again.mp4')])
+    main(['info', str(output), str(tmp_path/'again.mp4'), str(film)])
+    assert capsys.readouterr().out.count('generated surroundings') == 2
+    assert torch.equal(read_video(tmp_path/'again.mp4').frames[:], read_video(output).frames[:])
+
+
+def test_a_film_that_is_not_ours_may_say_it_in_other_ways(tmp_path):
+    plain, path = tmp_path/'plain.mp4', tmp_path/'theirs.mp4'
+    write_video(plain, torch.zeros(4, 3, 32, 64), 5, spherical=False)
+    term = 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia'
+    for entry in (f'<Iptc4xmpExt:DigitalSourceType>{term}</Iptc4xmpExt:DigitalSourceType>',
+                  f'<Iptc4xmpExt:DigitalSourceType rdf:resource="{term}"/>'):
+        write_index_first(plain, path, spherical=False, xmp=f'<x:xmpmeta>{entry}</x:xmpmeta>')
+        assert header_info(path)['source'] == 'trainedAlgorithmicMedia'
+    path.write_bytes(plain.read_bytes() + bytes([0, 0, 0, 9]) + b'uuid')  # cut off
+    assert digital_source(path) == '' and header_info(plain)['source'] is None
 
 
 @pytest.fixture
@@ -135,10 +235,10 @@ def test_variations_are_a_sheet_and_no_film(film, tiny, tmp_path):
 
 
 def test_info_knows_a_marked_picture(photo, tiny, tmp_path, capsys):
-    from argus_nb.cli import main
     generate_video(photo, tmp_path/'around.jpg', model=tiny, fov=60, steps=1, width=128)
     main(['info', str(tmp_path/'around.jpg')])
-    assert 'yes, marked as GPano' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'yes, marked as GPano' in said and 'generated surroundings' in said
 
 
 def test_another_part_of_the_same_film_begins_anew(film, tiny, tmp_path):

@@ -205,7 +205,7 @@ def test_progress_counts_denoising_steps(pipeline, clip):
     told = []
     pipeline(frames, cameras, num_inference_steps=2, guidance_scale=1., window=3, overlap=1,
              progress=lambda *a: told.append(a))
-    assert told == [('generate', n + 1, 4) for n in range(4)]
+    assert told == [('generating', n + 1, 4) for n in range(4)]
 
 # -- what may be chosen -----------------------------------------------------------------------------------------------
 
@@ -422,8 +422,11 @@ def test_a_whole_run_keeps_rate_and_length(pipeline, film, tmp_path):
     assert summary['frames'] == 14 and summary['size'] == '128x64' and summary['seconds'] == 1.4 and summary['cameras'] == 'static' and 'warning' not in summary
     for words in ('panoramas to generate', 'lens: 70° wide (given)'):
         assert any(isinstance(t, str) and words in t for t in told), words
-    seconds = [t[1] for t in told if not isinstance(t, str) and t[0] == 'generate']
-    assert seconds == sorted(seconds) and seconds[-1] == [t[2] for t in told if not isinstance(t, str)][-1]
+    reports = [t for t in told if not isinstance(t, str)]
+    seconds = [t for t in reports if t[0] == 'generating']
+    assert [t[1] for t in seconds] == sorted(t[1] for t in seconds) and seconds[-1][1] == seconds[-1][2]
+    assert [*dict.fromkeys(t[0] for t in reports)] == ['loading', 'generating', 'writing']
+    assert reports[-1] == ('writing', 2, 3)  # the sheet comes last; nothing that listens can stop it
     ahead = written.frames[5][:, 28:36, 58:70].float()  # the middle of the panorama shows the middle of the input
     assert (ahead.mean((1, 2)) - source.frames[5][:, 16:32, 20:44].float().mean((1, 2))).abs().max() < 25
 
@@ -489,7 +492,7 @@ def test_poles_are_calmed_in_latents_and_in_pictures(pipeline, clip):
 
 def test_an_interrupted_run_leaves_nothing(pipeline, film, tmp_path):
     def progress(stage, done, total):
-        if stage == 'generate' and done > .5*total: raise KeyboardInterrupt
+        if stage == 'generating' and done > .5*total: raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
         generate_video(film, tmp_path/'out.mp4', model=pipeline, static=True, progress=progress, **FAST)
     assert list(tmp_path.iterdir()) == []

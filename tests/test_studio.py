@@ -66,7 +66,8 @@ def test_a_first_look_comes_before_the_film_and_cameras_are_found_once(session):
     assert session.tracked is not known and session.made.summary['frames'] == 4
 
 
-@pytest.mark.parametrize('stage', ['finding the cameras', 'a first look', 'making the film'])
+@pytest.mark.parametrize('stage', ['finding the cameras', 'a first look', 'getting ready', 'making the film',
+                                   'writing the file'])
 def test_work_is_stopped_in_every_stage_and_leaves_nothing(session, stage, monkeypatch):
     say = Listener.say
     def impatient(self, text):
