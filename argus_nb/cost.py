@@ -139,7 +139,7 @@ CARDS = 8, 12, 16, 24, 40, 80  # GB
 
 def what_fits(
     name:str='svd',   # A preset
-    spare:float=.8,   # Share of a card that is planned with; real runs need up to a quarter more than is counted
+    spare:float=.8,   # Share of a card that is planned with; allocators and kernels take the rest
 )->list[list]:        # Way, GB at its peak, where, and for each card whether it fits
     "Ways to generate against sizes of accelerators."
     rows = []

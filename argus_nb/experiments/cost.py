@@ -17,7 +17,7 @@ GIVEN_BACK = {'MALLOC_MMAP_THRESHOLD_': '65536', 'MALLOC_TRIM_THRESHOLD_': '6553
 CASES = (dict(name='nano', stage='decode'), dict(name='nano', stage='step'), dict(name='nano', stage='encode'),
          dict(name='svd', stage='decode', size=(256, 512), window=2, chunk=2),
          dict(name='svd', stage='encode', size=(256, 512), window=2),
-         dict(name='svd', stage='step', size=(128, 256), window=4, guided=False))
+         dict(name='svd', stage='step', size=(256, 512), window=8, guided=False))
 
 # %% ../../nbs/experiments/cost.ipynb #8f1894f3
 def held(peak: bool = False) -> int:
