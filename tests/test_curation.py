@@ -76,6 +76,7 @@ def test_a_missing_ray_is_one_line(films, tmp_path, monkeypatch, capsys):
 
 # --- Faults --------------------------------------------------------------------------------------------------------
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_half_written(films, tmp_path):
     out, code = begun(tmp_path/'out'), """
 import json, resource, signal, sys

@@ -109,6 +109,7 @@ def test_nano_closes_its_seam_in_the_way_that_looks_nearest_to_the_truth():
     assert seam_discontinuity(made['none']) > 5 > 1.5 > seam_discontinuity(made[settings.seam])
 
 
+@pytest.mark.slow  # minutes where a processor has no bfloat16
 def test_a_smooth_sky_has_no_steps_in_bfloat16():
     "Measured before the last layers were kept in float32: 31 shades instead of 128, steps of 7 levels more."
     from argus_nb.models import encode_frames, load_part, locate_model

@@ -272,6 +272,7 @@ studio('walk.mp4', 'tiny', size=(64, 128), width=256)
 """
 
 
+@pytest.mark.slow
 @needs_browser
 def test_in_a_notebook_the_cell_is_the_studio(here, browser):
     browser.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})
