@@ -1,7 +1,8 @@
-"""Keep the averaged weights of a training stage, in half precision, from its checkpoint.
+r"""Keep the averaged weights of a training stage, in half precision, from its checkpoint.
 
     python scripts/make_milestone.py runs/folded/autoencoder_0/checkpoint.pt milestones/autoencoder.safetensors
-    python scripts/make_milestone.py runs/folded/pictures/checkpoint.pt milestones/pictures.safetensors 'temporal|time_pos|time_mixer'
+    python scripts/make_milestone.py runs/folded/pictures/checkpoint.pt milestones/pictures.safetensors \
+        'temporal|time_pos|time_mixer'
 
 The third argument names parts that are left out, as a regular expression: those that the stage did not train.
 
