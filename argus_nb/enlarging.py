@@ -174,9 +174,10 @@ class Upscaler:
         kept:float=.5,              # Share of what was added before that is kept where motion is known
         device:str|torch.device|None=None, # See `load_upscaler`
         batch:int=8,                # Views at a time
+        network:tuple[Callable,int]|None=None, # A network as from `load_upscaler`, in place of `source`
     ):
         check(scale in (2, 4), f'upscale must be 2 or 4, got {scale}')
-        self.network, self.own = load_upscaler(source, device)
+        self.network, self.own = network or load_upscaler(source, device)
         self.scale, self.kept, self.batch, self.views = scale, kept, batch, None
         self.before, self.added = None, None
 
