@@ -109,6 +109,7 @@ def train_denoiser(
     lr:float=1e-3,               # Learning rate
     decay:float=.3,              # Last part of the run with falling rate
     seed:int=1,                  # Of everything
+    optimizer:str='adamw',       # 'adamw' or 'muon', see `Muon`
     precision:str='fp32',        # 'fp32', 'bf16' or 'fp16'
     stills:dict[str,Tensor]|None=None, # A cache of single pictures that are learned from in between
     stills_batch:int=16,         # Pictures in such a step
@@ -127,12 +128,13 @@ def train_denoiser(
             return denoiser_loss(unet, stills, scaling_factor, generator, stills_batch, **options | dict(context=0.))
         return denoiser_loss(unet, cache, scaling_factor, generator, batch, **options)
     log = fit(unet, loss_of, steps, folder,
-              lr=lr, decay=decay, seed=seed, precision=precision, tensorboard=tensorboard, pictures=pictures,
-              progress=progress)
+              lr=lr, decay=decay, seed=seed, optimizer=optimizer, precision=precision, tensorboard=tensorboard,
+              pictures=pictures, progress=progress)
     unet.eval()
     if PartialState().is_main_process:
         save_json(Path(folder)/'log.json', run_record(stage=Path(folder).name, seed=seed, steps=steps, batch=batch,
-                                                      lr=lr, precision=precision, clips=len(cache['noise']),
+                                                      lr=lr, optimizer=optimizer, precision=precision,
+                                                      clips=len(cache['noise']),
                                                       stills=0 if stills is None else len(stills['noise']),
                                                       frames=cache['target'].shape[1], **options, log=log))
     return log
