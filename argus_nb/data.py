@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['REMAINING_TILT', 'VIDEO_ENDINGS', 'world_clip', 'photograph_clip', 'panorama_clip', 'relit', 'seen_from', 'varied',
-           'Pair', 'frame_size', 'nearly_level', 'training_pair', 'example_clip', 'filmed', 'is_held_out', 'Listed',
-           'read_listed', 'read_clip_list', 'VideoClips', 'noise_condition', 'cache_example', 'build_cache',
-           'StoredColumn', 'read_cache', 'Batch', 'draw_batch']
+           'Pair', 'frame_size', 'nearly_level', 'estimated_frame', 'training_pair', 'example_clip', 'filmed',
+           'is_held_out', 'Listed', 'read_listed', 'read_clip_list', 'VideoClips', 'noise_condition', 'cache_example',
+           'build_cache', 'StoredColumn', 'read_cache', 'Batch', 'draw_batch']
 
 # %% ../nbs/50_data.ipynb #e4a9f3c0
-import bisect, hashlib, json, math
+import bisect, functools, hashlib, json, math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 import torch
@@ -20,7 +21,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 from .alignment import align_frames
+from .calibration import load_calibration, look_at_film
+from .camera_track import upright_rotation
 from .cameras import CameraTrack
+from .level import with_level
 from .models import embed_frames, encode_frames
 from .headers import check_full_sphere
 from .motion import simulate_motion
@@ -133,17 +137,31 @@ def nearly_level(
     about = rotation_from_euler(turn, 0*turn, 0*turn)
     return rotation_from_euler(yaw, 0*yaw, 0*yaw) @ about @ rotation_from_euler(0*tilt, tilt, 0*tilt) @ about.T
 
+# %% ../nbs/50_data.ipynb #50lv0002
+_calibration = functools.cache(load_calibration)
+
+def estimated_frame(
+    frames:Tensor,        # What the camera saw; (T, 3, h, w)
+    cameras:CameraTrack,  # Its cameras
+)->Tensor:                # world_from_panorama, in the world of the cameras; (3, 3)
+    "A frame that looks where the first camera looks, level as far as frames and motion tell."
+    relative = cameras.relative_to_first()
+    track = with_level(replace(relative, up=None, level=None), *look_at_film(_calibration(), frames))
+    return cameras.world_from_camera[0].double() @ upright_rotation(track.up_direction()).T
+
 # %% ../nbs/50_data.ipynb #50tl0004
 def training_pair(
     clip:Tensor,           # Panoramic video; (T, 3, 2H, 2W)
     cameras:CameraTrack,   # Absolute cameras inside it; T of them
-    frame:Tensor|None=None,# world_from_panorama; the first camera's when None; (3, 3)
+    frame:Tensor|Callable|None=None, # world_from_panorama, (3, 3), or what gives it for frames and cameras;
+                           # the first camera's when None
 )->Pair:                   # Target, condition, mask, frames and cameras in the panorama's frame
     "Film a panoramic video with a camera and paint what it saw back onto the map."
     check_shape('clip', clip, f'{len(cameras)} 3 H W')
     longest = round(.375*clip.shape[-1])  # finer than the panorama at any field of view
     frames = panorama_to_perspective(clip, cameras.world_from_camera, cameras.fov_x, frame_size(cameras, longest),
                                      fov_y=cameras.fov_y)
+    if callable(frame): frame = frame(frames, cameras)
     frame = cameras.world_from_camera[0] if frame is None else frame.to(cameras.world_from_camera)
     relative = cameras.rotated(frame.T)
     target = avg_pool2d(rotate_panorama(clip, frame.T), 2)
@@ -176,14 +194,15 @@ def filmed(
     held_out:bool=False,    # Keeps the cameras of held-out examples apart, too
     mirror:bool=False,      # Whether odd cameras film the mirrored clip
     fov:float|None=None,    # Both fields of view in radians; drawn when None
-    tilt:tuple|None=None,   # Quantiles of the panorama's tilt, see `nearly_level`; None: the first camera's frame
+    tilt:tuple|None=None,   # Quantiles of the panorama's tilt, see `nearly_level`; None: the frame of `frame`
+    frame:Callable|None=None, # See `training_pair`
 )->Pair:                    # The example
     "Film a clip with camera number `camera` of example number `index`, after a random circular shift."
     generator = make_generator(7919*index + 104_729*camera + 1_000_003*held_out)
     columns = min(512, clip.shape[-1])  # so that larger clips are turned alike
     clip = clip.roll(int(torch.randint(columns, (), generator=generator))*(clip.shape[-1]//columns), -1)
     cameras = simulate_motion(len(clip), fps, generator, fov, fov)
-    frame = None if tilt is None else nearly_level(cameras.world_from_camera[0], tilt, generator)
+    if tilt is not None: frame = nearly_level(cameras.world_from_camera[0], tilt, generator)
     return training_pair(clip.flip(-1) if mirror and camera % 2 else clip, cameras, frame)
 
 # %% ../nbs/50_data.ipynb #c703201d

@@ -25,7 +25,8 @@ from .baselines import (FILLS, Method, NearestPanorama, Sampled, adapted, filled
                                 laid_over, swept, task_of)
 from .cameras import CameraTrack, load_cameras
 from .headers import check_full_sphere
-from .data import VIDEO_ENDINGS, Pair, example_clip, filmed, photograph_clip, training_pair, world_clip
+from .data import (VIDEO_ENDINGS, Pair, estimated_frame, example_clip, filmed, photograph_clip, training_pair,
+                           world_clip)
 from .decoding import decode
 from .fidelity import PSNR, SSIM, STLPIPS, clip_regions, distance_regions
 from .models import PACKAGED, encode_frames, weights_of
@@ -65,11 +66,11 @@ class HeldOut:
         frames:int,           # How many, at 5 a second
         size:tuple[int,int],  # Height and width of the panorama
     )->Pair:                  # Truth and input
-        "Film it; models of other sizes see the same place from the same camera."
+        """Film it and level it as a user's clip is; models of other sizes see the same place from the same camera."""
         big = (2*size[0], 2*size[1])
         if self.kind == 'panorama': clip = photograph_clip(self.name, frames, big)
         else: clip = world_clip(self.index, frames, size=big, held_out=True)
-        return filmed(clip, self.index, held_out=True, fov=self.fov)
+        return filmed(clip, self.index, held_out=True, fov=self.fov, frame=estimated_frame)
 
 def held_out_clips(
     worlds:int,       # How many worlds: a room, a street and a landscape in turn
@@ -101,7 +102,7 @@ class FolderClip:
     number:int   # Among the clips of the folder
     group:str='videos' # What it is averaged with
     fov:float|None=None # Both fields of view in radians; those of the trajectory when None
-    upright:bool=False  # In the panorama's own frame, as the release evaluates; in the first camera's otherwise
+    upright:bool=False  # In the panorama's own frame, as the release evaluates; levelled by estimate otherwise
 
     def seeds(self,
         samples:int,  # How many
@@ -125,7 +126,8 @@ class FolderClip:
         big = interpolate(panoramas[:frames].float()/255, (2*size[0], 2*size[1]), mode='bilinear',
                           antialias=True).clamp(0, 1)
         if self.fov is not None: cameras = replace(cameras, fov_x=self.fov, fov_y=self.fov)
-        return training_pair(big, cameras[:frames], torch.eye(3, dtype=torch.float64) if self.upright else None)
+        return training_pair(big, cameras[:frames],
+                             torch.eye(3, dtype=torch.float64) if self.upright else estimated_frame)
 
 def folder_clips(
     folder:str|Path,         # Holds motion/<clip>.txt, fov/<clip>.txt and <clip>.mp4 or videos/<clip>.mp4
