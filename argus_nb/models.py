@@ -37,16 +37,16 @@ PRESETS = {
         size=(32, 64), frames=4, overlap=1, circular=False, seam='blended', poles=False,
         steps=25, fast_steps=8, best_steps=25, guidance=3.),
     'nano': dict(
-        folding=1, vae_channels=(96, 96, 128, 128), vae_layers=1, latent_channels=4,
-        unet_channels=(64, 96, 128), unet_layers=1, unet_heads=(2, 3, 4), attention=(True, True, False),
-        embedding=64, time_ids=32, clip_width=96, clip_layers=3, clip_heads=4, clip_image=64, clip_patch=8,
-        size=(128, 256), frames=16, overlap=4, circular=True, seam='circular_padding', poles=True,
-        steps=8, fast_steps=5, best_steps=12, guidance=1.),
-    'nano_folded': dict(  # larger pictures through folded pixels; not trained to the end yet
         folding=4, vae_channels=(96, 96, 160), vae_layers=1, latent_channels=8,
         unet_channels=(64, 128, 192), unet_layers=1, unet_heads=(2, 4, 6), attention=(False, True, True),
         embedding=64, time_ids=32, clip_width=96, clip_layers=3, clip_heads=4, clip_image=64, clip_patch=8,
         size=(256, 512), frames=16, overlap=4, circular=True, seam='circular_padding', poles=True,
+        steps=8, fast_steps=5, best_steps=12, guidance=1.),
+    'nano_0.2': dict(  # the nano of versions 0.1 and 0.2, whose folders do not say what it was made for
+        folding=1, vae_channels=(96, 96, 128, 128), vae_layers=1, latent_channels=4,
+        unet_channels=(64, 96, 128), unet_layers=1, unet_heads=(2, 3, 4), attention=(True, True, False),
+        embedding=64, time_ids=32, clip_width=96, clip_layers=3, clip_heads=4, clip_image=64, clip_patch=8,
+        size=(128, 256), frames=16, overlap=4, circular=True, seam='circular_padding', poles=True,
         steps=8, fast_steps=5, best_steps=12, guidance=1.),
     'svd': dict(
         folding=1, vae_channels=(128, 256, 512, 512), vae_layers=2, latent_channels=4,
@@ -58,7 +58,7 @@ PRESETS = {
 }
 
 def preset(
-    name:str,  # 'tiny', 'nano', 'nano_folded' or 'svd'
+    name:str,  # 'tiny', 'nano', 'nano_0.2' or 'svd'
 )->dict:       # Setting -> value
     "The settings of one preset; raises `InputError` for a name that is not in the table."
     check(name in PRESETS, f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
