@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CRITIC_SCALE', 'random_tilt', 'tilted_clip', 'frame_pool', 'draw_crops', 'SurroundingsPredictor',
-           'predict_surroundings', 'AutoencoderStage', 'reconstruction_loss', 'autoencoder_loss', 'read_pool',
-           'settle_latents', 'train_autoencoder', 'train_image_encoder', 'train_decoder']
+           'predict_surroundings', 'AutoencoderStage', 'reconstruction_loss', 'roughened', 'autoencoder_loss',
+           'read_pool', 'settle_latents', 'train_autoencoder', 'train_image_encoder', 'train_decoder']
 
 # %% ../nbs/53_autoencoder.ipynb #53a00013
 import math
@@ -170,6 +170,17 @@ def reconstruction_loss(
     return loss, numbers
 
 # %% ../nbs/53_autoencoder.ipynb #53a00004
+def roughened(
+    latents:Tensor,            # Latents of clips; (clips T, C, h, w)
+    draws:Tensor,              # Standard normal; same shape
+    T:int,                     # Frames in a clip
+    noise:float,               # A share of the latents' deviation
+    generator:torch.Generator, # Randomness
+)->Tensor:                     # Same shape
+    "Latents with noise, half-normal in its strength from clip to clip: a denoiser never hits them exactly."
+    level = torch.randn(len(latents)//T, generator=generator).abs().repeat_interleave(T).to(latents)
+    return latents + noise*latents.detach().std()*level.view(-1, 1, 1, 1)*draws
+
 def autoencoder_loss(
     stage:AutoencoderStage,      # All networks
     pool:Tensor,                 # uint8 clips; (N, T, 3, H, W)
@@ -180,7 +191,7 @@ def autoencoder_loss(
     thumbnail:float=4.,          # Likewise
     adversarial:float=0.,        # Likewise
     begin:int=0,                 # Step from which the critic's verdict counts
-    noise:float=0.,              # Noise on latents, a share of their deviation; half-normal from clip to clip
+    noise:float=0.,              # See `roughened`
     shrunk:float=0.,             # Weight of the shrunk reconstruction, every other step
     **options,                   # Passed to `draw_crops`
 )->tuple[Tensor,dict]:           # Loss, numbers to log
@@ -190,10 +201,8 @@ def autoencoder_loss(
     pixels, wholes = pixels.to(stage.vae.device), wholes.to(stage.vae.device)
     posterior = encode_pixels(stage.vae, pixels)
     draws = torch.randn(2, *posterior.mean.shape, generator=generator).to(pixels)
-    level = noise*posterior.mean.detach().std()*torch.randn(len(pixels)//T,
-                                                            generator=generator).abs().repeat_interleave(T).to(pixels)
     latents = posterior.mean + posterior.std*draws[0]
-    decoded = decode_latents(stage.vae, latents + level.view(-1, 1, 1, 1)*draws[1], T)
+    decoded = decode_latents(stage.vae, roughened(latents, draws[1], T, noise, generator), T)
     loss, numbers = reconstruction_loss(decoded, pixels, perceptual, thumbnail, stage.critic,
                                         adversarial*(step >= begin))
     if shrunk and step % 2:
@@ -303,22 +312,34 @@ def train_decoder(
     steps:int,              # Length of the run
     lr:float=5e-5,          # Learning rate, falling over the whole run
     perceptual:float=.01,   # See `reconstruction_loss`
+    adversarial:float=0.,   # Likewise
+    critic:ProjectedCritic|None=None, # Goes on learning; a new one when None and its verdict counts
+    begin:int=0,            # Step from which its verdict counts
+    noise:float=0.,         # See `roughened`
+    ema_decay:float=.995,   # Of the averaged weights
     seed:int=0,             # Of everything
     precision:str='fp32',   # 'fp32', 'bf16' or 'fp16'
     progress:bool=True,     # Show a bar
     **options,              # Passed to `draw_crops`
 )->list[dict]:              # The log: one entry every 10 steps
     "Train the decoder alone, on latents as they are."
+    if critic is None and adversarial: critic = ProjectedCritic()
     def loss_of(step, generator):
-        pixels, _, T = draw_crops(pool, my_generator(generator), worlds=worlds, **options)
+        generator = my_generator(generator)
+        pixels, _, T = draw_crops(pool, generator, worlds=worlds, **options)
         pixels = pixels.to(vae.device)
         with torch.no_grad(): latents = encode_pixels(vae, pixels).mean
-        return reconstruction_loss(decode_latents(vae, latents, T), pixels, perceptual)
-    vae.decoder.train().requires_grad_(True)
-    log = fit(vae.decoder, loss_of, steps, folder, lr=lr, decay=1., weight_decay=0., betas=(.9, .99), ema_decay=.995,
+        if noise:
+            draws = torch.randn(latents.shape, generator=generator).to(latents)
+            latents = roughened(latents, draws, T, noise, generator)
+        return reconstruction_loss(decode_latents(vae, latents, T), pixels, perceptual, critic=critic,
+                                   adversarial=adversarial*(step >= begin))
+    both = torch.nn.ModuleList([vae.decoder, *([critic] if critic else [])]).train().requires_grad_(True)
+    log = fit(both, loss_of, steps, folder, lr=lr, decay=1., weight_decay=0., betas=(.9, .99), ema_decay=ema_decay,
               seed=seed, precision=precision, progress=progress)
-    vae.decoder.eval().requires_grad_(False)
+    both.eval().requires_grad_(False)
     if PartialState().is_main_process:
         save_json(Path(folder)/'log.json', run_record(stage='decoder', seed=seed, steps=steps, lr=lr,
-                                                      perceptual=perceptual, precision=precision, **options, log=log))
+                                                      perceptual=perceptual, adversarial=adversarial, noise=noise,
+                                                      precision=precision, **options, log=log))
     return log
