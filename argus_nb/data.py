@@ -9,7 +9,7 @@ __all__ = ['REMAINING_TILT', 'VIDEO_ENDINGS', 'world_clip', 'photograph_clip', '
            'build_cache', 'StoredColumn', 'read_cache', 'Batch', 'draw_batch']
 
 # %% ../nbs/50_data.ipynb #e4a9f3c0
-import bisect, functools, hashlib, json, math
+import bisect, hashlib, json, math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 from .alignment import align_frames
-from .calibration import load_calibration, look_at_film
 from .camera_track import upright_rotation
 from .cameras import CameraTrack
-from .level import with_level
+from .level import with_level_of
 from .models import embed_frames, encode_frames
 from .headers import check_full_sphere
 from .motion import simulate_motion
@@ -138,15 +137,12 @@ def nearly_level(
     return rotation_from_euler(yaw, 0*yaw, 0*yaw) @ about @ rotation_from_euler(0*tilt, tilt, 0*tilt) @ about.T
 
 # %% ../nbs/50_data.ipynb #50lv0002
-_calibration = functools.cache(load_calibration)
-
 def estimated_frame(
     frames:Tensor,        # What the camera saw; (T, 3, h, w)
     cameras:CameraTrack,  # Its cameras
 )->Tensor:                # world_from_panorama, in the world of the cameras; (3, 3)
     "A frame that looks where the first camera looks, level as far as frames and motion tell."
-    relative = cameras.relative_to_first()
-    track = with_level(replace(relative, up=None, level=None), *look_at_film(_calibration(), frames))
+    track = with_level_of(replace(cameras.relative_to_first(), up=None, level=None), frames)
     return cameras.world_from_camera[0].double() @ upright_rotation(track.up_direction()).T
 
 # %% ../nbs/50_data.ipynb #50tl0004

@@ -259,7 +259,8 @@ class Generation:
         self.generated = generated = scale*self.size[0], scale*self.size[1]
         self.index = generated_frames(len(video.frames), video.fps, fps, at_least=sampling.window)
         upright = level_rotation(cameras)
-        inside = generation_frame(upright).T @ upright  # panorama_from_first_camera
+        frame = torch.eye(3, dtype=torch.float64) if pipeline.settings['level'] else generation_frame(upright)
+        inside = frame.T @ upright  # panorama_from_first_camera
         self.source = Source(SmallFrames(video.frames, self.index, max(512, 2*self.size[1])),
                              cameras.rotated(inside)[self.index], size=self.size, relative=False)
         self.rate = video.rate if paste else exact_rate(fps)

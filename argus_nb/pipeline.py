@@ -22,6 +22,7 @@ from .cameras import CameraTrack
 from .decoding import decode
 from .diffusion import added_time_ids
 from .edges import Doubt
+from .level import with_level_of
 from .models import HUB, embed_frames, guessed_settings, latent_stride, load_models, locate_model
 from .reading import Video, read_video
 from .runtime import (InputError, check, check_pixels, check_shape, compute_device, make_generator,
@@ -44,6 +45,7 @@ class Source:
     size:tuple[int,int]|None=None    # Height and width of what is generated
     context:Tensor|None=None         # Full panoramas of the first frames, where known; (n, 3, H, W)
     relative:bool=True               # The panorama stands in the first camera's frame, not in that of the rotations
+    level:bool=False                 # It is turned level from there
 
     def __post_init__(self):
         check(self.frames is not None, 'frames are missing: the image encoder wants the perspective frames, with '
@@ -61,6 +63,7 @@ class Source:
                   f'{len(part) if part is not None else 0}')
         if self.cameras is None: self._check_panorama()
         elif self.relative: self.cameras = self.cameras.relative_to_first()
+        if self.cameras is not None and self.level: self.cameras = with_level_of(self.cameras, self.frames).levelled()
         height, width = self.size
         check(width == 2*height and height%16 == 0,
               f'a panorama must be twice as wide as high, and its height a multiple of 16, got {height} x {width}')
@@ -255,7 +258,8 @@ def stream(self:ArgusPipeline,
     check(output_type in ('pt', 'latent'), f"output_type must be 'pt' or 'latent', got {output_type!r}")
     self._interrupt = False
     sampling = sampling_for(self.settings, preset, **kwargs)
-    source = Source(frames, cameras, panorama, mask, size or self.settings['size'], context)
+    source = Source(frames, cameras, panorama, mask, size or self.settings['size'], context,
+                    level=self.settings['level'])
     check(context is None or 0 < len(context) < min(sampling.window, len(source)),
           f'context must be at least one frame and fewer than a window has, got '
           f'{0 if context is None else len(context)}')

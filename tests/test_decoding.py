@@ -101,7 +101,8 @@ def test_nano_closes_its_seam_in_the_way_that_looks_nearest_to_the_truth():
     from argus_nb.pipeline import ArgusPipeline
     from argus_nb.sampling import sampling_for
     pipeline = ArgusPipeline.from_pretrained('nano')
-    truth, settings = world_clip(3, 2, size=(128, 256), held_out=True), sampling_for(pipeline.settings)
+    settings = sampling_for(pipeline.settings)
+    truth = world_clip(3, 2, size=pipeline.settings['size'], held_out=True)
     latents = encode_frames(pipeline.vae, truth, circular=settings.circular)*pipeline.vae.config.scaling_factor
     made = {seam: decode(pipeline.vae, latents, seam, settings.chunk, settings.ratio) for seam in SEAMS}
     far = {seam: float(STLPIPS()(frames, truth)) for seam, frames in made.items()}
@@ -113,7 +114,7 @@ def test_nano_closes_its_seam_in_the_way_that_looks_nearest_to_the_truth():
 def test_a_smooth_sky_has_no_steps_in_bfloat16():
     "Measured before the last layers were kept in float32: 31 shades instead of 128, steps of 7 levels more."
     from argus_nb.models import encode_frames, load_part, locate_model
-    down = torch.linspace(0, 1, 128)[:, None].expand(128, 256)
+    down = torch.linspace(0, 1, 256)[:, None].expand(256, 512)
     sky = torch.stack([.45 + .25*down, .6 + .2*down, .85 + .1*down])[None]
     exact, coarse = (load_part('vae', locate_model('nano'), dtype) for dtype in (torch.float32, torch.bfloat16))
     assert coarse.dtype == torch.bfloat16 and coarse.decoder.conv_out.weight.dtype == torch.float32

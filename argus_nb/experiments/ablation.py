@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from argus_nb.alignment import align_naive, to_camera_maps, to_shared_map
 from argus_nb.baselines import Sampled, adapted, filled, frame_by_frame, swept, window_by_window, window_loss
-from argus_nb.data import Pair, cache_example, example_clip, filmed, read_cache
+from argus_nb.data import REMAINING_TILT, Pair, cache_example, example_clip, filmed, read_cache
 from argus_nb.evaluation import Bound, held_out_clips, picture_table, set_distances, summary, training_features
 from argus_nb.evaluation import run as run_rows
-from argus_nb.models import Models, build_scheduler, build_unet, load_models, save_models, silence_branches, weights_of
+from argus_nb.models import (Models, build_scheduler, build_unet, latent_stride, load_models, save_models,
+                             silence_branches, weights_of)
 from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import check, make_generator, pick_device, pick_dtype, run_record, save_json, write_beside
 from argus_nb.denoiser import train_denoiser
@@ -52,7 +53,7 @@ def caches(work: Path, models: Models, clips: int, cameras: int, size: tuple, fr
             index = 1_000_000*SEED + n
             clip = example_clip(index, frames, size=size)
             for camera in range(cameras):
-                pair = filmed(clip, index, camera)
+                pair = filmed(clip, index, camera, tilt=REMAINING_TILT)
                 for kind, p in dict(aligned=pair, naive=naive(pair)).items():
                     rows[kind].append(cache_example(p, models.vae, models.image_encoder,
                                                     make_generator(index*17 + camera), bfloat16=True))
@@ -68,7 +69,7 @@ def train(row: str, work: Path, steps: int, batch: int) -> None:
     if (work/row/'model').is_dir(): return
     models = without_time(load_models('nano'))
     cache, width = (read_cache(work/('cache_naive' if row == 'no alignment' else 'cache_aligned')),
-                    models.settings['size'][1]//8)
+                    models.settings['size'][1]//latent_stride(models.vae))
     models.unet.requires_grad_(True)
     common = dict(lr=4e-4, decay=.7, seed=SEED, progress=False)
     if row == 'window by window':
@@ -109,7 +110,7 @@ def methods_of(work: Path, options: dict, asked: Sequence[str]) -> dict:
     sampled = {row: (Naive if row == 'no alignment' else Sampled)(loaded(row), **options) for row in TRAINED
                if row in ('full', *asked) and row != 'window by window'}
     full = sampled['full'].pipeline
-    window = full.settings['size'][1]//16
+    window = full.settings['size'][1]//latent_stride(full.vae)//2
     ways = {row: (lambda row=row: sampled[row].decoded())
             for row in sampled} | {'full, turned': lambda: turned(sampled['full'].decoded()),
             'no blending': lambda: sampled['full'].decoded('none'),

@@ -24,7 +24,7 @@ from argus_nb.sphere import panorama_coordinates, panorama_rays, rotation_from_e
 from argus_nb.ray_tracing import ELLIPSOID, PLAIN
 from argus_nb.worlds import random_world
 
-SIZE, FRAMES, FPS, FOV, RADIUS = (128, 256), 21, 5., math.radians(75), .8
+SIZE, FRAMES, FPS, FOV, RADIUS = (256, 512), 21, 5., math.radians(75), .8
 LATER = (1, 2, 3)  # seconds after the last sight
 
 # %% ../../nbs/experiments/dynamics.ipynb #dy000007

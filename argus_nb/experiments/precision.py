@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from argus_nb.decoding import decode
 from argus_nb.diffusion import added_time_ids
-from argus_nb.models import load_part, locate_model, preset
+from argus_nb.models import latent_stride, load_part, locate_model, preset
 from argus_nb.runtime import make_generator, run_record
 from diffusers.models.attention_processor import AttnProcessor
 
@@ -42,7 +42,7 @@ def taking_turns(ways, rounds):
 def denoiser_ways(unet, size, frames, is_compiled):
     "Ways to call the UNet once."
     g, half = make_generator(0), copy.deepcopy(unet).bfloat16()
-    x, told = (torch.randn(1, frames, 8, size[0]//8, size[1]//8, generator=g),
+    x, told = (torch.randn(1, frames, unet.config.in_channels, *size, generator=g),
                torch.randn(1, frames, unet.config.cross_attention_dim, generator=g))
     level, ids = torch.tensor([.3]), added_time_ids(torch.tensor([.02]))
     def called(network): return lambda: network(x.to(unet_dtype(network)), level, told.to(unet_dtype(network)),
@@ -60,7 +60,8 @@ def unet_dtype(network): return next(network.parameters()).dtype
 
 def decoder_ways(vae, size, seam):
     "Ways to decode four frames."
-    latents = torch.randn(4, vae.config.latent_channels, size[0]//8, size[1]//8, generator=make_generator(1))
+    latents = torch.randn(4, vae.config.latent_channels, *(side//latent_stride(vae) for side in size),
+                          generator=make_generator(1))
     half = copy.deepcopy(vae).bfloat16()
     networks = {'float32': vae, 'channels last': channels_last(copy.deepcopy(vae)), 'bfloat16': half,
                 'bfloat16, channels last': channels_last(copy.deepcopy(half))}
@@ -80,7 +81,8 @@ def run(
     own, source = preset('nano'), locate_model(model)
     rounds, frames = (1, 4) if quick else (rounds, own['frames'])
     unet, vae = (load_part(part, source).requires_grad_(False) for part in ('unet', 'vae'))
-    ways, waits = denoiser_ways(unet, own['size'], frames, is_compiled)
+    latent = tuple(side//latent_stride(vae) for side in own['size'])
+    ways, waits = denoiser_ways(unet, latent, frames, is_compiled)
     print(f"one call of the denoiser, {frames} frames of {own['size'][0]}x{own['size'][1]}")
     denoiser = taking_turns(ways, rounds)
     print('decoding four frames'); decoder = taking_turns(decoder_ways(vae, own['size'], own['seam']), rounds)

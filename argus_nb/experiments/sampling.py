@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from argus_nb.data import filmed, panorama_clip, training_pair, world_clip
+from argus_nb.data import estimated_frame, filmed, panorama_clip, training_pair, world_clip
 from argus_nb.decoding import calm_poles, decode, pole_spread
 from argus_nb.fidelity import PSNR, STLPIPS
 from argus_nb.models import encode_frames, weights_of
 from argus_nb.motion import simulate_motion
-from argus_nb.generate import generation_frame
 from argus_nb.pipeline import ArgusPipeline, Source
 from argus_nb.sampling import sampling_for
 from argus_nb.projection import panorama_to_cubemap, rotate_panorama
@@ -48,10 +47,11 @@ IN_FLOAT32 = '8 Euler'  # is done a second time, in float32 from the first pictu
 
 JUDGED = slice(6, 10)
 
-def held_out(number, frames, size=(128, 256)):
+def held_out(number, frames, size=(256, 512)):
     "Held-out clip number n, filmed: three worlds, then a photograph, and so on."
     make, index = (panorama_clip, 75 + number//4) if number % 4 == 3 else (world_clip, 100 + number)
-    return filmed(make(index, frames, size=(2*size[0], 2*size[1]), held_out=True), index, camera=number, held_out=True)
+    return filmed(make(index, frames, size=(2*size[0], 2*size[1]), held_out=True), index, camera=number, held_out=True,
+                  frame=estimated_frame)
 
 def psnr(made, truth, mask=None):
     "The package's PSNR of frames, or of cube faces as frames, over a mask (T or 1, 1, H, W)."
@@ -181,7 +181,7 @@ def windows(count, work, workers, frames=40):
     for number in range(count):
         pair = held_out(number, frames)
         for name, s in ways.items():
-            latents = torch.cat(list(pipe.stream_latents(Source(pair.frames, pair.cameras, size=(128, 256)), s,
+            latents = torch.cat(list(pipe.stream_latents(Source(pair.frames, None, pair.condition, pair.mask), s,
                                                          generator=make_generator(number))))
             made = torch.cat(list(pipe.stream_decoded(iter([latents]), s)))
             step = (made[1:] - made[:-1]).abs().mean((1, 2, 3))
@@ -220,7 +220,7 @@ def poles(count, work, workers):
     def psnr_at_poles(a, b): return psnr(*[panorama_to_cubemap(x, 64)[:, 4:6] for x in (a, b)])
     for number in range(count):
         pair = held_out(number, 16)
-        latents = torch.cat(list(pipe.stream_latents(Source(pair.frames, pair.cameras, size=(128, 256)), own,
+        latents = torch.cat(list(pipe.stream_latents(Source(pair.frames, None, pair.condition, pair.mask), own,
                                                      generator=make_generator(number))))[JUDGED]
         truth = pair.target[JUDGED]
         kept = encode_frames(pipe.vae, truth, circular=own.circular)*pipe.vae.config.scaling_factor
@@ -251,7 +251,7 @@ def poles(count, work, workers):
     return dict(clips=count, frames=4, table=table, psnr_at_poles=differences, psnr_whole=whole, rows=rows)
 
 # %% ../../nbs/experiments/sampling.ipynb #sa000013
-def rolled(count, work, workers, frames=16, size=(128, 256)):
+def rolled(count, work, workers, frames=16, size=(256, 512)):
     """Films of a camera that is held on its side, by 60 to 90 degrees: what was never seen against the truth, both
     upright."""
     pipe = judges()[0]
@@ -267,7 +267,7 @@ def rolled(count, work, workers, frames=16, size=(128, 256)):
         pair = training_pair(clip, hand)
         truth = avg_pool2d(clip, 2)[JUDGED]
         for name, level in {"the first camera's frame": hand.world_from_camera[0],
-                            'pitch and roll as in training': generation_frame(hand.world_from_camera[0])}.items():
+                            'level': torch.eye(3, dtype=torch.float64)}.items():
             source = Source(pair.frames, hand.rotated(level.T), size=size, relative=False)
             latents = torch.cat(list(pipe.stream_latents(source, own, generator=make_generator(number))))
             made = rotate_panorama(decode(pipe.vae, latents[JUDGED], own.seam, poles=own.poles).clamp(0, 1), level)
