@@ -6,10 +6,10 @@
 __all__ = ['REMAINING_TILT', 'VIDEO_ENDINGS', 'world_clip', 'photograph_clip', 'panorama_clip', 'relit', 'seen_from', 'varied',
            'Pair', 'frame_size', 'nearly_level', 'estimated_frame', 'training_pair', 'example_clip', 'filmed',
            'is_held_out', 'Listed', 'read_listed', 'read_clip_list', 'VideoClips', 'noise_condition', 'cache_example',
-           'build_cache', 'StoredColumn', 'read_cache', 'Batch', 'draw_batch']
+           'build_cache', 'StoredColumn', 'read_cache', 'Batch', 'rows_of_step', 'draw_batch']
 
 # %% ../nbs/50_data.ipynb #e4a9f3c0
-import bisect, hashlib, json, math
+import bisect, functools, hashlib, json, math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -419,6 +419,20 @@ class Batch(NamedTuple):
     noise:Tensor       # Deviation of the noise on the condition; (B,)
     learned:Tensor     # 1 for frames to learn from, 0 for those that were given; (B, T)
 
+@functools.lru_cache(maxsize=4)
+def _order(count, number, seed):
+    return torch.randperm(count, generator=make_generator((seed*1_000_003 + number) % 2**63))
+
+def rows_of_step(
+    count:int,  # Rows of the cache
+    batch:int,  # Rows of a step
+    step:int,   # Number of the step
+    seed:int,   # Of the run
+)->Tensor:      # Their numbers; (batch,)
+    "Rows without replacement: every pass sees each once."
+    places = [divmod(step*batch + k, count) for k in range(batch)]
+    return torch.stack([_order(count, number, seed)[place] for number, place in places])
+
 def draw_batch(
     cache:dict[str,Tensor],    # Latent cache
     batch:int,                 # Clips
@@ -428,9 +442,10 @@ def draw_batch(
     context:float=0.,          # Probability of giving the first frames as panoramas (ours at full size: 0.5)
     known:int=4,               # How many first frames are given then
     shift:bool=True,           # Shift every clip around by a random number of columns
+    rows:Tensor|None=None,     # Which rows, see `rows_of_step`; drawn when None
 )->Batch:                      # A batch
     "Draw a training batch from a cache."
-    pick = torch.randint(len(cache['noise']), (batch,), generator=generator)
+    pick = torch.randint(len(cache['noise']), (batch,), generator=generator) if rows is None else rows
     target, condition, embeddings, noise = (cache[name][pick].float()
                                             for name in ('target', 'condition', 'embeddings', 'noise'))
     learned = torch.ones(target.shape[:2])

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from torch import Tensor
-from .data import Batch, draw_batch
+from .data import Batch, draw_batch, rows_of_step
 from .diffusion import added_time_ids, append_dims, denoise, karras_sigmas, sample, sample_sigma
 from .loss import edm_loss
 from .models import decode_latents
@@ -65,9 +65,10 @@ def denoiser_loss(
     shift:bool=True,            # See `draw_batch`
     fps:float=5.,               # Frames per second of the clips
     shared:float=0.,            # See `clip_noise`
+    rows:Tensor|None=None,      # See `draw_batch`
 )->tuple[Tensor,dict]:          # Loss, numbers to log
     "One step of the diffusion objective on a batch from the cache; of single pictures without the layers along time."
-    whole = draw_batch(cache, batch, scaling_factor, generator, dropout, context, known, shift)
+    whole = draw_batch(cache, batch, scaling_factor, generator, dropout, context, known, shift, rows)
     sigma = sample_sigma(batch, generator, mean, std)
     noise = clip_noise(whole.target.shape, generator, shared)
     b = Batch(*(my_share(part).to(unet.device) for part in whole))
@@ -124,9 +125,13 @@ def train_denoiser(
     unet.train()
     (unet.enable_gradient_checkpointing if checkpointing else unet.disable_gradient_checkpointing)()
     def loss_of(step, generator):
+        of_stills = 0 if stills is None else -(-step//every)  # steps before this one
         if stills is not None and step % every == 0:
-            return denoiser_loss(unet, stills, scaling_factor, generator, stills_batch, **options | dict(context=0.))
-        return denoiser_loss(unet, cache, scaling_factor, generator, batch, **options)
+            rows = rows_of_step(len(stills['noise']), stills_batch, of_stills, seed)
+            return denoiser_loss(unet, stills, scaling_factor, generator, stills_batch, rows=rows,
+                                 **options | dict(context=0.))
+        rows = rows_of_step(len(cache['noise']), batch, step - of_stills, seed)
+        return denoiser_loss(unet, cache, scaling_factor, generator, batch, rows=rows, **options)
     log = fit(unet, loss_of, steps, folder,
               lr=lr, decay=decay, seed=seed, optimizer=optimizer, precision=precision, tensorboard=tensorboard,
               pictures=pictures, progress=progress)
