@@ -10,7 +10,7 @@ exported: it is what the notebooks explain. Each module gets a reference page fr
 there, and links between notebooks become links between pages. Formulas become MathML, which browsers draw without
 scripts. Order and groups are those of the table in nbs/index.ipynb. No page loads anything from another host.
 """
-import html, importlib, inspect, json, posixpath, re, shutil, subprocess, sys
+import ast, html, importlib, inspect, json, posixpath, re, shutil, subprocess, sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
@@ -23,6 +23,12 @@ CODE = re.compile(r'(```.*?```|`[^`\n]+`)', re.DOTALL)
 LINK = re.compile(r'(\]\()([^)\s]+)(\))')
 FORMULA = re.compile(r'\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?!\s)(?P<inline>[^$\n]+?)(?<!\s)\$', re.DOTALL)
 FETCHING = dict(script='src', img='src', iframe='src', source='src', video='src', audio='src', embed='src')
+
+# what is wider than the page is scrolled inside of it
+WIDE = '''.jupyter-wrapper table, .md-typeset table:not([class]) { display: block; max-width: 100%; overflow-x: auto; }
+.jupyter-wrapper pre, .md-typeset pre { max-width: 100%; overflow-x: auto; white-space: pre; }
+.jupyter-wrapper img { max-width: 100%; height: auto; }
+'''
 
 def text_of(cell: dict) -> str: return ''.join(cell['source'])
 
@@ -107,16 +113,44 @@ def processed(path: Path) -> dict:
                          and cell.get('metadata', {}).get('hidden') is not True]
     return notebook
 
+def folded(cell: dict) -> dict:
+    "A code cell that only imports, as a line that opens; other cells as they are."
+    if cell['cell_type'] != 'code' or cell.get('outputs'): return cell
+    source = text_of(cell).strip('\n')
+    try: lines = ast.parse(source).body
+    except SyntaxError: return cell
+    if len(lines) < 4 or not all(isinstance(line, (ast.Import, ast.ImportFrom)) for line in lines): return cell
+    text = f'<details><summary>Imports</summary>\n\n```python\n{source}\n```\n\n</details>'
+    return dict(cell_type='markdown', id=cell['id'], metadata={}, source=text)
+
+def live_viewer(panorama: str = 'pmndrs_venice') -> str:
+    "Write the viewer of the notebooks as a page of its own, with a panorama; gives what shows it on another page."
+    from argus_nb.viewer import FOV_LIMITS
+    package, place = ROOT/'argus_nb', PAGES/'live'
+    place.mkdir()
+    state = dict(kinds=['image/jpeg'], titles=[''], num_frames=1, fps=0, yaw=0, pitch=0, fov=1.6, fov_limits=FOV_LIMITS,
+                 frame=0, is_playing=False, has_sound=False, has_sound_on=False, shows_map=True, shows_outline=False)
+    page = (package/'static'/'look.html').read_text().replace('STATE', json.dumps(state)).replace('CORNERS', '')
+    (place/'look.html').write_text(page)
+    shutil.copy(package/'panoramas'/f'{panorama}.jpg', place/'film')  # the page asks for it by this name
+    for name in ('viewer.js', 'viewer.css'): shutil.copy(package/'static'/name, PAGES/name)
+    return ('<iframe src="live/look.html" title="The viewer, live" loading="lazy" allow="fullscreen; gyroscope; '
+            'accelerometer" style="width:100%;height:420px;border:0"></iframe>\n\nAbove, the viewer itself: drag to '
+            'turn, scroll to zoom. (It needs a web server, as the site has one; from a folder browsers load no parts.)')
+
 # --- Reference ----------------------------------------------------------------------------------------------------
 
 def own_methods(symbol: type) -> list[str]:
-    "Names of the public methods that a class defines itself and says something about."
-    return [name for name in vars(symbol) if not name.startswith('_') and inspect.isroutine(getattr(symbol, name))
-            and getattr(symbol, name).__doc__]
+    "Names of the methods for users that a class defines itself and says something about; being called comes first."
+    found = [name for name in vars(symbol) if (name == '__call__' or not name.startswith('_'))
+             and inspect.isroutine(getattr(symbol, name)) and getattr(symbol, name).__doc__]
+    return sorted(found, key=lambda name: name != '__call__')
 
 def described(symbol, anchor: str, level: int) -> str:
     "Signature with docments and docstring of one symbol, under a heading with an anchor."
     from nbdev.showdoc import BasicMarkdownRenderer, show_doc
+    # what it hands its options on to may be a dataclass, whose `__init__` has no source
+    if '__delwrap__' in vars(symbol) and not isinstance(symbol, type): del symbol.__delwrap__
     try:
         shown = show_doc(symbol, renderer=BasicMarkdownRenderer)._repr_markdown_()
         body = shown.partition('\n### ')[2].partition('\n')[2]
@@ -125,14 +159,16 @@ def described(symbol, anchor: str, level: int) -> str:
         body = f'```python\n{anchor}{inspect.signature(symbol)}\n```\n\n*{inspect.getdoc(symbol) or ""}*'
     # no empty lines around a signature
     body = re.sub(r'(?<=```python\n)\n+', '', re.sub(r'\n{2,}(?=```(?:\n|$))', '\n', body.strip()))
-    return f'{"#"*level} <a id="{anchor}"></a>{html.escape(anchor)}\n\n{body}'
+    title = html.escape(anchor).replace('__', '\\_\\_')
+    return f'{"#"*level} <a id="{anchor}"></a>{title}\n\n{body}'
 
 def reference(module: str, notebook: str, symbols: dict[str, str]) -> str:
     "The reference page of a module, from its docments."
     loaded = importlib.import_module(f'argus_nb.{module}')
     parts = [f'# argus_nb.{module}', (loaded.__doc__ or '').strip(),
              f'Explained, shown and tested in [{Path(notebook).stem}](../{notebook.removesuffix(".ipynb")}.html).']
-    for name in loaded.__all__:
+    import argus_nb
+    for name in sorted(loaded.__all__, key=lambda name: name not in argus_nb.__all__):  # what users import comes first
         symbol = getattr(loaded, name)
         if getattr(symbol, '__module__', None) != loaded.__name__: continue
         parts.append(described(symbol, name, 2))
@@ -174,6 +210,7 @@ def configuration(groups: list, found: dict[str, str]) -> dict:
     return dict(site_name='argus_nb', docs_dir=str(PAGES), site_dir=str(SITE), use_directory_urls=False, nav=nav,
                 theme=dict(name='material', font=False, palette=schemes,
                            features=['navigation.sections', 'navigation.footer', 'toc.follow']),
+                extra_css=['wide.css'],
                 plugins=['material/search', {'mkdocs-jupyter': dict(execute=False, include_source=False,
                                                                     include_requirejs=False, ignore_h1_titles=True,
                                                                     show_input=True, no_input=False)}],
@@ -189,7 +226,10 @@ def write_pages() -> dict:
     found = modules(notebooks); symbols = all_symbols(found)
     for path in notebooks:
         page, notebook = path.relative_to(ROOT/'nbs').as_posix(), processed(path)
+        notebook['cells'] = [folded(cell) for cell in notebook['cells']]
         for cell in notebook['cells']: on_page(cell, page, symbols)
+        if page == '71_viewer.ipynb':
+            notebook['cells'].insert(1, dict(cell_type='markdown', id='live', metadata={}, source=live_viewer()))
         module = next((m for m, where in found.items() if where == page), None)
         if module:
             up = '../'*page.count('/')
@@ -198,6 +238,7 @@ def write_pages() -> dict:
         (PAGES/page).parent.mkdir(parents=True, exist_ok=True); (PAGES/page).write_text(json.dumps(notebook))
     for module, notebook in found.items(): (PAGES/'api'/f'{module}.md').write_text(reference(module, notebook, symbols))
     shutil.copytree(ROOT/'nbs'/'images', PAGES/'images')
+    (PAGES/'wide.css').write_text(WIDE)
     return configuration(navigation(json.loads((ROOT/'nbs'/'index.ipynb').read_text())), found)
 
 # --- Links --------------------------------------------------------------------------------------------------------

@@ -62,6 +62,24 @@ def test_what_a_cell_shows_as_markdown_has_the_links_of_its_page(docs):
     assert cell['outputs'][0]['data']['text/markdown'] == 'see [here](../46_pipeline.html)'
 
 
+def test_a_cell_of_imports_is_folded_and_others_stay(docs):
+    cell = lambda source, **more: dict(cell_type='code', id='a', source=source, **more)
+    imports = 'import json\nimport math\nfrom pathlib import Path\nimport torch'
+    text = docs.folded(cell(imports))
+    assert text['cell_type'] == 'markdown' and text['source'].startswith('<details>') and imports in text['source']
+    for other in (cell('import json'), cell(imports + '\nprint(1)'), cell(imports, outputs=[1]), cell('%magic'),
+                  dict(cell_type='markdown', id='b', source='import json')):
+        assert docs.folded(other) is other
+
+
+def test_being_called_comes_first_in_the_reference(docs):
+    class Thing:
+        def other(self): "Does something."
+        def __call__(self): "Does the thing."
+        def _hidden(self): "Nothing for users."
+    assert docs.own_methods(Thing) == ['__call__', 'other']
+
+
 def test_a_notebook_of_the_readers_own_stays_out_of_the_site(docs, tmp_path):
     if not shutil.which('git'): pytest.skip('no git here')
     for name in ('ours.ipynb', 'theirs.ipynb'): (tmp_path/name).write_text('{}')
