@@ -46,7 +46,8 @@ void main() {
   vec3 ahead = vec3(place*tangents, 1.);
   vec3 ray = isMap ? mapRay() : worldFromCamera*normalize(ahead);
   float angle = isMap ? 2.*PI/viewportSize.x : 2.*tangents.x/viewportSize.x/pow(dot(ahead, ahead), .75);
-  float lon = atan(ray.x, ray.z), lat = atan(-ray.y, length(ray.xz));
+  // some drivers fail where the first of two arguments is exactly 0
+  float lon = atan(abs(ray.x) < 1e-9 ? 1e-9 : ray.x, ray.z), lat = atan(-ray.y/max(length(ray.xz), 1e-9));
   vec2 where = isMap ? place*.5 + .5 : vec2(lon/(2.*PI) + .5, .5 - lat/PI);
   float detail = max(log2(angle*panoramaSize.y/PI), 0.);
   vec3 picture = textureLod(panorama, where, detail).rgb;
