@@ -26,7 +26,8 @@ def settle(
     settings:dict,    # What the run is made with; JSON
 )->None:
     "Make the folder of a run and note its settings there; raises `InputError` if others stand there."
-    folder = Path(folder); file = folder/'settings.json'
+    folder, settings = Path(folder), json.loads(json.dumps(settings))  # as they are read again
+    file = folder/'settings.json'
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not file.exists(): save_json(file, settings)
