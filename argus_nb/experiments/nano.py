@@ -29,6 +29,8 @@ from argus_nb.sets import bootstrap, image_features
 from argus_nb.worlds import panorama_names
 
 # %% ../../nbs/experiments/nano.ipynb #na000007
+FRAMES = 16  # of a clip, at 5 a second, whatever a model's window is
+
 @dataclass(frozen=True)
 class Settings:
     "Everything that the numbers of a clip depend on, apart from the code."
@@ -345,7 +347,7 @@ def run(
     work, model = Path(work), str(model)
     own, weights = ArgusPipeline.from_pretrained(model, device='cpu').settings, weights_of(model)
     usual = sampling_for(own)
-    frames = 4 if quick else own['frames']
+    frames = 4 if quick else FRAMES
     settings = Settings(hashlib.sha256(''.join(weights.values()).encode()).hexdigest(), frames, tuple(own['size']),
                         steps or usual.num_inference_steps,
                         usual.guidance_scale if guidance is None else guidance, samples, judged, examples, bfloat16,
