@@ -1,6 +1,6 @@
 """The experiment that judges a model alone: its regions and distances on cases known by hand, one run from end to end,
 and the record."""
-import json
+import json, subprocess, sys
 from pathlib import Path
 
 import numpy as np, pytest, torch
@@ -119,6 +119,12 @@ def recorded():
 
 def test_results_belong_to_the_weights_in_the_package(recorded):
     assert recorded['weights'] == weights_of(locate_model('nano')), 'nano was judged with other weights: run `argus reproduce nano --write`'
+
+
+def test_the_model_card_says_what_the_record_says(recorded):
+    check = subprocess.run([sys.executable, RESULTS.parents[1]/'scripts'/'make_card.py', '--check'], capture_output=True,
+                           text=True)
+    assert check.returncode == 0, check.stdout + check.stderr
 
 
 def test_results_say_what_their_clips_say(recorded):
