@@ -105,6 +105,11 @@ def test_notebook_begins_as_all_do(path):
         f'{path.name} does not open with a title and one quoted line'
 
 
+def test_no_two_notebooks_share_a_number():
+    numbers = [path.name[:2] for path in sorted((ROOT/'nbs').glob('[0-9][0-9]_*.ipynb'))]
+    assert len(numbers) > 60 and numbers == sorted(set(numbers))
+
+
 @pytest.mark.parametrize('path', [p for p in NOTEBOOKS if number_of(p) is not None and p.parent.name == 'nbs'],
                          ids=name_of)
 def test_imports_only_point_to_lower_numbers(path):
