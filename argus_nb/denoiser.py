@@ -13,7 +13,8 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 from .data import Batch, draw_batch, rows_of_step
-from .diffusion import added_time_ids, append_dims, denoise, karras_sigmas, sample, sample_sigma
+from .diffusion import (added_time_ids, append_dims, denoise, karras_sigmas, sample, sample_sigma,
+                                share_noise)
 from .loss import edm_loss
 from .models import decode_latents
 from .runtime import make_generator, run_record, save_json
@@ -45,9 +46,7 @@ def clip_noise(
 )->Tensor:                      # Standard normal at every place
     "Noise for clips."
     own = torch.randn(shape, generator=generator)
-    if not shared: return own
-    common = torch.randn(shape[0], 1, *shape[2:], generator=generator)
-    return (1 - shared)**.5*own + shared**.5*common
+    return share_noise(own, torch.randn(shape[0], 1, *shape[2:], generator=generator), shared) if shared else own
 
 # %% ../nbs/54_denoiser.ipynb #a38191b4
 def denoiser_loss(

@@ -20,7 +20,7 @@ from torch import Tensor
 from .alignment import align_frames
 from .cameras import CameraTrack
 from .decoding import decode
-from .diffusion import added_time_ids
+from .diffusion import added_time_ids, share_noise
 from .edges import Doubt
 from .level import with_level_of
 from .models import HUB, embed_frames, guessed_settings, latent_stride, load_models, locate_model
@@ -205,13 +205,14 @@ def stream_latents(self:ArgusPipeline,
 )->Iterator[Tensor]:                      # Finished latents in order; (n, 4, h, w)
     "Sample a video of any length in overlapping windows."
     s, scale, strength = sampling, self.vae.config.scaling_factor, sampling.noise_aug_strength*sampling.noise_aug
-    starts, noise = window_starts(len(source), s.window, s.overlap), None
+    starts, noise, common = window_starts(len(source), s.window, s.overlap), None, None
     before = None if source.context is None else scale*condition_latents(self.vae, source.context, 0, 0,
                                                                          circular=s.circular)
     for number, start in enumerate(starts):
         ready = len(source) - start if start == starts[-1] else s.window - s.overlap
         if store is not None and (kept := store.read(number)) is not None:
             before, noise = (kept[name].to(compute_device(self.unet)) for name in ('before', 'noise'))
+            common = kept.get('common')
             if generator is not None: generator.set_state(kept['generator'])
             yield kept['ready'].to(before.device)
             continue
@@ -223,6 +224,9 @@ def stream_latents(self:ArgusPipeline,
                                                                          + len(index)].to(condition.device)
         fresh = draw_normal((1, len(index) - drawn - given.shape[1], *condition.shape[2:]),
                             generator if latents is None else make_generator(0)).to(condition.device)
+        if s.shared_noise and latents is None:
+            if common is None: common = draw_normal((1, 1, *condition.shape[2:]), generator)
+            fresh = share_noise(fresh, common.to(fresh.device), s.shared_noise)
         noise = torch.cat(([noise[:, -drawn:]] if drawn else []) + [given, fresh], 1)
         if known: condition = torch.cat([before/scale, condition], 1)
         new = self.sample_window(frames, condition, noise, s, on_step)
@@ -230,8 +234,9 @@ def stream_latents(self:ArgusPipeline,
         before = new[:, ready:ready + s.overlap]
         if store is not None and not self._interrupt:
             state = torch.empty(0, dtype=torch.uint8) if generator is None else generator.get_state()
+            more = {} if common is None else dict(common=common)
             store.write(number, dict(ready=new[0, :ready], before=before, noise=noise[:, -max(s.overlap, 1):],
-                                     generator=state))
+                                     generator=state, **more))
         yield new[0, :ready]
         if self._interrupt: return
 

@@ -126,7 +126,7 @@ def train_denoiser_stages(
                                 clip_of=clip_of or partial(example_clip, vary=True),
                                 in_memory=False, progress=lambda _: bar.update(PartialState().num_processes),
                                 **of_cache)
-        more = dict(context=.3, known=p['overlap']) if frames > 1 else {}
+        more = dict(context=.3, known=p['overlap'], shared=p['shared_noise']) if frames > 1 else {}
         if mixed: more['stills'] = pictures
         if frames == 1: pictures = cache
         train_denoiser(models.unet, cache, models.vae.config.scaling_factor, folder/name, seed=seed + 1 + number,

@@ -108,6 +108,7 @@ class Sampling:
     chunk:int=10                     # Frames decoded together
     poles:bool=False                 # Limit rows near the poles to what the sphere can hold, see `calm_poles`
     ratio:int=16                     # For 'ramp': a ramp is about 1/ratio of the width
+    shared_noise:float=0.            # Share of the initial noise's variance that all frames have in common
     roll:bool=True                   # Roll by a quarter of the width after each step but the last
     circular:bool=False              # Encode with `circular_width`; False is how SVD's encoder learned
 
@@ -120,12 +121,13 @@ class Sampling:
         check(self.overlap < self.window, f'overlap must be smaller than the window of {self.window} frames, got '
                                           f'{self.overlap}')
         check(self.fps > 0, f'fps must be positive, got {self.fps}')
-        check(0 <= self.strength <= 1, f'strength must lie between 0 and 1, got {self.strength}')
+        for name in ('strength', 'shared_noise'):
+            check(0 <= getattr(self, name) <= 1, f'{name} must lie between 0 and 1, got {getattr(self, name)}')
         check(len(self.guided) == 2 and self.guided[0] <= self.guided[1],
               f'guided must be a lower and an upper noise level, got {self.guided}')
 
 RELEASE = dict(solver='euler', num_inference_steps=25, guidance_scale=3., window=25, overlap=5, seam='ramp', ratio=16,
-               chunk=10, noise_aug_strength=.02, roll=True, circular=False, poles=False)
+               chunk=10, noise_aug_strength=.02, roll=True, circular=False, poles=False, shared_noise=0.)
 
 def sampling_for(
     settings:dict,           # What a model was made for, see `42_models`
@@ -136,7 +138,7 @@ def sampling_for(
     check(preset in (None, 'release', 'fast', 'best'), f"preset must be release, fast, best or None, got {preset!r}")
     chosen = RELEASE if preset == 'release' else dict(num_inference_steps=settings[f'{preset}_steps']) if preset else {}
     names = dict(frames='window', overlap='overlap', steps='num_inference_steps', guidance='guidance_scale',
-                 circular='circular', seam='seam', poles='poles')
+                 circular='circular', seam='seam', poles='poles', shared_noise='shared_noise')
     return Sampling(**({name: settings[setting] for setting, name in names.items()} | chosen | given))
 
 # %% ../nbs/45_sampling.ipynb #e05b7f31

@@ -1,5 +1,5 @@
 "The written film: killed and resumed, from a photograph, refused where it is 360 already, marked as made."
-import math
+import json, math, shutil
 import xml.etree.ElementTree
 from pathlib import Path
 
@@ -44,16 +44,21 @@ class StopAt:
         if len(list(self.folder.glob('window_*'))) >= self.windows: raise KeyboardInterrupt
 
 
-def test_a_stopped_film_goes_on_and_is_the_same_to_the_bit(film, tiny, tmp_path):
+@pytest.mark.parametrize('shared', [0., .5])
+def test_a_stopped_film_goes_on_and_is_the_same_to_the_bit(film, tiny, tmp_path, tmp_path_factory, shared):
+    model = shutil.copytree(tiny, tmp_path_factory.mktemp('models')/'tiny')
+    index = json.loads((model/'model_index.json').read_text())
+    index['settings']['shared_noise'] = shared
+    (model/'model_index.json').write_text(json.dumps(index))
     whole, parted = tmp_path/'whole.mp4', tmp_path/'parted.mp4'
-    generate_video(film, whole, model=tiny, **SMALL)
-    with pytest.raises(KeyboardInterrupt): generate_video(film, parted, model=tiny, progress=StopAt(parted, 2), **SMALL)
+    generate_video(film, whole, model=model, **SMALL)
+    with pytest.raises(KeyboardInterrupt): generate_video(film, parted, model=model, progress=StopAt(parted, 2), **SMALL)
     assert len(list(store_beside(parted).glob('window_*'))) == 2 and not parted.exists()
     said = []
     class Listener:
         def __call__(self, *_): pass
         def say(self, text): said.append(text)
-    generate_video(film, parted, model=tiny, progress=Listener(), **SMALL)
+    generate_video(film, parted, model=model, progress=Listener(), **SMALL)
     assert any('2 windows are taken over' in text for text in said)
     assert torch.equal(read_video(parted).frames[:], read_video(whole).frames[:])
     assert not store_beside(parted).exists() and {p.suffix for p in tmp_path.iterdir()} == {'.mp4', '.jpg'}

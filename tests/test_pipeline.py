@@ -11,7 +11,7 @@ from argus_nb.cameras import CameraTrack
 from argus_nb.decoding import calm_poles, decode
 from argus_nb.models import build_models, save_models
 from argus_nb.generate import Generation, cameras_for, crossfade, generate_video, generated_frames, generation_frame
-from argus_nb.pipeline import ArgusPipeline, local_model
+from argus_nb.pipeline import ArgusPipeline, Source, local_model
 from argus_nb.sampling import sampling_for, window_frames, window_starts
 from argus_nb.runtime import InputError
 from argus_nb.sphere import euler_from_rotation
@@ -449,6 +449,20 @@ def test_a_camera_on_its_side_is_generated_as_training_held_it(pipeline, film, m
                                                                    run.cameras[[run.index[1]]], (64, 128))
     assert (written - there[0]).abs()[mask[0].expand(3, -1, -1)].median() < .05
     assert abs(run.enlarge(seen[0].float().expand(3, -1, -1)).mean() - mask.float().mean()) < .02
+
+
+@pytest.mark.parametrize('share', [0., .6, 1.])
+def test_frames_share_as_much_noise_as_was_asked_for(pipeline, monkeypatch, share):
+    "All frames of the film, not only those of a window; and each of them sees standard normal noise."
+    seen = []
+    def sample_window(self, frames, condition, noise, s, on_step):
+        seen.append(noise[0, -(len(noise[0]) - s.overlap*bool(seen)):]); return noise
+    monkeypatch.setattr(ArgusPipeline, 'sample_window', sample_window)
+    source = Source(uniform(10, 3, 24, 32), CameraTrack.static(10, 1.), size=(128, 256))
+    list(pipeline.stream_latents(source, sampling_for(pipeline.settings, shared_noise=share), generator=generator(3)))
+    noise = torch.cat(seen)[:10].flatten(1)
+    alike = torch.corrcoef(noise)[~torch.eye(10, dtype=torch.bool)]
+    assert len(seen) > 2 and (alike - share).abs().max() < .1 and (noise.std(1) - 1).abs().max() < .06
 
 
 def test_without_pasting_the_model_runs_at_its_own_rate_and_size(pipeline, film, tmp_path):
