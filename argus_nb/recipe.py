@@ -41,11 +41,11 @@ RECIPE = dict(
                       lengths=[1, 1, 2, 3])],
     image_encoder=dict(steps=1200, batch=24, lr=5e-4),
     pictures=dict(examples=5000, frames=1, cameras=2, mirror=True, bfloat16=True, tilt=REMAINING_TILT, batch=32,
-                  steps=4000, optimizer='muon', lr=1e-3, decay=0., mean=1., std=1.8),
-    videos=dict(examples=800, frames=8, cameras=2, mirror=True, bfloat16=True, tilt=REMAINING_TILT, batch=4, steps=1500,
+                  steps=3150, optimizer='muon', lr=1e-3, decay=0., mean=1., std=1.8),
+    videos=dict(examples=600, frames=8, cameras=2, mirror=True, bfloat16=True, tilt=REMAINING_TILT, batch=4, steps=400,
                 optimizer='muon', lr=1e-3, decay=.6, mean=1.4, std=1.8, with_pictures=True),
-    decoder=dict(steps=1500, lr=1e-4, perceptual=.05, adversarial=.005, noise=.1, photographs=.5, crop=[128, 128],
-                 frames=4, lengths=[1, 1, 2, 3]),
+    decoder=dict(steps=3500, lr=1e-4, perceptual=.05, adversarial=.005, noise=.1, photographs=.5,
+                 crop=[128, 128], frames=4, lengths=[1, 1, 2, 3]),
 )
 FURTHER = RECIPE | dict(  # from a finished model: smaller rates, and half-way back in the end
     pictures=RECIPE['pictures'] | dict(examples=2400, steps=1200, lr=4e-4, decay=.8),
