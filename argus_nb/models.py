@@ -40,7 +40,7 @@ PRESETS = {
         folding=4, vae_channels=(96, 96, 160), vae_layers=1, latent_channels=8,
         unet_channels=(64, 128, 192), unet_layers=1, unet_heads=(2, 4, 6), attention=(False, True, True),
         embedding=64, time_ids=32, clip_width=96, clip_layers=3, clip_heads=4, clip_image=64, clip_patch=8,
-        size=(256, 512), frames=8, overlap=2, circular=True, seam='wrapped_margins', poles=True,
+        size=(256, 512), frames=16, overlap=0, circular=True, seam='wrapped_margins', poles=True,
         level=True, shared_noise=1., steps=8, fast_steps=5, best_steps=12, guidance=1.5),
     'nano_0.2': dict(  # the nano of versions 0.1 and 0.2, whose folders do not say what it was made for
         folding=1, vae_channels=(96, 96, 128, 128), vae_layers=1, latent_channels=4,

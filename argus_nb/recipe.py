@@ -43,7 +43,7 @@ RECIPE = dict(
     pictures=dict(examples=5000, frames=1, cameras=2, mirror=True, bfloat16=True, tilt=REMAINING_TILT, batch=32,
                   steps=3150, optimizer='muon', lr=1e-3, decay=0., mean=1., std=1.8),
     videos=dict(examples=600, frames=8, cameras=2, mirror=True, bfloat16=True, tilt=REMAINING_TILT, batch=4, steps=400,
-                optimizer='muon', lr=1e-3, decay=.6, mean=1.4, std=1.8, with_pictures=True),
+                optimizer='muon', lr=1e-3, decay=.6, mean=1.4, std=1.8, known=2, with_pictures=True),
     decoder=dict(steps=3500, lr=1e-4, perceptual=.05, adversarial=.005, noise=.1, photographs=.5,
                  crop=[128, 128], frames=4, lengths=[1, 1, 2, 3]),
 )
@@ -131,7 +131,7 @@ def train_denoiser_stages(
         if frames == 1: pictures = cache
         train_denoiser(models.unet, cache, models.vae.config.scaling_factor, folder/name, seed=seed + 1 + number,
                        tensorboard=tensorboard, pictures=lambda: sample_pictures(models.unet, models.vae, cache),
-                       precision=precision, progress=progress, **r, **more)
+                       precision=precision, progress=progress, **(more | r))
 
 def train_nano(
     folder:str|Path,          # Everything goes here: checkpoints, caches, logs, and the finished model in `model`

@@ -48,8 +48,8 @@ No video of people and no personal data was used beyond what is seen on those ph
 
 ## Figures
 
-The model alone, nothing of the input pasted over it, one sample; {clips}, on a grid of 256×128, with the
-pipeline's own estimate of the level. Means with 95 % intervals over clips.
+The model alone, nothing of the input pasted over it, one sample; {clips},
+on a grid of 256×128, with the pipeline's own estimate of the level. Means with 95 % intervals over clips.
 
 {figures}
 
@@ -57,8 +57,8 @@ Recorded by `{command}` on {date}, weights {weights}…
 
 ## Limits
 
-It invents; nothing in the surroundings may be taken for what was there. Faces, lettering and thin structures come out
-as smears. It has seen few places, and hardly anything that moves. People are not modelled. What is written by
+It invents; nothing in the surroundings may be taken for what was there. Every 16 frames a film moves on to a new
+window, and one may see it. Faces, lettering and thin structures come out as smears. It has seen few places, and hardly anything that moves. People are not modelled. What is written by
 `argus generate` says in its metadata that its surroundings are generated; do not remove that.
 
 ## Licence

@@ -181,7 +181,7 @@ def address(here):
     "The studio with a tiny model, on a port of its own."
     server = subprocess.Popen([sys.executable, '-c', SERVER, str(here/'tiny')], stdout=subprocess.PIPE, text=True)
     yield server.stdout.readline().strip()
-    server.send_signal(signal.SIGINT); server.wait(30)
+    server.send_signal(signal.SIGINT); server.wait(120)
 
 
 @pytest.fixture(scope='module')

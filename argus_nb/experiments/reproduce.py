@@ -29,7 +29,7 @@ class Experiment(NamedTuple):
 
 EXPERIMENTS = (
     Experiment('nano', 'How good is the model alone on worlds and places that it never saw?', 60, 2, ('nano.json',),
-               pictures=('nano_*.jpg',), settings=dict(worlds=18, panoramas=16, controls=False, workers=2)),
+               pictures=('nano_*.jpg',), settings=dict(worlds=12, panoramas=16, controls=False, workers=2)),
     Experiment('main', 'Does a video model beat the same network frame by frame, and simple fills?', 300, 3,
                ('main.json',), 'table 1', ('main.jpg',)),
     Experiment('outpainting', 'Whole panoramas against adapting to each clip and going window by window?', 600, 4,
