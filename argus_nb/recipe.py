@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from tqdm.auto import tqdm
 from .autoencoder import read_pool, train_autoencoder, train_decoder, train_image_encoder
 from .data import REMAINING_TILT, build_cache, example_clip
@@ -118,6 +119,7 @@ def train_denoiser_stages(
         r = dict(recipe[name])
         of_cache = {key: r.pop(key) for key in ('cameras', 'mirror', 'bfloat16', 'tilt') if key in r}
         of_cache['bfloat16'] = of_cache.get('bfloat16', False) and precision == 'bf16'  # slow where it is emulated
+        if parse_flag_from_env('ACCELERATE_USE_FSDP'): r['optimizer'] = 'adamw'  # Muon needs whole matrices
         examples, frames, mixed = r.pop('examples'), r.pop('frames'), r.pop('with_pictures', False)
         with tqdm(total=examples, desc=f'latents for {name}',
                   disable=not (progress and PartialState().is_main_process)) as bar:

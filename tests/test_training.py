@@ -242,6 +242,37 @@ def test_gradients_are_clipped(tmp_path):
     assert log[0]['norm'] == pytest.approx(1e6) and module.w.abs().item() <= .1
 
 
+@pytest.mark.parametrize('optimizer', ['adamw', 'muon'])
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_a_stopped_run_goes_on_to_the_bit_with_either_optimizer(tmp_path, optimizer, precision):
+    def run(folder, stop=None):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 12, 3), torch.nn.Flatten(),
+                                  torch.nn.Linear(192, 10), torch.nn.Linear(10, 4))
+        def loss_of(step, generator):
+            if step == stop: raise KeyboardInterrupt
+            return net(torch.randn(2, 3, 8, 8, generator=generator)).float().square().mean(), {}
+        fit = training.fit(net, loss_of, 12, folder, lr=.01, optimizer=optimizer, precision=precision, save_every=0,
+                           progress=False)
+        return [p.detach().clone() for p in net.parameters()], [entry['loss'] for entry in fit]
+    whole, losses = run(tmp_path/'whole')
+    with pytest.raises(KeyboardInterrupt): run(tmp_path/'parted', stop=7)
+    parted, again = run(tmp_path/'parted')
+    assert losses == again and all(torch.equal(a, b) for a, b in zip(whole, parted))
+
+
+def test_split_weights_are_moved_by_adamw_whatever_the_recipe_says(tiny, tmp_path, monkeypatch):
+    "Muon needs whole matrices, and nobody can choose the optimizer on the command line."
+    used = []
+    monkeypatch.setattr(recipe, 'build_cache', lambda *args, **options: {})
+    monkeypatch.setattr(recipe, 'train_denoiser', lambda *args, optimizer, **options: used.append(optimizer))
+    short = {name: recipe.RECIPE[name] for name in ('pictures', 'videos')}
+    for split in ('false', 'true'):
+        monkeypatch.setenv('ACCELERATE_USE_FSDP', split)
+        recipe.train_denoiser_stages(tmp_path, load_models(tiny), dict(size=(32, 64), overlap=1, shared_noise=0.), short)
+    assert used == ['muon', 'muon', 'adamw', 'adamw']
+
+
 @pytest.mark.parametrize('seed, firsts', [(0, [0, 100_000]), (3, [3_000_000, 3_100_000])])
 def test_another_seed_trains_on_other_clips(tiny, tmp_path, monkeypatch, seed, firsts):
     asked = []
