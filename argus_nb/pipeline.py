@@ -219,7 +219,8 @@ def stream_latents(self:ArgusPipeline,
         index = window_frames(start, len(source), s.window)
         frames, panorama, mask = source.read(index)
         known, drawn = 0 if before is None else before.shape[1], 0 if noise is None else s.overlap
-        condition = condition_latents(self.vae, panorama[known:], mask[known:], strength, generator, s.circular)
+        told = known if s.continued or not drawn else 0  # frames that are given as full panoramas
+        condition = condition_latents(self.vae, panorama[told:], mask[told:], strength, generator, s.circular)
         given = condition[:, :0].float() if latents is None else latents[:, start + drawn:start
                                                                          + len(index)].to(condition.device)
         fresh = draw_normal((1, len(index) - drawn - given.shape[1], *condition.shape[2:]),
@@ -228,7 +229,7 @@ def stream_latents(self:ArgusPipeline,
             if common is None: common = draw_normal((1, 1, *condition.shape[2:]), generator)
             fresh = share_noise(fresh, common.to(fresh.device), s.shared_noise)
         noise = torch.cat(([noise[:, -drawn:]] if drawn else []) + [given, fresh], 1)
-        if known: condition = torch.cat([before/scale, condition], 1)
+        if told: condition = torch.cat([before/scale, condition], 1)
         new = self.sample_window(frames, condition, noise, s, on_step)
         if known: new = torch.cat([join_overlap(before, new[:, :known]) if drawn else before, new[:, known:]], 1)
         before = new[:, ready:ready + s.overlap]

@@ -103,7 +103,8 @@ class Sampling:
     noise_aug_strength:float=.02     # Deviation in [-1, 1] of the noise on the condition, also told
     noise_aug:bool=True              # Whether that noise is really added
     window:int=16                    # Frames sampled together
-    overlap:int=4                    # Frames of one window that the next is given as full panoramas
+    overlap:int=4                    # Frames that two windows have in common, cross-faded
+    continued:bool=True              # Whether the second window is given them as full panoramas
     seam:str='blended'               # How the ends of the panorama are joined, see `decode`
     chunk:int=10                     # Frames decoded together
     poles:bool=False                 # Limit rows near the poles to what the sphere can hold, see `calm_poles`
@@ -127,7 +128,8 @@ class Sampling:
               f'guided must be a lower and an upper noise level, got {self.guided}')
 
 RELEASE = dict(solver='euler', num_inference_steps=25, guidance_scale=3., window=25, overlap=5, seam='ramp', ratio=16,
-               chunk=10, noise_aug_strength=.02, roll=True, circular=False, poles=False, shared_noise=0.)
+               chunk=10, noise_aug_strength=.02, roll=True, circular=False, poles=False, shared_noise=0.,
+               continued=True)
 
 def sampling_for(
     settings:dict,           # What a model was made for, see `42_models`
@@ -138,7 +140,8 @@ def sampling_for(
     check(preset in (None, 'release', 'fast', 'best'), f"preset must be release, fast, best or None, got {preset!r}")
     chosen = RELEASE if preset == 'release' else dict(num_inference_steps=settings[f'{preset}_steps']) if preset else {}
     names = dict(frames='window', overlap='overlap', steps='num_inference_steps', guidance='guidance_scale',
-                 circular='circular', seam='seam', poles='poles', shared_noise='shared_noise')
+                 circular='circular', seam='seam', poles='poles', shared_noise='shared_noise',
+                 continued='continued')
     return Sampling(**({name: settings[setting] for setting, name in names.items()} | chosen | given))
 
 # %% ../nbs/45_sampling.ipynb #e05b7f31

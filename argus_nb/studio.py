@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 
 # %% ../nbs/77_studio.ipynb #9a146a97
-import base64, io, json, secrets, socket, tempfile, threading, webbrowser
+import base64, io, secrets, socket, tempfile, threading, webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import partial
@@ -35,7 +35,7 @@ from .pipeline import ArgusPipeline, local_model
 from .request import GenerationRequest, option_of
 from .runtime import as_bytes
 from .session import EXAMPLES, Listener, Made, Session, SharedModel, in_one_line, in_sentences, make_example
-from .viewer import FOV_LIMITS, image_corners
+from .viewer import image_corners, viewer_page
 
 # %% ../nbs/77_studio.ipynb #a1661552
 def picture_address(
@@ -227,14 +227,9 @@ def look_page(
     made:Made,  # What is looked at
 )->str:         # HTML
     "The viewer as a page of its own."
-    corners = base64.b64encode(image_corners(made.cameras, made.frame_size).float().numpy().tobytes()).decode()
-    count, rate = made.summary['frames'], made.summary['fps'] or 0.
-    state = dict(kinds=['image/jpeg' if made.is_picture else 'video/mp4'], titles=[''], num_frames=count, fps=rate,
-                 yaw=0, pitch=0, fov=1.6, fov_limits=FOV_LIMITS, frame=0, is_playing=not made.is_picture,
-                 has_sound=made.summary.get('sound', False), has_sound_on=False, shows_map=True, shows_outline=True,
-                 height=360)
-    page = (_static/'look.html').read_text(encoding='utf-8')
-    return page.replace('STATE', json.dumps(state)).replace('CORNERS', corners)
+    return viewer_page('image/jpeg' if made.is_picture else 'video/mp4', made.summary['frames'],
+                       made.summary['fps'] or 0., made.summary.get('sound', False),
+                       image_corners(made.cameras, made.frame_size))
 
 @patch
 def answer(self:Studio,

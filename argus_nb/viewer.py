@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['FOV_LIMITS', 'image_corners', 'edge_distance', 'draw_outline', 'Medium', 'check_proportions', 'encode_still',
            'encode_frames', 'read_medium', 'as_medium', 'Angle', 'PanoramaViewer', 'view_corners', 'still_picture',
-           'look_together', 'look']
+           'look_together', 'look', 'viewer_page']
 
 # %% ../nbs/71_viewer.ipynb #9d8b31bf
-import base64, io, math, tempfile
+import base64, io, json, math, tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -300,3 +300,19 @@ def look(
 )->PanoramaViewer:                           # A widget
     "Look around in a panorama or a 360° video; raises `InputError` for what is none."
     return look_together({'': panorama}, cameras, fps, frame_size, **state)
+
+# %% ../nbs/71_viewer.ipynb #71pg0002
+def viewer_page(
+    kind:str,                  # Media type of what is shown
+    num_frames:int=1,          # Of a film
+    fps:float=0.,              # Likewise
+    has_sound:bool=False,      # Likewise
+    corners:Tensor|None=None,  # Outline of the input, as from `image_corners`; (T, 4, 3)
+)->str:                        # HTML
+    "The viewer as a page, for a server that has `film` beside it."
+    state = dict(kinds=[kind], titles=[''], num_frames=num_frames, fps=fps, yaw=0, pitch=0, fov=1.6,
+                 fov_limits=FOV_LIMITS, frame=0, is_playing=num_frames > 1, has_sound=has_sound, has_sound_on=False,
+                 shows_map=True, shows_outline=corners is not None)
+    outline = b'' if corners is None else corners.float().numpy().tobytes()
+    page = (_static/'look.html').read_text(encoding='utf-8')
+    return page.replace('STATE', json.dumps(state)).replace('CORNERS', base64.b64encode(outline).decode())

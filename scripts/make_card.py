@@ -57,10 +57,9 @@ Recorded by `{command}` on {date}, weights {weights}…
 
 ## Limits
 
-It invents; nothing in the surroundings may be taken for what was there. Every 16 frames a film moves on to a new
-window, and one may see it. Faces, lettering and thin structures come out as smears. It has seen few places, and hardly
-anything that moves. People are not modelled. What is written by `argus generate` says in its metadata that its
-surroundings are generated; do not remove that.
+It invents; nothing in the surroundings may be taken for what was there. Faces, lettering and thin structures come out
+as smears. It has seen few places, and hardly anything that moves. People are not modelled. What is written by
+`argus generate` says in its metadata that its surroundings are generated; do not remove that.
 
 ## Licence
 

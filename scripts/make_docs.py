@@ -125,13 +125,10 @@ def folded(cell: dict) -> dict:
 
 def live_viewer(panorama: str = 'pmndrs_venice') -> str:
     "Write the viewer of the notebooks as a page of its own, with a panorama; gives what shows it on another page."
-    from argus_nb.viewer import FOV_LIMITS
+    from argus_nb.viewer import viewer_page
     package, place = ROOT/'argus_nb', PAGES/'live'
     place.mkdir()
-    state = dict(kinds=['image/jpeg'], titles=[''], num_frames=1, fps=0, yaw=0, pitch=0, fov=1.6, fov_limits=FOV_LIMITS,
-                 frame=0, is_playing=False, has_sound=False, has_sound_on=False, shows_map=True, shows_outline=False)
-    page = (package/'static'/'look.html').read_text().replace('STATE', json.dumps(state)).replace('CORNERS', '')
-    (place/'look.html').write_text(page)
+    (place/'look.html').write_text(viewer_page('image/jpeg'))
     shutil.copy(package/'panoramas'/f'{panorama}.jpg', place/'film')  # the page asks for it by this name
     for name in ('viewer.js', 'viewer.css'): shutil.copy(package/'static'/name, PAGES/name)
     return ('<iframe src="live/look.html" title="The viewer, live" loading="lazy" allow="fullscreen; gyroscope; '

@@ -465,6 +465,23 @@ def test_frames_share_as_much_noise_as_was_asked_for(pipeline, monkeypatch, shar
     assert len(seen) > 2 and (alike - share).abs().max() < .1 and (noise.std(1) - 1).abs().max() < .06
 
 
+@pytest.mark.parametrize('continued', [True, False])
+def test_overlapping_windows_are_cross_faded_and_continued_where_the_model_learned_to(pipeline, monkeypatch, continued):
+    "What the second window is given of the first, and what is made of the frames that both have."
+    conditions = []
+    def sample_window(self, frames, condition, noise, s, on_step):
+        conditions.append(condition)
+        return torch.full_like(noise, len(conditions))
+    monkeypatch.setattr(ArgusPipeline, 'sample_window', sample_window)
+    source = Source(uniform(6, 3, 24, 32), CameraTrack.static(6, 1.), size=(32, 64))
+    sampling = sampling_for(pipeline.settings, window=4, overlap=2, continued=continued, noise_aug=False)
+    made = torch.cat(list(pipeline.stream_latents(source, sampling, generator=generator(3))))[:, 0, 0, 0]
+    assert made[:2].tolist() == [1, 1] and made[4:].tolist() == [2, 2] and 1 < made[2] < made[3] < 2
+    scale = pipeline.vae.config.scaling_factor
+    assert torch.allclose(conditions[1][0, :2], torch.full((), 1/scale)) == continued
+    if not continued: assert_close(conditions[1][0, :2], conditions[0][0, 2:], rtol=1e-4, atol=1e-5)
+
+
 def test_without_pasting_the_model_runs_at_its_own_rate_and_size(pipeline, film, tmp_path):
     summary = generate_video(film, tmp_path/'out.mp4', model=pipeline, static=True, paste=False, steps=1, guidance=1.)
     written = read_video(tmp_path/'out.mp4')

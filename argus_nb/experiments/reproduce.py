@@ -62,7 +62,7 @@ EXPERIMENTS = (
     Experiment('training_speed', 'What do a latent cache and bfloat16 save in training, and what do they cost?', 10, 2,
                ('training_speed.json',)),
     Experiment('pairs', 'Muon or AdamW, own or shared noise: which trains better in the same time?', 60, 2,
-               ('pairs.json',), settings=dict(minutes=14, parts=('optimizer',))),
+               ('pairs.json',)),
     Experiment('own_training', 'What is training on an own video worth?', 30, 6, ('own_training.json',)),
     Experiment('projection', 'How fast are projections beside other libraries?', 5, 1, ('projection.json',),
                settings=dict(rounds=25)),
