@@ -40,7 +40,7 @@ def settle(
 
 # %% ../nbs/78_runs.ipynb #c8c9af6c
 def scaled_recipe(
-    recipe:dict|list,  # A recipe of `51_training`
+    recipe:dict|list,  # A recipe of `55_recipe`
     effort:float,      # 1 leaves it as it is
 )->dict|list:          # The same with other lengths
     "A recipe with every number of steps, worlds and examples multiplied, each at least 2."
