@@ -479,8 +479,8 @@ def sampling_of(
 )->Sampling:                    # Settings of the sampler
     "What a request says about sampling."
     r = request
-    chosen = dict(num_inference_steps=r.steps, guidance_scale=r.guidance, seam=r.seam, fps=r.generate_fps,
-                  strength=r.strength)
+    chosen = dict(num_inference_steps=r.steps, solver=r.solver, guidance_scale=r.guidance, seam=r.seam,
+                  fps=r.generate_fps, strength=r.strength)
     return sampling_for(settings, r.preset or r.quality, **{k: v for k, v in chosen.items() if v is not None})
 
 def _prepared(request, progress):

@@ -13,7 +13,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from .edges import (COUNT, DURATION, FIELD_OF_VIEW, FRAME_RATE, HEIGHT, PICTURE_ENDINGS, PRECISION, PRESET,
-                            QUALITY, SCALE, SEAM, SEED, START_TIME, STRENGTH, SWITCH, TILT, TRACKER, UPSCALE, WIDTH,
+                            QUALITY, SCALE, SEAM, SEED, SOLVER, START_TIME, STRENGTH, SWITCH, TILT, TRACKER, UPSCALE, WIDTH,
                             Number, check, check_file, check_output)
 
 # %% ../nbs/02_request.ipynb #02ed0007
@@ -102,6 +102,8 @@ class GenerationRequest:
                               group=_MODEL, label='Quality')
     preset:str|None = option('release: the settings of the released code', None, kind=PRESET, group=_MODEL)
     steps:int|None = option('steps of the sampler, exactly', None, kind=COUNT, unit='N', group=_MODEL)
+    solver:str|None = option('how the sampler takes its steps (default: euler)', None, kind=SOLVER, unit='NAME',
+                             group=_MODEL, label='Solver')
     guidance:float|None = option('how strongly the input guides, beyond what the model learned', None, kind=SCALE,
                                  unit='G', group=_MODEL)
     strength:float = option('influence of the input, from 1 (default) down to 0', 1., kind=STRENGTH,

@@ -138,7 +138,7 @@ def result_card(
 
 # %% ../nbs/77_studio.ipynb #e7abfa8d
 _OPTIONS = {entry.name: entry for entry in fields(GenerationRequest)}
-_WORDS = dict(colmap='COLMAP')  # what is not simply capitalised
+_WORDS = dict(colmap='COLMAP', dpmpp_2m='DPM-Solver++ 2M')  # what is not simply capitalised
 _ZERO = dict(seconds='all', fov='estimated')  # what no number means; 0 itself means nothing there
 
 def control_for(
@@ -175,7 +175,7 @@ class Studio:
     "The page and its server; shows itself as the last value of a cell."
     first = 'quality', 'seed', 'start', 'seconds'
     lens = 'fov', 'pitch', 'roll'
-    advanced = 'seam', 'memory', 'tracker'
+    advanced = 'solver', 'seam', 'memory', 'tracker'
 
     def __init__(self,
         clip:str|Path|None=None,              # What is open at first
@@ -360,8 +360,7 @@ def take(self:Studio,
     except Exception as error: session.clear(); trouble = in_one_line(error)
     yield self.empty(request.session_hash, session) | {p['file']: None}  # ready for the next
     if trouble: yield {p['trouble']: f'<p><strong>Problem:</strong> {escape(trouble)}</p>', p['live']: escape(trouble)}
-    else: yield from self.cameras(request, {name: _OPTIONS[name].default for name in self.names} | dict(
-        quality='', seam='', fov=None, pitch=None, roll=None))
+    else: yield from self.cameras(request, {name: _OPTIONS[name].default for name in self.names})
 
 @patch
 def cameras(self:Studio,
