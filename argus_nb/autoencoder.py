@@ -10,6 +10,7 @@ __all__ = ['CRITIC_SCALE', 'random_tilt', 'tilted_clip', 'frame_pool', 'draw_cro
 # %% ../nbs/53_autoencoder.ipynb #53a00013
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 import torch
 from accelerate import PartialState
@@ -18,8 +19,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, mse_loss
 from tqdm.auto import tqdm
 from .data import panorama_clip, varied, world_clip
-from .models import (balance_latents, build_image_encoder, build_vae, clip_input, decode_latents,
-                             encode_frames, encode_pixels, preset as preset_of, start_as_thumbnail)
+from .models import (balance_latents, build_image_encoder, build_vae, circular_width, clip_input,
+                             decode_latents, encode_frames, encode_pixels, preset as preset_of, start_as_thumbnail)
 from .motion import random_fov
 from .perceptual import (CRITIC_LAYERS, DISTANCE_LAYERS, ProjectedCritic, adversarial_losses, feature_maps,
                                  maps_distance)
@@ -316,6 +317,7 @@ def train_decoder(
     critic:ProjectedCritic|None=None, # Goes on learning; a new one when None and its verdict counts
     begin:int=0,            # Step from which its verdict counts
     noise:float=0.,         # See `roughened`
+    circular:bool=False,    # Continue every convolution around the seam, for crops as wide as the panorama
     ema_decay:float=.995,   # Of the averaged weights
     seed:int=0,             # Of everything
     precision:str='fp32',   # 'fp32', 'bf16' or 'fp16'
@@ -335,11 +337,12 @@ def train_decoder(
         return reconstruction_loss(decode_latents(vae, latents, T), pixels, perceptual, critic=critic,
                                    adversarial=adversarial*(step >= begin))
     both = torch.nn.ModuleList([vae.decoder, *([critic] if critic else [])]).train().requires_grad_(True)
-    log = fit(both, loss_of, steps, folder, lr=lr, decay=1., weight_decay=0., betas=(.9, .99), ema_decay=ema_decay,
-              seed=seed, precision=precision, progress=progress)
+    with circular_width(vae) if circular else nullcontext():
+        log = fit(both, loss_of, steps, folder, lr=lr, decay=1., weight_decay=0., betas=(.9, .99),
+                  ema_decay=ema_decay, seed=seed, precision=precision, progress=progress)
     both.eval().requires_grad_(False)
     if PartialState().is_main_process:
         save_json(Path(folder)/'log.json', run_record(stage='decoder', seed=seed, steps=steps, lr=lr,
                                                       perceptual=perceptual, adversarial=adversarial, noise=noise,
-                                                      precision=precision, **options, log=log))
+                                                      circular=circular, precision=precision, **options, log=log))
     return log

@@ -45,13 +45,15 @@ RECIPE = dict(
                   steps=3150, optimizer='muon', lr=1e-3, decay=0., mean=1., std=1.8),
     videos=dict(examples=600, frames=8, cameras=2, mirror=True, bfloat16=True, tilt=REMAINING_TILT, batch=4, steps=400,
                 optimizer='muon', lr=1e-3, decay=.6, mean=1.4, std=1.8, known=2, with_pictures=True),
-    decoder=dict(steps=3500, lr=1e-4, perceptual=.05, adversarial=.005, noise=.1, photographs=.5,
-                 crop=[128, 128], frames=4, lengths=[1, 1, 2, 3]),
+    decoder=[dict(steps=3500, lr=1e-4, perceptual=.05, adversarial=.005, noise=.1, photographs=.5,
+                  crop=[128, 128], frames=4, lengths=[1, 1, 2, 3]),
+             dict(steps=1700, lr=1.5e-4, perceptual=.05, adversarial=.005, noise=.1, photographs=.5, begin=100,
+                  crop=[256, 512], frames=2, lengths=[1, 1, 2], circular=True)],
 )
 FURTHER = RECIPE | dict(  # from a finished model: smaller rates, and half-way back in the end
     pictures=RECIPE['pictures'] | dict(examples=2400, steps=1200, lr=4e-4, decay=.8),
     videos=RECIPE['videos'] | dict(examples=600, steps=1200, lr=4e-4, decay=.8),
-    decoder=RECIPE['decoder'] | dict(steps=700, lr=5e-5),
+    decoder=[RECIPE['decoder'][-1] | dict(steps=700, lr=5e-5)],
     kept=.5,
 )
 
@@ -149,7 +151,7 @@ def train_nano(
     "Train nano; run again with the same folder to go on after an interruption."
     folder, p, recipe = Path(folder), preset_of(preset), recipe or (FURTHER if start else RECIPE)
     precision = precision or ('bf16' if pick_dtype(pick_device()) == torch.bfloat16 else 'fp32')
-    if recipe.get('decoder', {}).get('perceptual', True):
+    if any(stage.get('perceptual', True) for stage in recipe.get('decoder', [])):
         feature_network()  # a missing package is reported now, not after hours
     note_start(folder, start)
     begun = load_models(start) if start else train_encoders(folder, preset, recipe, seed, clip_of, precision, progress)
@@ -164,14 +166,16 @@ def train_nano(
                                        (('worlds', 400), ('pool_frames', 8), ('stills', None)))
         pool = read_pool(folder/'pool.pt', worlds, pool_frames, size=p['size'], stills=stills, clip_of=clip_of,
                          progress=progress)
-        train_decoder(folder/'decoder', vae, pool, worlds, seed=seed + 3, precision=precision, progress=progress,
-                      **recipe['decoder'])
+        for number, r in enumerate(recipe['decoder']):
+            train_decoder(folder/f'decoder_{number}', vae, pool, worlds, seed=seed + 3 + number, precision=precision,
+                          progress=progress, **r)
     settings = begun.settings if start else settings_of(preset)
     models = Models(vae, unet, image_encoder, build_scheduler(), settings)
     if not PartialState().is_main_process: return models
     save_models(models, folder/'model', dtype=torch.float16)
     names = [] if start else [f'autoencoder_{n}' for n in range(len(recipe['autoencoder']))] + ['image_encoder']
-    names += [name for name in (*STAGES, 'decoder') if name in recipe]
+    names += [name for name in STAGES if name in recipe]
+    names += [f'decoder_{n}' for n in range(len(recipe.get('decoder', [])))]
     save_json(folder/'nano_training.json', run_record(seed=seed, start=start and str(start), kept=kept,
                                                       stages={name: stage_record(folder/name) for name in names}))
     return models
