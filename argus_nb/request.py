@@ -13,8 +13,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from .edges import (COUNT, DURATION, FIELD_OF_VIEW, FRAME_RATE, HEIGHT, PICTURE_ENDINGS, PRECISION, PRESET,
-                            QUALITY, SCALE, SEAM, SEED, SOLVER, START_TIME, STRENGTH, SWITCH, TILT, TRACKER, UPSCALE, WIDTH,
-                            Number, check, check_file, check_output)
+                            QUALITY, SCALE, SEAM, SEED, SOLVER, START_TIME, STRENGTH, SWITCH, TILT, TRACKER, UPSCALE,
+                            WIDTH, Number, check, check_file, check_output)
 
 # %% ../nbs/02_request.ipynb #02ed0007
 @dataclass(frozen=True)

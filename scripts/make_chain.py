@@ -40,7 +40,8 @@ def stages(clip: Path, seed: int) -> dict[str, torch.Tensor]:
     yaw = torch.tensor([-120., 0., 120.]).deg2rad()
     views = panorama_to_perspective(around, rotation_from_euler(yaw, 0*yaw, 0*yaw), math.radians(80), (300, 200))
     return dict(input=frame[0], cameras=tracked_picture(video.frames, track, size[0]),
-                seen=torch.where(mask, seen, globe(size[0]))[0], generated=around[0], views=pad(torch.cat([*pad(views, (6, 6), value=1.)], -1), (-6, -6)))
+                seen=torch.where(mask, seen, globe(size[0]))[0], generated=around[0],
+                views=pad(torch.cat([*pad(views, (6, 6), value=1.)], -1), (-6, -6)))
 
 
 def strip(pictures: dict[str, torch.Tensor], here: str = '') -> Image.Image:
