@@ -76,7 +76,8 @@ def train_encoders(
     train_image_encoder(folder/'image_encoder', stage.surroundings, read_pool(folder/'pool.pt'),
                         recipe['autoencoder'][0]['worlds'], seed=seed, progress=progress, **recipe['image_encoder'])
     torch.manual_seed(seed + 1)
-    return Models(stage.vae, silence_branches(build_unet(preset)), stage.surroundings.image_encoder, build_scheduler())
+    return Models(stage.vae, silence_branches(build_unet(preset)), stage.surroundings.image_encoder,
+                  build_scheduler(preset))
 
 # %% ../nbs/55_recipe.ipynb #14kp0002
 def keep_share(
@@ -158,7 +159,7 @@ def train_nano(
     vae, unet, image_encoder = begun.vae, begun.unet.requires_grad_(True), begun.image_encoder
     kept = recipe.get('kept', 0)
     before = {name: value.clone() for name, value in unet.state_dict().items()} if kept else {}
-    train_denoiser_stages(folder, Models(vae, unet, image_encoder, build_scheduler()), p, recipe, seed, clip_of,
+    train_denoiser_stages(folder, Models(vae, unet, image_encoder, begun.scheduler), p, recipe, seed, clip_of,
                           tensorboard, precision, progress)
     if kept: keep_share(unet, before, kept)
     if 'decoder' in recipe:
@@ -170,7 +171,7 @@ def train_nano(
             train_decoder(folder/f'decoder_{number}', vae, pool, worlds, seed=seed + 3 + number, precision=precision,
                           progress=progress, **r)
     settings = begun.settings if start else settings_of(preset)
-    models = Models(vae, unet, image_encoder, build_scheduler(), settings)
+    models = Models(vae, unet, image_encoder, begun.scheduler, settings)
     if not PartialState().is_main_process: return models
     save_models(models, folder/'model', dtype=torch.float16)
     names = [] if start else [f'autoencoder_{n}' for n in range(len(recipe['autoencoder']))] + ['image_encoder']

@@ -102,8 +102,8 @@ class GenerationRequest:
                               group=_MODEL, label='Quality')
     preset:str|None = option('release: the settings of the released code', None, kind=PRESET, group=_MODEL)
     steps:int|None = option('steps of the sampler, exactly', None, kind=COUNT, unit='N', group=_MODEL)
-    solver:str|None = option('how the sampler takes its steps (default: euler)', None, kind=SOLVER, unit='NAME',
-                             group=_MODEL, label='Solver')
+    solver:str|None = option("how the sampler takes its steps (default: the model's own way)", None, kind=SOLVER,
+                             unit='NAME', group=_MODEL, label='Solver')
     guidance:float|None = option('how strongly the input guides, beyond what the model learned', None, kind=SCALE,
                                  unit='G', group=_MODEL)
     strength:float = option('influence of the input, from 1 (default) down to 0', 1., kind=STRENGTH,

@@ -140,8 +140,8 @@ def sampling_for(
     check(preset in (None, 'release', 'fast', 'best'), f"preset must be release, fast, best or None, got {preset!r}")
     chosen = RELEASE if preset == 'release' else dict(num_inference_steps=settings[f'{preset}_steps']) if preset else {}
     names = dict(frames='window', overlap='overlap', steps='num_inference_steps', guidance='guidance_scale',
-                 circular='circular', seam='seam', poles='poles', shared_noise='shared_noise',
-                 continued='continued')
+                 circular='circular', seam='seam', poles='poles', shared_noise='shared_noise', continued='continued',
+                 solver='solver')
     return Sampling(**({name: settings[setting] for setting, name in names.items()} | chosen | given))
 
 # %% ../nbs/45_sampling.ipynb #e05b7f31

@@ -5,7 +5,7 @@ import pytest, torch
 from torch.testing import assert_close
 from safetensors.torch import load_file, save_file
 from argus_nb.models import (PARTS, build_image_encoder, build_models, build_scheduler, build_unet, build_vae,
-                             clip_input, encode_frames, load_models, locate_model, save_models, weights_of)
+                             clip_input, encode_frames, load_models, locate_model, preset, save_models, weights_of)
 from argus_nb.runtime import InputError
 
 @pytest.fixture(scope='module')
@@ -188,7 +188,8 @@ def test_settings_travel_with_a_model(folder, tmp_path):
     "Values that no guess would find; through `save_models`, through the pipeline's own saving, and for a folder of 0.1."
     from argus_nb.pipeline import ArgusPipeline
     models = load_models(folder)
-    models.settings = models.settings | dict(size=(64, 128), frames=7, overlap=2, steps=3, seam='ramp')
+    models.settings = models.settings | dict(size=(64, 128), frames=7, overlap=2, steps=3, seam='ramp',
+                                             solver='dpmpp_2m')
     save_models(models, tmp_path/'one')
     assert load_models(tmp_path/'one').settings == models.settings
     pipeline = ArgusPipeline.from_pretrained(tmp_path/'one', device='cpu')
@@ -200,3 +201,18 @@ def test_settings_travel_with_a_model(folder, tmp_path):
     assert load_models(tmp_path/'one').settings == load_models(folder).settings  # guessed by the UNet's width
     index.write_text(json.dumps(dict(settings=[1])))
     with pytest.raises(InputError, match="'settings' must hold size"): load_models(tmp_path/'one')
+    index.write_text(json.dumps(dict(settings=models.settings | dict(solver='heun'))))
+    with pytest.raises(InputError, match="setting solver cannot be 'heun'"): load_models(tmp_path/'one')
+    older = {name: value for name, value in models.settings.items() if name != 'solver'}
+    index.write_text(json.dumps(dict(settings=older)))
+    assert load_models(tmp_path/'one').settings == models.settings | dict(solver='euler')
+
+
+def test_noise_levels_travel_with_a_model(tmp_path):
+    models = build_models('tiny')
+    models.scheduler.register_to_config(sigma_min=.1, sigma_max=50.)
+    save_models(models, tmp_path/'one')
+    scheduler = load_models(tmp_path/'one').scheduler
+    scheduler.set_timesteps(3)
+    assert [round(float(sigma), 4) for sigma in scheduler.sigmas[[0, -2, -1]]] == [50., .1, 0.]
+    assert build_scheduler('nano').config.sigma_max == preset('nano')['sigmas'][1]

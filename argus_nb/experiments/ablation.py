@@ -16,8 +16,8 @@ from argus_nb.baselines import Sampled, adapted, filled, frame_by_frame, swept, 
 from argus_nb.data import REMAINING_TILT, Pair, cache_example, example_clip, filmed, read_cache
 from argus_nb.evaluation import Bound, held_out_clips, picture_table, set_distances, summary, training_features
 from argus_nb.evaluation import run as run_rows
-from argus_nb.models import (Models, build_scheduler, build_unet, latent_stride, load_models, save_models,
-                             silence_branches, weights_of)
+from argus_nb.models import (Models, build_unet, latent_stride, load_models, save_models, silence_branches,
+                             weights_of)
 from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import check, make_generator, pick_device, pick_dtype, run_record, save_json, write_beside
 from argus_nb.denoiser import train_denoiser
@@ -82,7 +82,7 @@ def train(row: str, work: Path, steps: int, batch: int) -> None:
     else:
         train_denoiser(models.unet, cache, models.vae.config.scaling_factor, work/row, steps, batch=batch, mean=1.6,
                        std=1.8, **common, **TRAINED[row])
-    save_models(Models(models.vae, models.unet, models.image_encoder, build_scheduler()), work/row/'model',
+    save_models(Models(models.vae, models.unet, models.image_encoder, models.scheduler), work/row/'model',
                 dtype=torch.float32)
     print(f'{row}: trained', flush=True)
 
