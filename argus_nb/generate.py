@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['GUESSES', 'STILL_SECONDS', 'STILL_RATE', 'generated_frames', 'crossfade', 'default_width', 'SmallFrames',
-           'cameras_for', 'ContactSheet', 'generation_frame', 'Generation', 'WorkMeter', 'identity_of',
-           'tracking_identity', 'model_name', 'made_by', 'open_input', 'meets_itself', 'carry_out', 'sampling_of',
-           'plan', 'first_look', 'write_variations', 'generate_video']
+           'ContactSheet', 'generation_frame', 'Generation', 'WorkMeter', 'identity_of', 'tracking_identity',
+           'model_name', 'made_by', 'open_input', 'meets_itself', 'carry_out', 'sampling_of', 'plan', 'first_look',
+           'write_variations', 'generate_video']
 
 # %% ../nbs/70_generate.ipynb #70a00004
-import hashlib, math, time, warnings
+import hashlib, math, time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from fractions import Fraction
@@ -21,14 +21,14 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 from .alignment import align_frames, iter_pasted, level_rotation
-from .calibration import PACKAGED, load_calibration, look_at_film
-from .cameras import CameraTrack, read_cameras
+from .calibration import PACKAGED
+from .camera_track import CameraTrack
+from .clip_cameras import cameras_for
 from .decoding import decode
-from .doubts import camera_doubt
-from .edges import Doubt, InputError, Progress, claimed, say, show, spoken
+from .edges import Progress, claimed, say, show, spoken
 from .enlarging import Enlarge, Upscaler
-from .headers import equivalent_focal, sphere_layout
-from .level import NOTED, believed_lens, in_words, level_and_lens, noted_fov, with_level
+from .headers import sphere_layout
+from .level import in_words, level_and_lens
 from .memory import remembering
 from .models import PARTS, weight_files
 from .motion import HandMotion
@@ -42,7 +42,6 @@ from .runtime import (check, compute_device, make_generator, pick_device, pick_d
 from .sampling import Sampling, check_memory, sampling_for, window_starts
 from .spherical import made_entries, xmp_packet
 from .sphere import euler_from_rotation, focal_length, rotation_from_euler
-from .tracking import estimate_cameras, lens_finding
 from .video import Video, exact_rate, read_video, write_video
 
 # %% ../nbs/70_generate.ipynb #f85d7255
@@ -104,83 +103,6 @@ class SmallFrames:
         if tuple(frame.shape[1:]) == self.shape[2:]: return frame
         return torch.from_numpy(cv2.resize(frame.movedim(0, -1).numpy(), self.shape[:1:-1],
                                            interpolation=cv2.INTER_AREA)).movedim(-1, 0)
-
-# %% ../nbs/70_generate.ipynb #7a487fda
-def cameras_for(
-    video:Video,                              # The input
-    cameras:str|Path|CameraTrack|None=None,   # A file or a track; None finds them in the pixels
-    static:bool=False,                        # The camera stood still
-    fov:float|None=None,                      # Horizontal field of view in degrees, where known
-    progress:Callable|None=None,              # Called as progress(stage, done, total)
-    tracker:str='rotation',                   # How to find them, see `estimate_cameras`
-    pitch:float|None=None,                    # How far the first frame looks up, in degrees, where known
-    roll:float|None=None,                     # How far it leans to the right, in degrees, where known
-)->CameraTrack:                               # A camera for each frame, relative to the first, with level and lens
-    "Cameras of a video: read, assumed or found; raises `InputError` when there is not one for each frame."
-    fov_x, belief, index = None if fov is None else math.radians(fov), None, None
-    if cameras is None:
-        if progress and not static: progress('tracking', 0, len(video.frames))
-        belief, index = look_at_film(load_calibration(), video.frames)
-        track = _found_cameras(video, belief, static, fov_x, progress, tracker)
-    else: track = _read_cameras(video, cameras, fov_x)
-    return with_level(track.relative_to_first(), belief, index, pitch, roll)
-
-def _found_cameras(video, belief, static, fov_x, progress, tracker):
-    "Cameras from the pixels; the lens as the user gives it, else from metadata, else from frames and motion."
-    size = video.frames.shape[2:]
-    noted = noted_fov(read_photo(video.path)[1] if is_photo(video.path) else equivalent_focal(video.path), belief,
-                      size) if fov_x is None else None
-    known, believed = fov_x or noted, believed_lens(belief, size)
-    if static:
-        track = CameraTrack.static(len(video.frames), known or believed[0], fps=video.fps)
-        track = replace(track, lens=lens_finding(known, believed))
-    else:
-        told = progress and (lambda done, total: progress('tracking', done, total))
-        track = estimate_cameras(video.frames, video.fps, known, told, tracker, believed)
-    if noted is None: return track
-    return replace(track, lens=lens_finding(None, (noted, NOTED))._replace(how='metadata'))
-
-def _read_cameras(video, cameras, fov_x):
-    "Cameras from a file or a track, one for each frame."
-    count = len(video.frames)
-    track = cameras if isinstance(cameras, CameraTrack) else read_cameras(cameras, fov_x=fov_x)
-    if len(track) != count: track = _part_of(track, video, cameras, fov_x)
-    name = 'cameras' if isinstance(cameras, CameraTrack) else cameras
-    check(len(track) == count, f'{name}: holds {len(track)} cameras, but {video.path} has {count} frames'
-          + (' in that part' if video.start else ''))
-    if fov_x: track = replace(track, fov_x=fov_x, fov_y=None, principal_point=None)
-    doubt = camera_doubt(video.frames, track, video.fps, str(name))
-    if doubt: warnings.warn(doubt, Doubt, stacklevel=2)
-    return track if track.lens and not fov_x else replace(track, lens=lens_finding(float(track.fov_x[0]), None))
-
-_SAMPLED = 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 24, 25, 30  # frames a second that people take out of videos
-
-def _spread(track, whole, fps):
-    """The cameras of a whole video from those of every n-th frame, or of some frames a second, if their number fits
-    one of these; None otherwise."""
-    step, count = round(whole/len(track)), len(track)
-    rates = [fps/step]*(-(-whole//max(step, 1)) == count) + [r for r in _SAMPLED if abs(whole/fps*r - count) < .6]
-    if step < 2 or not rates: return None
-    times = (torch.arange(whole).double()/fps).clamp(max=count/rates[0])
-    spread = replace(track, fps=rates[0], source=f'{track.source}, taken as {rates[0]:.4g} cameras a second')
-    return spread.at_times(times, fps)
-
-def _part_of(track, video, cameras, fov_x):
-    """The cameras of a part of a video from those of the whole; of every frame from a track at another rate; with those
-    that are missing at the ends, where a file says which they are; the track unchanged where none of this fits."""
-    whole = len(read_video(video.path).frames)
-    is_at_another_rate = track.fps and abs(track.fps/video.fps - 1) > .01
-    if is_at_another_rate and abs(len(track)/track.fps - whole/video.fps) < 1.01/track.fps:
-        times = (torch.arange(whole).double()/video.fps).clamp(max=len(track)/track.fps)
-        track = track.at_times(times, video.fps)
-    if len(track) != whole and not isinstance(cameras, CameraTrack):
-        evenly = None if track.fps else _spread(track, whole, video.fps)  # a track that knows its rate is not that
-        try: track = read_cameras(cameras, whole, fov_x=fov_x)
-        except InputError:
-            if evenly is None: raise
-        if len(track) != whole: track = evenly or track
-    first = round(video.start*video.fps)
-    return track[first:first + len(video.frames)] if len(track) == whole else track
 
 # %% ../nbs/70_generate.ipynb #7287edd9
 class ContactSheet:

@@ -13,7 +13,7 @@ import torch
 from .camera_track import CameraTrack
 from .camera_files import write_cameras
 from .edges import Progress, InputError, check, check_output, claimed, write_beside
-from .generate import cameras_for
+from .clip_cameras import cameras_for
 from .headers import header_info
 from .level import in_words, level_and_lens
 from .models import HUB, PACKAGED, count_parameters, load_models

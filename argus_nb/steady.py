@@ -19,7 +19,7 @@ from .cameras import CameraTrack, read_cameras
 from .edges import Doubt, Progress, check, check_output, reported
 from .photographs import open_panoramas
 from .doubts import camera_doubt
-from .generate import cameras_for
+from .clip_cameras import cameras_for
 from .level import with_level
 from .projection import panorama_to_perspective
 from .runtime import check_shape

@@ -24,7 +24,8 @@ WIDTH, GAP, LETTERS, ACCENT = 300, 16, 19, (214, 110, 0)
 def stages(clip: Path, seed: int) -> dict[str, torch.Tensor]:
     "A picture in [0, 1] of every step, at the middle of the clip; (3, H, W) each."
     from argus_nb.alignment import align_frames, level_rotation
-    from argus_nb.generate import cameras_for, generate_video
+    from argus_nb.clip_cameras import cameras_for
+    from argus_nb.generate import generate_video
     from argus_nb.projection import panorama_to_perspective
     from argus_nb.session import globe, tracked_picture
     from argus_nb.sphere import rotation_from_euler

@@ -12,7 +12,7 @@ from argus_nb.calibration import (BINS, Belief, CalibrationNetwork, camera_up, f
                                   look_at, mean_of, pitch_and_roll, quantile_of, two_hot)
 from argus_nb.camera_track import CameraTrack, Finding
 from argus_nb.cameras import load_cameras
-from argus_nb.generate import cameras_for
+from argus_nb.clip_cameras import cameras_for
 from argus_nb.headers import equivalent_focal, facts_of, header_info
 from argus_nb.level import believed_lens, in_words, level_and_lens, noted_fov, with_level
 from argus_nb.runtime import InputError, make_generator

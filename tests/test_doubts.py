@@ -8,7 +8,7 @@ from argus_nb.camera_track import CameraTrack, interpolated
 from argus_nb.cli import main
 from argus_nb.doubts import camera_doubt, shape_doubt
 from argus_nb.edges import Doubt
-from argus_nb.generate import cameras_for
+from argus_nb.clip_cameras import cameras_for
 from argus_nb.motion import simulate_motion
 from argus_nb.runtime import InputError, make_generator
 from argus_nb.tracking import estimate_cameras

@@ -4,7 +4,7 @@ import xml.etree.ElementTree
 from pathlib import Path
 
 import av, pytest, torch
-from argus_nb import generate, tracking, video
+from argus_nb import clip_cameras, generate, tracking, video
 from argus_nb.cli import main
 from argus_nb.edges import InputError
 from argus_nb.generate import generate_video
@@ -80,8 +80,8 @@ def stages_of(told) -> dict:
 
 def test_a_stopped_film_does_not_look_for_its_cameras_again(panned, tiny, tmp_path, monkeypatch):
     whole, parted, said, tracked = tmp_path/'whole.mp4', tmp_path/'parted.mp4', [], []
-    found = generate.estimate_cameras
-    monkeypatch.setattr(generate, 'estimate_cameras', lambda *a, **k: tracked.append(a) or found(*a, **k))
+    found = clip_cameras.estimate_cameras
+    monkeypatch.setattr(clip_cameras, 'estimate_cameras', lambda *a, **k: tracked.append(a) or found(*a, **k))
     options = dict(model=tiny, steps=1, width=128)
     generate_video(panned, whole, **options)
     with pytest.raises(KeyboardInterrupt): generate_video(panned, parted, progress=StopAt(parted, 1), **options)
@@ -100,8 +100,8 @@ def test_a_stopped_film_does_not_look_for_its_cameras_again(panned, tiny, tmp_pa
 @pytest.mark.parametrize('change, again', [(dict(fov=60), True), (dict(start=1.), True), (dict(seed=4), False)])
 def test_cameras_are_looked_for_again_where_they_may_differ(change, again, panned, tiny, tmp_path, monkeypatch):
     output, tracked = tmp_path/'out.mp4', []
-    found = generate.estimate_cameras
-    monkeypatch.setattr(generate, 'estimate_cameras', lambda *a, **k: tracked.append(a) or found(*a, **k))
+    found = clip_cameras.estimate_cameras
+    monkeypatch.setattr(clip_cameras, 'estimate_cameras', lambda *a, **k: tracked.append(a) or found(*a, **k))
     def stop(stage, done, total):
         if stage == 'generating': raise KeyboardInterrupt
     for more in (dict(), change):

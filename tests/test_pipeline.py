@@ -10,7 +10,8 @@ from argus_nb.alignment import align_frames
 from argus_nb.cameras import CameraTrack
 from argus_nb.decoding import calm_poles, decode
 from argus_nb.models import build_models, save_models
-from argus_nb.generate import Generation, cameras_for, crossfade, generate_video, generated_frames, generation_frame
+from argus_nb.clip_cameras import cameras_for
+from argus_nb.generate import Generation, crossfade, generate_video, generated_frames, generation_frame
 from argus_nb.pipeline import ArgusPipeline, Source, local_model
 from argus_nb.sampling import sampling_for, window_frames, window_starts
 from argus_nb.runtime import InputError
