@@ -495,7 +495,7 @@ def window_by_window(
         latents = sample_panorama(WindowByWindow(pipeline.unet, window, window//2), pipeline.scheduler,
                                   noise.to(device), condition.to(device), embeddings.to(device),
                                   added_time_ids(torch.tensor([s.noise_aug_strength], device=device), s.fps),
-                                  s.num_inference_steps, s.guidance_scale, False, s.solver, s.guided)
+                                  s.num_inference_steps, s.guidance_scale, False, s.solver, s.guided, s.eta)
         with torch.no_grad(): return decode(pipeline.vae, latents[0], 'none', s.chunk).clamp(0, 1)
     return method
 

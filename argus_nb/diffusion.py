@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'append_dims', 'precondition', 'denoise', 'added_time_ids', 'noise_mean', 'sample_sigma', 'share_noise',
-           'karras_sigmas', 'euler_step', 'guided_denoise', 'sample', 'dpmpp_2m_estimate']
+           'karras_sigmas', 'euler_step', 'guided_denoise', 'sample', 'dpmpp_2m_estimate', 'ancestral_levels']
 
 # %% ../nbs/40_diffusion.ipynb #b8646b0a
 import math
@@ -150,3 +150,14 @@ def dpmpp_2m_estimate(
     if before is None or sigma_next == 0: return estimate
     h, h_before = (sigma/sigma_next).log(), (sigma_before/sigma).log()
     return estimate + h/(2*h_before)*(estimate - before)
+
+# %% ../nbs/40_diffusion.ipynb #40an0002
+def ancestral_levels(
+    sigma:Tensor,      # This level, a scalar
+    sigma_next:Tensor, # The next, lower one
+    eta:float,         # From 0, the path, to 1
+)->tuple[Tensor,Tensor]: # The level to go down to, and the deviation of the noise that leads back to the next one
+    "Where an ancestral step goes and how much fresh noise it gets."
+    if not eta: return sigma_next, 0*sigma_next
+    up = eta*sigma_next*(1 - (sigma_next/sigma)**2).clamp(min=0).sqrt()
+    return (sigma_next**2 - up**2).clamp(min=0).sqrt(), up

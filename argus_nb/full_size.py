@@ -42,8 +42,8 @@ PAPER = dict(
 )
 ROWS = dict(table1=('argus',), table2=('argus',), table3=('no blending', 'argus', 'bound'))
 FRAMES = 25, 45, 65  # one, two and three windows
-TOLD = ('solver', 'num_inference_steps', 'guidance_scale', 'noise_aug_strength', 'window', 'overlap', 'seam', 'ratio',
-        'chunk')  # what the card says of the sampler
+TOLD = ('solver', 'eta', 'num_inference_steps', 'guidance_scale', 'noise_aug_strength', 'window', 'overlap', 'seam',
+        'ratio', 'chunk')  # what the card says of the sampler
 
 # %% ../nbs/69_full_size.ipynb #fa2495de
 def place_of(name: str, weights: Path, clips: Path) -> Path:

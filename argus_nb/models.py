@@ -36,21 +36,21 @@ PRESETS = {
         unet_channels=(32, 32), unet_layers=1, unet_heads=(1, 1), attention=(True, False),
         embedding=32, time_ids=32, clip_width=32, clip_layers=1, clip_heads=2, clip_image=32, clip_patch=8,
         size=(32, 64), frames=4, overlap=1, circular=False, seam='blended', poles=False,
-        level=False, shared_noise=0., continued=True, sigmas=(.002, 700.), solver='euler',
+        level=False, shared_noise=0., continued=True, sigmas=(.002, 700.), solver='euler', eta=0.,
         steps=25, fast_steps=8, best_steps=25, guidance=3.),
     'nano': dict(
         folding=4, vae_channels=(96, 96, 160), vae_layers=1, latent_channels=8,
         unet_channels=(64, 128, 192), unet_layers=1, unet_heads=(2, 4, 6), attention=(False, True, True),
         embedding=64, time_ids=32, clip_width=96, clip_layers=3, clip_heads=4, clip_image=64, clip_patch=8,
         size=(256, 512), frames=16, overlap=4, circular=True, seam='circular_padding', poles=True,
-        level=True, shared_noise=1., continued=False, sigmas=(.05, 80.), solver='dpmpp_2m',
+        level=True, shared_noise=1., continued=False, sigmas=(.05, 80.), solver='dpmpp_2m', eta=.5,
         steps=8, fast_steps=5, best_steps=12, guidance=1.5),
     'nano_0.2': dict(  # the nano of versions 0.1 and 0.2, whose folders do not say what it was made for
         folding=1, vae_channels=(96, 96, 128, 128), vae_layers=1, latent_channels=4,
         unet_channels=(64, 96, 128), unet_layers=1, unet_heads=(2, 3, 4), attention=(True, True, False),
         embedding=64, time_ids=32, clip_width=96, clip_layers=3, clip_heads=4, clip_image=64, clip_patch=8,
         size=(128, 256), frames=16, overlap=4, circular=True, seam='circular_padding', poles=True,
-        level=False, shared_noise=0., continued=True, sigmas=(.002, 700.), solver='euler',
+        level=False, shared_noise=0., continued=True, sigmas=(.002, 700.), solver='euler', eta=0.,
         steps=8, fast_steps=5, best_steps=12, guidance=1.),
     'svd': dict(
         folding=1, vae_channels=(128, 256, 512, 512), vae_layers=2, latent_channels=4,
@@ -58,7 +58,7 @@ PRESETS = {
         attention=(True, True, True, False),
         embedding=1024, time_ids=256, clip_width=1280, clip_layers=32, clip_heads=16, clip_image=224, clip_patch=14,
         size=(512, 1024), frames=25, overlap=5, circular=False, seam='blended', poles=True,
-        level=False, shared_noise=0., continued=True, sigmas=(.002, 700.), solver='euler',
+        level=False, shared_noise=0., continued=True, sigmas=(.002, 700.), solver='euler', eta=0.,
         steps=25, fast_steps=8, best_steps=25, guidance=3.),
 }
 
@@ -165,8 +165,8 @@ def build_scheduler(
         interpolation_type='linear', use_karras_sigmas=True, sigma_min=low, sigma_max=high, timestep_spacing='leading',
         timestep_type='continuous', steps_offset=1, rescale_betas_zero_snr=False)
 
-SETTINGS = ('size', 'frames', 'overlap', 'steps', 'fast_steps', 'best_steps', 'solver', 'guidance', 'circular', 'seam',
-            'poles', 'level', 'shared_noise', 'continued')
+SETTINGS = ('size', 'frames', 'overlap', 'steps', 'fast_steps', 'best_steps', 'solver', 'eta', 'guidance', 'circular',
+            'seam', 'poles', 'level', 'shared_noise', 'continued')
 
 def settings_of(
     name:str,  # Preset
@@ -590,6 +590,7 @@ _SETTING_FITS = dict(size=lambda v: isinstance(v, tuple) and len(v) == 2 and all
                      circular=lambda v: type(v) is bool, poles=lambda v: type(v) is bool,
                      level=lambda v: type(v) is bool, continued=lambda v: type(v) is bool,
                      shared_noise=lambda v: type(v) in (int, float) and 0 <= v <= 1,
+                     eta=lambda v: type(v) in (int, float) and 0 <= v <= 1,
                      seam=lambda v: type(v) is str, solver=lambda v: v in SOLVER.names,
                      overlap=lambda v: type(v) is int and v >= 0)
 
@@ -603,7 +604,7 @@ def stored_settings(
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f'{index}: cannot be read ({error})') from None
     if stored is None: return None
-    younger = dict(level=False, shared_noise=0., continued=True, solver='euler')  # than the other settings
+    younger = dict(level=False, shared_noise=0., continued=True, solver='euler', eta=0.)  # than the other settings
     if isinstance(stored, dict): stored = younger | stored
     check(isinstance(stored, dict) and set(SETTINGS) <= set(stored),
           f"{index}: 'settings' must hold {', '.join(SETTINGS)}")

@@ -184,7 +184,8 @@ def sample_window(self:ArgusPipeline,
     embeddings = embed_frames(self.image_encoder, frames)[None].to(device)
     ids = added_time_ids(torch.tensor([s.noise_aug_strength], device=device), s.fps, s.motion_bucket_id)
     return sample_panorama(self.unet, self.scheduler, noise.to(device), condition.to(device), embeddings, ids,
-                           s.num_inference_steps, s.guidance_scale*s.strength, s.roll, s.solver, s.guided, on_step)
+                           s.num_inference_steps, s.guidance_scale*s.strength, s.roll, s.solver, s.guided, s.eta,
+                           on_step)
 
 # %% ../nbs/46_pipeline.ipynb #2e5cdb45
 def draw_normal(

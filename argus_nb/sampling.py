@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RELEASE', 'SAMPLING_FACTOR', 'DECODING_FACTOR', 'full_precision', 'condition_latents', 'in_precision_of',
-           'sample_panorama', 'Sampling', 'sampling_for', 'memory_needed', 'memory_free', 'check_memory',
-           'window_starts', 'window_frames', 'join_overlap']
+           'turned_noise', 'sample_panorama', 'Sampling', 'sampling_for', 'memory_needed', 'memory_free',
+           'check_memory', 'window_starts', 'window_frames', 'join_overlap']
 
 # %% ../nbs/45_sampling.ipynb #45a00004
 import contextlib, math
@@ -15,7 +15,7 @@ import psutil
 import torch
 from torch import Tensor
 from .decoding import check_seam
-from .diffusion import dpmpp_2m_estimate, euler_step, guided_denoise
+from .diffusion import ancestral_levels, dpmpp_2m_estimate, euler_step, guided_denoise
 from .edges import SOLVER
 from .models import encode_frames, folding, latent_stride
 from .runtime import check, compute_device
@@ -57,6 +57,13 @@ def in_precision_of(
         return unet(x.to(unet.dtype), noise_level, embeddings.to(unet.dtype), added_time_ids)
     return call
 
+def turned_noise(
+    noise:Tensor,  # Standard normal; (1, T, C, h, w)
+    number:int,    # From 1
+)->Tensor:         # Standard normal, at every place from another one; same shape
+    "The same numbers elsewhere: as good as fresh ones, and frames that shared the first share these, in all windows."
+    return noise.roll((number, 3*number, 5*number), (-3, -2, -1))
+
 @torch.no_grad()
 def sample_panorama(
     unet:UNetSpatioTemporalConditionModel,  # The denoiser
@@ -70,6 +77,7 @@ def sample_panorama(
     roll:bool=True,                         # Roll by a quarter of the width after each step but the last
     solver:str='euler',                     # 'euler', or 'dpmpp_2m': second order with the same number of calls
     guided:tuple[float,float]=(0., math.inf), # Noise levels between which guidance is used
+    eta:float=0.,                           # Share of fresh noise in every step, see `ancestral_levels`
     on_step:Callable|None=None,             # on_step(number, noise level, latents as rolled) gives those to go on with
 )->Tensor:                                  # Latents, multiplied by the scaling factor; (1, T, 4, h, w)
     """Sample latents of a panorama along the probability flow on Karras' noise levels, with guidance and rolling; stops
@@ -82,8 +90,10 @@ def sample_panorama(
         scale = guidance_scale if guided[0] <= sigma <= guided[1] else 1.
         estimate = guided_denoise(in_precision_of(unet), x, sigma[None], condition.float(), embeddings.float(),
                                   time_ids, scale)
-        ahead = dpmpp_2m_estimate(estimate, before, sigmas[n - 1], sigma, below) if solver == 'dpmpp_2m' else estimate
-        x, before = euler_step(x, ahead, sigma, below), estimate
+        down, up = ancestral_levels(sigma, below, eta)
+        ahead = dpmpp_2m_estimate(estimate, before, sigmas[n - 1], sigma, down) if solver == 'dpmpp_2m' else estimate
+        x, before = euler_step(x, ahead, sigma, down), estimate
+        if up: x = x + up*turned_noise(noise.float(), n + 1)
         if on_step:
             if (answer := on_step(n, sigma, x)) is None: break
             x = answer
@@ -95,6 +105,7 @@ class Sampling:
     "How panoramas are sampled; raises `InputError` for values that make no sense."
     num_inference_steps:int=25       # Steps; each is one or, with guidance, two calls of the UNet
     solver:str='euler'               # 'euler', or 'dpmpp_2m': DPM-Solver++ 2M, second order, for fewer steps
+    eta:float=0.                     # Share of fresh noise in every step, from 0 to 1, see `ancestral_levels`
     guidance_scale:float=3.          # Exaggeration of what the input says; 1 switches guidance off
     guided:tuple[float,float]=(0., math.inf) # Noise levels between which guidance is used
     strength:float=1.                # Influence of the input: 1 as the model learned it, 0 none at all
@@ -122,13 +133,13 @@ class Sampling:
         check(self.overlap < self.window, f'overlap must be smaller than the window of {self.window} frames, got '
                                           f'{self.overlap}')
         check(self.fps > 0, f'fps must be positive, got {self.fps}')
-        for name in ('strength', 'shared_noise'):
+        for name in ('strength', 'shared_noise', 'eta'):
             check(0 <= getattr(self, name) <= 1, f'{name} must lie between 0 and 1, got {getattr(self, name)}')
         check(len(self.guided) == 2 and self.guided[0] <= self.guided[1],
               f'guided must be a lower and an upper noise level, got {self.guided}')
 
-RELEASE = dict(solver='euler', num_inference_steps=25, guidance_scale=3., window=25, overlap=5, seam='ramp', ratio=16,
-               chunk=10, noise_aug_strength=.02, roll=True, circular=False, poles=False, shared_noise=0.,
+RELEASE = dict(solver='euler', eta=0., num_inference_steps=25, guidance_scale=3., window=25, overlap=5, seam='ramp',
+               ratio=16, chunk=10, noise_aug_strength=.02, roll=True, circular=False, poles=False, shared_noise=0.,
                continued=True)
 
 def sampling_for(
@@ -141,7 +152,7 @@ def sampling_for(
     chosen = RELEASE if preset == 'release' else dict(num_inference_steps=settings[f'{preset}_steps']) if preset else {}
     names = dict(frames='window', overlap='overlap', steps='num_inference_steps', guidance='guidance_scale',
                  circular='circular', seam='seam', poles='poles', shared_noise='shared_noise', continued='continued',
-                 solver='solver')
+                 solver='solver', eta='eta')
     return Sampling(**({name: settings[setting] for setting, name in names.items()} | chosen | given))
 
 # %% ../nbs/45_sampling.ipynb #e05b7f31
