@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from argus_nb.data import estimated_frame, filmed, panorama_clip, training_pair, world_clip
 from argus_nb.decoding import calm_poles, decode, pole_spread
-from argus_nb.fidelity import PSNR, STLPIPS
+from argus_nb.fidelity import PSNR, STLPIPS, detail
 from argus_nb.models import encode_frames, weights_of
 from argus_nb.motion import simulate_motion
 from argus_nb.pipeline import ArgusPipeline, Source
@@ -28,22 +28,19 @@ from argus_nb.sets import bootstrap
 from argus_nb.sphere import rotation_from_euler
 from torch.nn.functional import avg_pool2d
 
-BASELINE = '25 Euler, guided'
+BASELINE = '25 Euler'
 
-SETTINGS = {
-    BASELINE:       dict(num_inference_steps=25, solver='euler', guidance_scale=2.),
-    '25 Euler':     dict(num_inference_steps=25, solver='euler', guidance_scale=1.),
-    '12 Euler':     dict(num_inference_steps=12, solver='euler', guidance_scale=1.),
-    '12 dpmpp_2m': dict(num_inference_steps=12, solver='dpmpp_2m', guidance_scale=1.),
-    '12 dpmpp_2m, guided in the middle': dict(num_inference_steps=12, solver='dpmpp_2m', guidance_scale=2.,
-                                              guided=(.3, 10.)),
-    '8 dpmpp_2m':  dict(num_inference_steps=8, solver='dpmpp_2m', guidance_scale=1.),
-    '8 Euler':      dict(num_inference_steps=8, solver='euler', guidance_scale=1.),
-    '5 Euler':      dict(num_inference_steps=5, solver='euler', guidance_scale=1.),
-    '5 dpmpp_2m':  dict(num_inference_steps=5, solver='dpmpp_2m', guidance_scale=1.),
-}
+def with_steps(steps, solver, **more): return dict(num_inference_steps=steps, solver=solver, **dict(eta=0.) | more)
 
-IN_FLOAT32 = '8 Euler'  # is done a second time, in float32 from the first picture to the last
+SETTINGS = {f'{steps} {name}': with_steps(steps, solver)
+            for name, solver, numbers in (('Euler', 'euler', (25, 12, 8, 5)), ('DPM-Solver++', 'dpmpp_2m', (25, 12, 8, 5)))
+            for steps in numbers}
+SETTINGS |= {f'{steps} DPM-Solver++, eta {eta:g}': with_steps(steps, 'dpmpp_2m', eta=eta)
+             for steps, eta in ((12, .5), (8, .5), (12, 1.))}
+SETTINGS |= {'12 DPM-Solver++, not guided': with_steps(12, 'dpmpp_2m', guidance_scale=1.),
+             '12 DPM-Solver++, guided in the middle': with_steps(12, 'dpmpp_2m', guided=(.3, 10.))}
+
+IN_FLOAT32 = '8 DPM-Solver++'  # is done a second time, in float32 from the first picture to the last
 
 JUDGED = slice(6, 10)
 
@@ -82,13 +79,12 @@ def calls_of_a_clip(number, path):
     missing = [name for name in settings_of if name not in scores]
     if not missing: return
     fast, pair = judges()[0], held_out(number, 16)
-    noise = torch.randn(1, 16, 4, 16, 32, generator=make_generator(number))
-    seen = pair.mask[JUDGED] > 0
+    seen, never = pair.mask[JUDGED] > 0, ~(pair.mask > 0).any(0, keepdim=True)
     for name in missing:
         settings, pipe = settings_of[name], pipeline(torch.float32) if name.endswith('float32') else fast
         calls, start = [0], time.perf_counter()
         handle = pipe.unet.register_forward_pre_hook(lambda module, args: calls.__setitem__(0, calls[0] + len(args[0])))
-        latents = pipe(pair.frames, pair.cameras, latents=noise, generator=make_generator(number),
+        latents = pipe(pair.frames, panorama=pair.condition, mask=pair.mask, generator=make_generator(number),
                        output_type='latent', **settings)[0]
         handle.remove()
         seconds, s = time.perf_counter() - start, sampling_for(pipe.settings)
@@ -96,7 +92,9 @@ def calls_of_a_clip(number, path):
         made, truth = decode(pipe.vae, latents[JUDGED], s.seam, poles=s.poles), pair.target[JUDGED]
         decoding = time.perf_counter() - start
         distance = perceptual(made, truth)
+        everywhere = never.expand(len(made), -1, -1, -1)
         scores[name] = dict(psnr=psnr(made, truth), seen=psnr(made, truth, seen), unseen=psnr(made, truth, ~seen),
+                            detail=detail(made, everywhere)/detail(truth, everywhere),
                             st_lpips=distance, calls=calls[0], seconds=round(seconds, 2), decoding=round(decoding, 2))
     save_json(path, scores)
 
@@ -116,6 +114,7 @@ def calls(count, work, workers):
         table[name] = dict(calls=int(of('calls').mean()),
                            time=round(float(np.median(of('seconds')/base('seconds'))), 3),
             **{key: bootstrap(of(key)) for key in ('psnr', 'seen', 'unseen', 'st_lpips')},
+            detail=round(float(np.median(of('detail'))), 3),
             psnr_difference=bootstrap(of('psnr') - base('psnr')),
             st_lpips_ratio=bootstrap(of('st_lpips')/base('st_lpips')))
         t = table[name]
@@ -138,8 +137,7 @@ def calls(count, work, workers):
                 table=table, precision=precision, rows=rows)
 
 # %% ../../nbs/experiments/sampling.ipynb #sa000010
-LEVELS = {'80 to 0.002': (80., .002), '700 to 0.002': (700., .002), '700 to 0.02': (700., .02),
-          '700 to 0.05': (700., .05)}
+LEVELS = {'80 to 0.05': (80., .05), '80 to 0.002': (80., .002), '700 to 0.002': (700., .002), '20 to 0.05': (20., .05)}
 
 def levels(count, work, workers, samples=3):
     "Scores of single samples, and of their mean where nothing was seen, for several first and last noise levels."
@@ -151,7 +149,7 @@ def levels(count, work, workers, samples=3):
         seen, never = pair.mask[JUDGED] > 0, ~(pair.mask > 0).any(0, keepdim=True)
         for name, (first, last) in LEVELS.items():
             pipe.scheduler.register_to_config(sigma_max=first, sigma_min=last)
-            made = torch.stack([decode(pipe.vae, pipe(pair.frames, pair.cameras,
+            made = torch.stack([decode(pipe.vae, pipe(pair.frames, panorama=pair.condition, mask=pair.mask,
                                                       generator=make_generator(1000*number + n),
                                                       output_type='latent')[0, JUDGED], own.seam, poles=own.poles)
                                                       for n in range(samples)])
@@ -175,8 +173,9 @@ def levels(count, work, workers, samples=3):
 def windows(count, work, workers, frames=40):
     "How far frames step across the borders of windows."
     pipe, _ = judges()
-    own = replace(sampling_for(pipe.settings), num_inference_steps=8, solver='dpmpp_2m')
-    ways = {'no overlap': replace(own, overlap=0), 'overlap as context, mixed': own}
+    own = sampling_for(pipe.settings)
+    ways = {'no overlap': replace(own, overlap=0), 'overlap, cross-faded': replace(own, continued=False),
+            'overlap as context, mixed': replace(own, continued=True)}
     rows = []
     for number in range(count):
         pair = held_out(number, frames)
