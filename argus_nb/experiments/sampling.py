@@ -33,8 +33,7 @@ BASELINE = '25 Euler'
 def with_steps(steps, solver, **more): return dict(num_inference_steps=steps, solver=solver, **dict(eta=0.) | more)
 
 SETTINGS = {f'{steps} {name}': with_steps(steps, solver)
-            for name, solver, numbers in (('Euler', 'euler', (25, 12, 8, 5)), ('DPM-Solver++', 'dpmpp_2m', (25, 12, 8, 5)))
-            for steps in numbers}
+            for name, solver in (('Euler', 'euler'), ('DPM-Solver++', 'dpmpp_2m')) for steps in (25, 12, 8, 5)}
 SETTINGS |= {f'{steps} DPM-Solver++, eta {eta:g}': with_steps(steps, 'dpmpp_2m', eta=eta)
              for steps, eta in ((12, .5), (8, .5), (12, 1.))}
 SETTINGS |= {'12 DPM-Solver++, not guided': with_steps(12, 'dpmpp_2m', guidance_scale=1.),
