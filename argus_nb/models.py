@@ -44,7 +44,7 @@ PRESETS = {
         embedding=64, time_ids=32, clip_width=96, clip_layers=3, clip_heads=4, clip_image=64, clip_patch=8,
         size=(256, 512), frames=16, overlap=4, circular=True, seam='circular_padding', poles=True,
         level=True, shared_noise=1., continued=False, sigmas=(.05, 80.), solver='dpmpp_2m', eta=.5,
-        steps=8, fast_steps=5, best_steps=12, guidance=1.5),
+        steps=12, fast_steps=8, best_steps=25, guidance=1.5),
     'nano_0.2': dict(  # the nano of versions 0.1 and 0.2, whose folders do not say what it was made for
         folding=1, vae_channels=(96, 96, 128, 128), vae_layers=1, latent_channels=4,
         unet_channels=(64, 96, 128), unet_layers=1, unet_heads=(2, 3, 4), attention=(True, True, False),

@@ -41,18 +41,22 @@ RECIPE = dict(
                       adversarial=.003, begin=500, noise=.1, shrunk=.5, ema_decay=.999, crop=[128, 128], frames=4,
                       lengths=[1, 1, 2, 3])],
     image_encoder=dict(steps=1200, batch=24, lr=5e-4),
-    pictures=dict(examples=5000, frames=1, cameras=2, mirror=True, bfloat16=True, tilt=REMAINING_TILT, batch=32,
-                  steps=3150, optimizer='muon', lr=1e-3, decay=0., mean=1., std=1.8),
+    pictures=dict(examples=10_000, frames=1, cameras=2, mirror=True, bfloat16=True, tilt=REMAINING_TILT, batch=64,
+                  steps=4575, optimizer='muon', lr=1e-3, decay=0., mean=1., std=1.8),
     videos=dict(examples=600, frames=8, cameras=2, mirror=True, bfloat16=True, tilt=REMAINING_TILT, batch=4, steps=400,
                 optimizer='muon', lr=1e-3, decay=.6, mean=1.4, std=1.8, known=2, with_pictures=True),
+    long_videos=dict(examples=350, frames=16, cameras=2, mirror=True, bfloat16=True, tilt=REMAINING_TILT, batch=4,
+                     steps=560, optimizer='muon', lr=1e-3, decay=.6, mean=1.4, std=1.8, with_pictures=True,
+                     stills_batch=64, kept=.5),
     decoder=[dict(steps=3500, lr=1e-4, perceptual=.05, adversarial=.005, noise=.1, photographs=.5,
                   crop=[128, 128], frames=4, lengths=[1, 1, 2, 3]),
-             dict(steps=1700, lr=1.5e-4, perceptual=.05, adversarial=.005, noise=.1, photographs=.5, begin=100,
+             dict(steps=1650, lr=1.5e-4, perceptual=.2, adversarial=.02, noise=.1, photographs=.5, begin=60,
                   crop=[256, 512], frames=2, lengths=[1, 1, 2], circular=True)],
 )
 FURTHER = RECIPE | dict(  # from a finished model: smaller rates, and half-way back in the end
     pictures=RECIPE['pictures'] | dict(examples=2400, steps=1200, lr=4e-4, decay=.8),
     videos=RECIPE['videos'] | dict(examples=600, steps=1200, lr=4e-4, decay=.8),
+    long_videos=RECIPE['long_videos'] | dict(steps=300, lr=4e-4, decay=.8),
     decoder=[RECIPE['decoder'][-1] | dict(steps=700, lr=5e-5)],
     kept=.5,
 )
@@ -124,6 +128,8 @@ def train_denoiser_stages(
         of_cache['bfloat16'] = of_cache.get('bfloat16', False) and precision == 'bf16'  # slow where it is emulated
         if parse_flag_from_env('ACCELERATE_USE_FSDP'): r['optimizer'] = 'adamw'  # Muon needs whole matrices
         examples, frames, mixed = r.pop('examples'), r.pop('frames'), r.pop('with_pictures', False)
+        kept = r.pop('kept', 0)
+        before = {name: value.clone() for name, value in models.unet.state_dict().items()} if kept else {}
         with tqdm(total=examples, desc=f'latents for {name}',
                   disable=not (progress and PartialState().is_main_process)) as bar:
             cache = build_cache(folder/f'{name}_cache', models.vae, models.image_encoder, examples, frames,
@@ -137,6 +143,7 @@ def train_denoiser_stages(
         train_denoiser(models.unet, cache, models.vae.config.scaling_factor, folder/name, seed=seed + 1 + number,
                        tensorboard=tensorboard, pictures=lambda: sample_pictures(models.unet, models.vae, cache),
                        precision=precision, progress=progress, **(more | r))
+        if kept: keep_share(models.unet, before, kept)
 
 def train_nano(
     folder:str|Path,          # Everything goes here: checkpoints, caches, logs, and the finished model in `model`
