@@ -116,7 +116,7 @@ def test_bars_end_when_the_work_does(panned, tiny, tmp_path, monkeypatch):
     def note(name, module):
         work = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *a, **k: moments.append((name, told[-1])) or work(*a, **k))
-    note('open_input', generate); note('look_at_film', generate); note('refine_frames', tracking)
+    note('open_input', generate); note('look_at_film', clip_cameras); note('refine_frames', tracking)
     note('write_index_first', video)
     monkeypatch.setattr(generate.ContactSheet, 'save', lambda *a: moments.append(('sheet', told[-1])))
     generate_video(panned, tmp_path/'out.mp4', model=tiny, steps=2, width=128,
