@@ -297,7 +297,8 @@ def test_a_further_run_ends_between_what_it_began_with_and_what_it_learned(tiny,
         monkeypatch.setattr(recipe, name, lambda *args, **options: {})
     ended = recipe.train_nano(tmp_path, 'tiny', recipe.FURTHER | dict(kept=kept), start=tiny, progress=False).unet
     for old, new in zip(load_models(tiny).unet.parameters(), ended.parameters()):
-        assert_close(new, old + 2*(1 - kept), rtol=0, atol=2e-3)  # kept as float16
+        # three stages, the last of which goes half-way back; kept as float16
+        assert_close(new, old + 2.5*(1 - kept), rtol=0, atol=2e-3)
     assert json.loads((tmp_path/'nano_training.json').read_text())['kept'] == kept
 
 def test_own_clips_are_taken_as_they_are_and_photographs_varied(tiny, tmp_path, monkeypatch):
