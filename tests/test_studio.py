@@ -167,8 +167,9 @@ def test_the_command_refuses_in_one_line(arguments, words, capsys):
 # --- A page --------------------------------------------------------------------------------------------------------
 
 SERVER = """
-import sys
+import signal, sys
 from argus_nb.studio import Studio
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background of a shell
 page = Studio(None, sys.argv[1], size=(64, 128), width=256)
 print(page.serve(0), flush=True)
 try: page.thread.join()
