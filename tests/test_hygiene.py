@@ -50,6 +50,17 @@ def test_weights_come_as_safetensors_only():
     assert not pickled, f'pickled files in the repository: {pickled}'
 
 
+def test_links_between_notebooks_lead_somewhere():
+    def links(path):
+        cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+        return re.findall(r'\]\(([^)#\s]+\.ipynb)', '\n'.join(''.join(c['source']) for c in cells
+                                                             if c['cell_type'] == 'markdown'))
+    notebooks = [*(ROOT/'nbs').glob('*.ipynb'), *(ROOT/'nbs'/'experiments').glob('*.ipynb')]
+    lost = [f'{path.name}: {link}' for path in notebooks for link in links(path)
+            if not link.startswith('http') and not (path.parent/link).exists()]
+    assert not lost
+
+
 def test_the_readme_links_to_what_is_there():
     links = re.findall(r'\]\((?![a-z]+:|#)([^)\s]+)', (ROOT/'README.md').read_text(encoding='utf-8'))
     lost = [link for link in links if not (ROOT/link.partition('#')[0]).exists()]
