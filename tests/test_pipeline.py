@@ -452,6 +452,16 @@ def test_a_camera_on_its_side_is_generated_as_training_held_it(pipeline, film, m
     assert abs(run.enlarge(seen[0].float().expand(3, -1, -1)).mean() - mask.float().mean()) < .02
 
 
+def test_solver_and_fresh_noise_reach_the_sampler(pipeline):
+    frames, cameras = uniform(4, 3, 24, 32), CameraTrack.static(4, 1.)
+    def made(**more): return pipeline(frames, cameras, generator=generator(3), num_inference_steps=3, guidance_scale=1.,
+                                      output_type='latent', **more)
+    plain = made()
+    assert_close(made(eta=0., solver='euler'), plain, rtol=0, atol=0)  # the tiny model's own
+    for more in (dict(eta=.5), dict(solver='dpmpp_2m')): assert not torch.allclose(made(**more), plain)
+    with pytest.raises(InputError, match='eta must lie between 0 and 1'): made(eta=1.5)
+
+
 @pytest.mark.parametrize('share', [0., .6, 1.])
 def test_frames_share_as_much_noise_as_was_asked_for(pipeline, monkeypatch, share):
     "All frames of the film, not only those of a window; and each of them sees standard normal noise."
