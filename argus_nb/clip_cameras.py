@@ -58,6 +58,7 @@ def _found_cameras(video, belief, static, fov_x, progress, tracker):
     if noted is None: return track
     return replace(track, lens=lens_finding(None, (noted, NOTED))._replace(how='metadata'))
 
+# %% ../nbs/38_clip_cameras.ipynb #38cc0012
 def _read_cameras(video, cameras, fov_x):
     "Cameras from a file or a track, one for each frame."
     count = len(video.frames)
@@ -71,6 +72,7 @@ def _read_cameras(video, cameras, fov_x):
     if doubt: warnings.warn(doubt, Doubt, stacklevel=2)
     return track if track.lens and not fov_x else replace(track, lens=lens_finding(float(track.fov_x[0]), None))
 
+# %% ../nbs/38_clip_cameras.ipynb #38cc0014
 _SAMPLED = 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 24, 25, 30  # frames a second that people take out of videos
 
 def _spread(track, whole, fps):
