@@ -11,7 +11,7 @@ from argus_nb.decoding import pole_spread, seam_discontinuity
 from argus_nb.metrics import (LPIPS, PSNR, SSIM, AestheticQuality, Detail, FlowSmoothness, FrechetDistance,
                               FrechetVideoDistance, ImagingQuality,
                               LineConsistency, MotionSmoothness, NaturalQuality, PoleQuality, RotationError,
-                              SeamDiscontinuity,
+                              STLPIPS, SeamDiscontinuity,
                               detail, fit_asymmetric, fit_basis, i3d_clip, line_parts, line_segments, lpips_network,
                               natural_features, reestimated_rotation_error, ssim_map, view_average)
 from argus_nb.projection import panorama_to_cubemap, rotate_panorama
@@ -164,6 +164,45 @@ def test_the_frechet_distance_is_that_of_torch_fidelity():
     statistics = [fidelity.fid_features_to_statistics(f) for f in (x, y)]
     theirs = fidelity.fid_statistics_to_metric(*statistics, verbose=False)['frechet_inception_distance']
     assert float(metric.compute()) == pytest.approx(float(theirs), rel=1e-6)
+
+
+def test_the_kernel_distance_is_that_of_torch_fidelity():
+    kernel = pytest.importorskip('torch_fidelity.metric_kid')
+    x, y = torch.randn(2, 40, 6, generator=make_generator(4)).double()
+    y = y*1.3 + .2
+    metric = FrechetDistance((torch.zeros(6).double(), torch.eye(6).double()))
+    metric.update(x, real=True); metric.update(y, real=False)
+    theirs = kernel.kernel_mmd(x.numpy(), y.numpy(), kid_kernel='poly', kid_kernel_poly_degree=3,
+                               kid_kernel_poly_gamma=None, kid_kernel_poly_coef0=1)
+    assert float(metric.kernel_distance()) == pytest.approx(float(theirs), rel=1e-6)
+
+
+def test_st_lpips_is_that_of_its_package():
+    metric = STLPIPS()  # first: it stands in for a package that theirs imports and does not use
+    stlpips = pytest.importorskip('stlpips_pytorch.stlpips')
+    theirs = stlpips.LPIPS(net='alex', variant='shift_tolerant', spatial=True, verbose=False).eval()
+    a, b = clips(2, frames=2, size=(64, 128))
+    metric.update(a, b)
+    with torch.no_grad(): wanted = theirs(2*a - 1, 2*b - 1)
+    torch.testing.assert_close(metric.map(a, b), wanted, rtol=1e-4, atol=1e-6)
+    assert float(metric.compute()) == pytest.approx(float(wanted.mean()), rel=1e-4)
+
+
+def test_the_natural_distance_is_that_of_scipy():
+    distance = pytest.importorskip('scipy.spatial.distance').mahalanobis
+    good, made = torch.randn(2, 60, 5, generator=make_generator(8)).double()
+    made = made*1.4 + .3
+    shared = np.linalg.inv((np.cov(made.T) + np.cov(good.T))/2)
+    assert (NaturalQuality._distance(made, good.mean(0), good.T.cov())
+            == pytest.approx(distance(made.numpy().mean(0), good.numpy().mean(0), shared), rel=1e-6))
+
+
+def test_rotation_errors_are_those_of_scipy():
+    Rotation = pytest.importorskip('scipy.spatial.transform').Rotation
+    a, b = (Rotation.random(6, rng=np.random.default_rng(seed)) for seed in (1, 2))
+    metric = RotationError(); metric.update(*(torch.from_numpy(r.as_matrix()) for r in (a, b)))
+    one, other = a[0].inv()*a[1:], b[0].inv()*b[1:]
+    assert float(metric.compute()) == pytest.approx(np.degrees((one.inv()*other).magnitude()).mean(), abs=1e-4)
 
 
 @pytest.mark.parametrize('shape', [.5, .8, 1., 2., 4.])
