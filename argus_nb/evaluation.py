@@ -22,14 +22,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
 from .baselines import (FILLS, Method, NearestPanorama, Sampled, adapted, filled, frame_by_frame, generated,
-                                laid_over, swept, task_of)
+                                laid_over, swept, task_of, window_by_window)
 from .cameras import CameraTrack, load_cameras
 from .headers import check_full_sphere
 from .data import (VIDEO_ENDINGS, Pair, estimated_frame, example_clip, filmed, photograph_clip, training_pair,
                            world_clip)
 from .decoding import decode
 from .fidelity import PSNR, SSIM, STLPIPS, clip_regions, distance_regions
-from .models import PACKAGED, encode_frames, weights_of
+from .models import PACKAGED, encode_frames, latent_stride, weights_of
 from .pipeline import ArgusPipeline
 from .sampling import sampling_for
 from .quality import (FlowSmoothness, LineConsistency, NaturalQuality, PoleQuality, SeamDiscontinuity,
@@ -226,12 +226,14 @@ def rows_by_name(
 )->dict[str,Method]:                # The methods
     "Methods for the names that a table is asked for by."
     sampled = Sampled(pipeline, **options)
+    def windows():  # half a panorama wide
+        return window_by_window(pipeline, pipeline.settings['size'][1]//latent_stride(pipeline.vae)//2, **options)
     ways = {'argus': sampled.decoded, 'pasted': lambda: laid_over(sampled.decoded()), 'bound': lambda: Bound(pipeline),
             'truth': Truth, 'no blending': lambda: sampled.decoded('none'),
             'blended': lambda: sampled.decoded('blended'),
             'no roll': lambda: generated(pipeline, **options | dict(roll=False)),
             'frame by frame': lambda: frame_by_frame(pipeline, **options),
-            'adapted': lambda: adapted(pipeline, **options), 'swept': lambda: swept}
+            'adapted': lambda: adapted(pipeline, **options), 'swept': lambda: swept, 'window by window': windows}
     ways |= {name: functools.partial(filled, name, mean, nearest) for name in FILLS}
     unknown = [name for name in names if name not in ways]
     check(not unknown, f"no row is called {', '.join(map(repr, unknown))}; known are {', '.join(ways)}")

@@ -73,6 +73,20 @@ def test_pasted_is_argus_with_the_input_laid_over_it_and_decodes_nothing_again(t
     assert len(calls) == 1
 
 
+def test_window_by_window_is_a_row_by_name(tiny):
+    from argus_nb.baselines import task_of, window_by_window
+    from argus_nb.models import latent_stride
+    from argus_nb.pipeline import ArgusPipeline
+    [clip] = ev.held_out_clips(1, 0)
+    pipeline = ArgusPipeline.from_pretrained(tiny)
+    task = task_of(clip.pair(2, (32, 64)), 1, clip.name)
+    half = pipeline.settings['size'][1]//latent_stride(pipeline.vae)//2
+    rows = ev.rows_by_name(['argus', 'window by window'], pipeline, num_inference_steps=1)
+    made = rows['window by window'](task)
+    assert torch.equal(made, window_by_window(pipeline, half, num_inference_steps=1)(task))
+    assert not torch.equal(made, rows['argus'](task))
+
+
 def test_results_of_another_system_are_a_row(tmp_path):
     clips = ev.held_out_clips(3, 1)
     (tmp_path/'theirs').mkdir()
