@@ -44,6 +44,7 @@ setup: $(STAMP)  ## Install everything into .venv (the other targets do this by 
 
 hooks: $(STAMP)  ## Let git see notebooks without execution counts and metadata, whoever opened them
 	git config filter.argus-notebook.clean '"$(HERE)/bin/python" scripts/make_clean.py'
+	git config filter.argus-notebook.smudge cat
 	git config filter.argus-notebook.required true
 	$(BIN)/nbdev_install_hooks
 
@@ -59,11 +60,11 @@ lab: $(STAMP)  ## Open the notebooks
 docs: $(DOCS)  ## Build a site from the notebooks in _docs and check its links
 	$(BIN)/python scripts/make_docs.py
 
-WHAT ?= main outpainting ablation nano dynamics seams sampling precision memory length kills mutations commands \
-        training_speed projection projection_truth tracking alignment stabilise worlds
+# Experiments by name, all when WHAT is empty; `reconstruction` and `distance` are columns of what `main` records.
+WHAT ?=
 
 results: $(STAMP)  ## Compute every record again (days on two cores; WHAT='seams memory' for some)
-	for name in $(WHAT); do $(BIN)/argus reproduce $$name --write || exit; done
+	for name in $(or $(WHAT),$$($(BIN)/argus reproduce | awk '$$1 !~ /^(reconstruction|distance)$$/ {print $$1}')); do $(BIN)/argus reproduce $$name --write || exit; done
 
 tables: $(STAMP)  ## Compute the tables again (hours)
 	$(MAKE) results WHAT='main outpainting ablation nano dynamics'

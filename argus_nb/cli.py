@@ -261,8 +261,6 @@ def view(
     args:argparse.Namespace,  # What was typed
 )->None:
     "Run `argus view`."
-    from_picture = args.PANO.suffix.lower() in PICTURE_ENDINGS
-    check_output(args.OUT, args.overwrite, PICTURE_ENDINGS if from_picture else ('.mp4', *PICTURE_ENDINGS), args.PANO)
     from argus_nb.looking import view_file
     yaw, pitch, roll, fov_x = (math.radians(a) for a in (args.yaw, args.pitch, args.roll, args.fov))
     with progress_for(args) as progress:
@@ -319,7 +317,6 @@ def stabilise(
     args:argparse.Namespace,  # What was typed
 )->None:
     "Run `argus stabilise`."
-    check_output(args.OUT, args.overwrite, source=args.PANO)
     check(args.input or args.cameras, '--input CLIP or --cameras FILE is needed, to know where the camera looked')
     from argus_nb.steady import stabilise_video
     seconds = None if args.still else args.smooth
@@ -353,7 +350,6 @@ def look(
     args:argparse.Namespace,  # What was typed
 )->None:
     "Run `argus look`."
-    check_output(args.OUT, args.overwrite, source=args.PANO)
     from argus_nb.looking import look_video
     with progress_for(args) as progress:
         look_video(args.PANO, args.OUT, args.path, args.follow, args.size, args.overwrite, progress,
@@ -382,7 +378,6 @@ def light(
 )->None:
     "Run `argus light`."
     is_film = Path(args.OUT).suffix.lower() == '.mp4'
-    if is_film: check_output(args.OUT, args.overwrite, source=args.PANO)
     check(args.input or not args.cameras or not is_film,
           '--cameras says where --input CLIP looked, but there is no --input')
     from argus_nb.lighting import light_video, write_light_maps

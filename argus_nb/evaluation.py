@@ -360,11 +360,13 @@ def agreement(
     return 'the same order' if (difference['mean'] > 0) == (paper > 0) else 'another order'
 
 def interval(
-    entry:dict,     # `bootstrap`
-    digits:int=2,   # Behind the point
-)->str:             # Mean, and the interval in brackets
+    entry:dict,         # `bootstrap` or `paired`
+    digits:int=2,       # Behind the point
+    signed:bool=False,  # Say the sign of what is above zero, too
+)->str:                 # Mean, and the interval in brackets
     "A mean over clips and its 95 % interval."
-    return f"{entry['mean']:.{digits}f} ({entry['low']:.{digits}f} to {entry['high']:.{digits}f})"
+    mean, low, high = (f"{entry[of]:{'+'*signed}.{digits}f}" for of in ('mean', 'low', 'high'))
+    return f'{mean} ({low} to {high})'
 
 def text_table(
     header:Sequence,          # Titles of the columns

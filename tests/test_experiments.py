@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from argus_nb.cli import build_parser, main
-from argus_nb.experiments.reproduce import (ALIASES, EXPERIMENTS, find_experiment, list_experiments, recorded,
-                                            reproduce, what_it_takes)
+from argus_nb.experiments.reproduce import (ALIASES, EXPERIMENTS, find_experiment, list_experiments, origin_of,
+                                            read_record, recorded, reproduce, what_it_takes)
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT/'nbs'/'experiments').glob('*.ipynb'))
@@ -62,6 +62,29 @@ def test_a_page_asks_measures_shows_and_says_what_it_cannot_tell(path):
     code = cells(path, 'code')
     assert any('#| eval: false' in cell and 'run(' in cell for cell in code) and any('read_record' in cell
         for cell in code)
+
+
+FACTS = {'4.9', '0.7', '0.2', '0.3'}  # of mathematics, of the grid, of the paper
+
+@pytest.mark.parametrize('path', PAGES, ids=name_of)
+def test_no_measured_number_is_typed_by_hand(path):
+    said = '\n'.join(cells(path, 'markdown')).partition('What came out')[2]
+    said = re.sub(r'\]\([^)]*\)|`[^`]*`|arXiv [\d.]+', '', said)
+    assert set(re.findall(r'\d+\.\d+', said)) <= FACTS
+
+
+def test_the_list_asks_for_the_clips_of_the_record():
+    told, record = find_experiment('nano').settings, read_record('nano')
+    assert len(record['clips']) == told['worlds'] + told['panoramas']
+
+
+def test_a_record_says_whose_weights_it_judged():
+    record = read_record('nano')
+    assert 'nano' not in origin_of(record) and record['date'] in origin_of(record)
+    other = record | dict(weights=record['weights'] | dict(vae='another'))
+    assert origin_of(other).endswith('with an earlier nano')
+    assert origin_of(record | dict(weights=record['weights']['unet'])) == origin_of(record)
+    assert origin_of(dict(date='2026-01-01')) == '2026-01-01, with a nano that it does not name'
 
 
 def test_a_name_that_is_not_known_is_refused(capsys):

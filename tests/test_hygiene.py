@@ -95,6 +95,12 @@ def test_what_jupyter_adds_to_a_notebook_is_not_seen_by_git():
     "The filter of `make hooks` takes away what JupyterLab writes, and leaves clean notebooks as they are."
     def seen(text): return subprocess.run([sys.executable, 'scripts/make_clean.py'], cwd=ROOT, input=text,
                                           capture_output=True, encoding='utf-8', check=True).stdout
+    sys.path.insert(0, str(ROOT/'scripts'))
+    try: from make_clean import clean
+    finally: del sys.path[0]
+    for path in sorted((ROOT/'nbs').rglob('*.ipynb')):
+        text = path.read_text(encoding='utf-8')
+        assert json.dumps(clean(json.loads(text)), sort_keys=True, indent=1, ensure_ascii=False) + '\n' == text, path
     text = (ROOT/'nbs'/'00_edges.ipynb').read_text(encoding='utf-8')
     assert seen(text) == text
     notebook = json.loads(text)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 from argus_nb.alignment import level_rotation, stitch_frames, wander
+from argus_nb.fidelity import decibels
 from argus_nb.motion import simulate_motion
 from argus_nb.runtime import make_generator, run_record
 from argus_nb.sphere import perspective_coordinates, perspective_rays
@@ -112,7 +113,7 @@ def stitching(seed=305, size=(256, 512)):
                                   ('tracked cameras, three passes', tracked, 3)):
         panorama, seen = stitch_frames(frames, cameras, size, passes=passes)
         error = (panorama - background)[seen.expand_as(panorama)]
-        rows.append(dict(what=name, psnr=round(-10*math.log10(error.square().mean().item()), 2),
+        rows.append(dict(what=name, psnr=round(decibels(error.square().mean().item()), 2),
                          covered=round(seen.float().mean().item(), 3)))
         print(rows[-1], flush=True)
     return rows

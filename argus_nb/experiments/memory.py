@@ -10,6 +10,7 @@ import os, subprocess, sys, tempfile
 from collections.abc import Sequence
 from pathlib import Path
 import torch
+from argus_nb.models import weights_of
 from argus_nb.runtime import check, run_record
 from argus_nb.video import write_video
 from argus_nb.worlds import random_world
@@ -24,9 +25,9 @@ def peak(command):
 DECODING = """
 import sys, torch
 from argus_nb.decoding import decode
-from argus_nb.models import load_part, locate_model
+from argus_nb.models import latent_stride, load_part, locate_model
 vae = load_part('vae', locate_model('nano'), getattr(torch, sys.argv[2]))
-latents = torch.randn(20, 4, 32, 64)
+latents = torch.randn(20, vae.config.latent_channels, 256//latent_stride(vae), 512//latent_stride(vae))
 if int(sys.argv[1]): decode(vae, latents, 'circular_padding', chunk=int(sys.argv[1]))
 """
 
@@ -64,4 +65,5 @@ def run(
     ratio = rows[max(rows)]/rows[min(rows)]
     print(f'{ratio:.3f} times the memory for {max(rows)/min(rows):.0f} times the length')
     mebibytes = {str(k): round(v) for k, v in rows.items()}
-    return run_record(steps=1, width=256, mebibytes=mebibytes, ratio=round(ratio, 4), decoding_mebibytes=decoded)
+    return run_record(weights=weights_of('nano'), steps=1, width=256, mebibytes=mebibytes, ratio=round(ratio, 4),
+                      decoding_mebibytes=decoded)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from argus_nb.decoding import decode
 from argus_nb.diffusion import added_time_ids
-from argus_nb.models import latent_stride, load_part, locate_model, preset
+from argus_nb.models import latent_stride, load_part, locate_model, preset, weights_of
 from argus_nb.runtime import make_generator, run_record
 from diffusers.models.attention_processor import AttnProcessor
 
@@ -86,5 +86,6 @@ def run(
     print(f"one call of the denoiser, {frames} frames of {own['size'][0]}x{own['size'][1]}")
     denoiser = taking_turns(ways, rounds)
     print('decoding four frames'); decoder = taking_turns(decoder_ways(vae, own['size'], own['seam']), rounds)
-    return run_record(model=str(model), threads=torch.get_num_threads(), denoiser=denoiser, decoder=decoder,
+    return run_record(model=str(model), weights=weights_of(model), threads=torch.get_num_threads(),
+                      denoiser=denoiser, decoder=decoder,
                       first_call_seconds=waits)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from argus_nb.alignment import align_frames
 from argus_nb.cameras import CameraTrack
+from argus_nb.fidelity import decibels
 from argus_nb.generate import Generation
 from argus_nb.models import weights_of
 from argus_nb.motion import simulate_motion
@@ -102,7 +103,7 @@ def scores(film: dict[int, Tensor], truth: dict, seen: dict[int, Tensor], ever: 
         strong = made.max(0).values - made.min(0).values > .3
         ghosts = (near & strong & ~walkers & ~(torch.nn.functional.cosine_similarity(true, hue, dim=0) > .97))[region]
         frame = seen[n].numpy()
-        found.append(dict(psnr=-10*error.log10().item(), ghosts=ghosts.float().mean().item(),
+        found.append(dict(psnr=decibels(error.item()), ghosts=ghosts.float().mean().item(),
                           step=step_across(made, frame) - step_across(true, frame)))
     return {key: round(float(np.mean([row[key] for row in found])), 4) for key in found[0]}
 

@@ -19,7 +19,7 @@ from argus_nb.edges import save_json, write_beside
 from argus_nb.enlarging import Enlarge, Upscaler
 from argus_nb.evaluation import held_out_clips, of_one_clip
 from argus_nb.fidelity import PSNR, STLPIPS, detail
-from argus_nb.models import encode_frames, load_models
+from argus_nb.models import encode_frames, load_models, weights_of
 from argus_nb.quality import SeamDiscontinuity
 from argus_nb.runtime import run_record
 from argus_nb.sets import bootstrap, paired
@@ -103,4 +103,5 @@ def run(
     differences = {f'{scale}x, {kind}': {m: paired(rows, *names(scale, kind), m)
                                          for m in ('PSNR', 'ST-LPIPS', 'detail', 'seam')}
                    for scale in (2, 4) for kind in ('perfect', 'decoded')}
-    return run_record(height=height, frames=frames, clips=rows, means=means, differences=differences)
+    return run_record(weights=weights_of('nano'), height=height, frames=frames, clips=rows, means=means,
+                      differences=differences)
