@@ -54,8 +54,8 @@ demo: $(STAMP)  ## Film a small world with a simulated hand and turn the clip in
 	@$(BIN)/python scripts/make_demo_input.py demo/input.mp4
 	$(BIN)/argus generate demo/input.mp4 demo/output.mp4 --overwrite
 
-lab: $(STAMP)  ## Open the notebooks
-	$(BIN)/jupyter lab nbs
+lab: $(STAMP)  ## Open the notebooks, the one to start with first
+	$(BIN)/jupyter lab nbs/start_here.ipynb
 
 docs: $(DOCS)  ## Build a site from the notebooks in _docs and check its links
 	$(BIN)/python scripts/make_docs.py

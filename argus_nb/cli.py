@@ -18,7 +18,7 @@ from dataclasses import MISSING, asdict, fields, is_dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import NoReturn, TypeVar
-from .edges import (ANGLE, COUNT, DURATION, EFFORT, FIELD_OF_VIEW, HIGHLIGHT, PICTURE_ENDINGS,
+from .edges import (ANGLE, Choice, COUNT, DURATION, EFFORT, FIELD_OF_VIEW, HIGHLIGHT, PICTURE_ENDINGS,
                             PRECISION, PRESET, SCALE, SEED,
                             START_TIME, TILT, TRACKER, WHOLE, Doubt, InputError, Number, RenamedOption,
                             ShownProgress, check, check_file, check_output, full_disk_is_an_input_error)
@@ -37,10 +37,14 @@ class CommandLine(argparse.ArgumentParser):
         message:str,  # What argparse found
     )->str:           # '' where nothing is alike
         "What was perhaps meant."
-        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)|unrecognized arguments: (\S+)", message)
+        wrong = re.search(r"invalid choice: '(?P<word>[^']*)' \(choose from (?P<names>.*)\)|"
+                          r"must be one of (?P<kinds>.*), got '(?P<kind>[^']*)'|"
+                          r"unrecognized arguments: (?P<option>\S+)", message)
         if not wrong: return ''
-        known = re.findall(r"[\w.-]+", wrong[2]) if wrong[2] else [*self._option_string_actions]
-        alike = difflib.get_close_matches(wrong[1] or wrong[3].split('=')[0], known, 1)
+        names = wrong['names'] or wrong['kinds']
+        known = re.findall(r"[\w.-]+", names) if names else [*self._option_string_actions]
+        meant = wrong['word'] or wrong['kind'] or (wrong['option'] or '').split('=')[0]
+        alike = difflib.get_close_matches(meant, known, 1)
         return f'; did you mean {alike[0]}?' if alike else ''
 
 # %% ../nbs/80_cli.ipynb #5cd450bc
@@ -687,7 +691,8 @@ def models(
     "Run `argus models`."
     from argus_nb.services import list_models
     for m in list_models():
-        print(f"{m['name']:<6} {m['where']}, {m['size']}, made for {m['made_for']}" + f"; {m['get']}"*bool(m['get']))
+        print(f"{m['name']:<6} {m['where']}, {m['size']}, {m['licence']}, made for {m['made_for']}"
+              + f"; {m['get']}"*bool(m['get']))
     print('A folder in the layout of diffusers is a model, too: --model FOLDER')
 
 def add_completion(
@@ -706,7 +711,15 @@ def completion(
     "Run `argus completion`."
     try: import shtab
     except ImportError: raise InputError('completion needs the package shtab: pip install shtab') from None
-    print(shtab.complete(build_parser(), args.SHELL))
+    parser = build_parser()
+    for command in parser.commands.choices.values():
+        for action in command._actions:
+            kind = action.type
+            if kind is existing_folder: action.complete = shtab.DIRECTORY
+            elif kind in (Path, existing_file, existing_cameras, existing_clips) or action.dest in ('INPUT', 'OUT', 'OUTPUT'):
+                action.complete = shtab.FILE
+            elif isinstance(choice := getattr(kind, '__self__', None), Choice): action.choices = choice.names
+    print(shtab.complete(parser, args.SHELL))
 
 # %% ../nbs/80_cli.ipynb #e6492139
 PORT = Number('a port between 0 and 65535', lambda v: 0 <= v < 65536, int)
@@ -751,14 +764,17 @@ def build_parser(
 
 `argus COMMAND --help` explains a command.""")
     parser.add_argument('--version', action='version', version=f'argus_nb {__version__}')
-    commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
+    commands = parser.commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
     for add in (add_generate, add_track, add_view, add_stabilise, add_look, add_light, add_ask, add_info, add_mark,
                 add_models, add_studio, add_evaluate, add_train, add_curate, add_reproduce, add_completion):
         add(commands)
-    for command in commands.choices.values():
-        command.set_defaults(parser=command)
-        command.add_argument('-q', '--quiet', action='store_true', help='no progress and no summary, only trouble')
-        command.add_argument('--debug', action='store_true', help='show the traceback of an unexpected error')
+    everywhere = (('-q', '--quiet'), 'no progress and no summary, only trouble'), \
+        (('--debug',), 'show the traceback of an unexpected error')  # before the command, or after it
+    for names, told in everywhere:
+        parser.add_argument(*names, action='store_true', help=told)
+        for command in commands.choices.values():
+            command.add_argument(*names, action='store_true', help=told, default=argparse.SUPPRESS)
+    for command in commands.choices.values(): command.set_defaults(parser=command)
     return parser
 
 # %% ../nbs/80_cli.ipynb #2431e7ad
@@ -773,8 +789,11 @@ def main(
         try:
             written = next((value for name, value in vars(args).items() if name in ('OUTPUT', 'OUT', 'FOLDER')), '')
             with _requests_to_end_as_interrupts(), full_disk_is_an_input_error(written): args.run(args)
+            sys.stdout.flush()
         except KeyboardInterrupt: return _complain('interrupted', 130)
         except InputError as error: return _complain(f'error: {error}', 2)
+        except BrokenPipeError:  # whoever read what is printed has gone, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Exception as error:
             if args.debug: raise
             return _complain(f'failed: {type(error).__name__}: {error} (--debug shows where)', 1)

@@ -136,6 +136,9 @@ class ArgusPipeline(DiffusionPipeline):
     )->'ArgusPipeline':                   # The pipeline, ready to call
         "Load a model; raises `InputError` listing the known names, or saying how to get what is missing."
         check(variant in (None, 'fp16'), f"variant must be 'fp16' or None, got {variant!r}")
+        check(torch_dtype is None or isinstance(torch_dtype, torch.dtype),
+              f'torch_dtype must be one of torch, such as torch.float16, got {torch_dtype!r}')
+        if device_map in ('auto', 'balanced'): device_map = None  # nothing is spread over several devices
         dtype, device = torch_dtype or dtype, pick_device(device_map or device)
         if dtype == torch.bfloat16 and device.type == 'cpu' and pick_dtype(device) != dtype:
             warnings.warn('bfloat16 is not in the hardware of this processor: about 25 times slower than float32',
@@ -317,14 +320,18 @@ class ArgusPipelineOutput(BaseOutput):
     frames:Any  # Tensor (N, T, 3, H, W), array (N, T, H, W, 3), or lists of PIL images
 
 def as_frames(
-    frames:Any,  # PIL images, an array (T, H, W, 3), a tensor (T, 3, H, W), a path, a `Video`, or lazy frames
+    frames:Any,  # PIL images, array (T, H, W, 3), tensor (T, 3, H, W), a list of these, a path, a `Video`, lazy frames
 )->Any:          # A tensor (T, 3, h, w), or lazy frames
     "Frames from any of these forms; raises `InputError` for arrays of another shape."
     if isinstance(frames, (str, Path)): return read_video(frames).frames
     if isinstance(frames, Video): return frames.frames
     if isinstance(frames, Image.Image): frames = [frames]
-    if isinstance(frames, (list, tuple)) and frames and all(isinstance(f, Image.Image) for f in frames):
-        frames = np.stack([np.asarray(frame.convert('RGB')) for frame in frames])
+    if isinstance(frames, (list, tuple)) and frames:
+        frames = [np.asarray(f.convert('RGB')) if isinstance(f, Image.Image) else f for f in frames]
+        sizes = sorted({tuple(f.shape) for f in frames if hasattr(f, 'shape')})
+        check(len(sizes) < 2, f"frames must be of one size, got {', '.join(map(str, sizes))}")
+        if all(isinstance(f, np.ndarray) for f in frames): frames = np.stack(frames)
+        elif all(isinstance(f, Tensor) for f in frames): frames = torch.stack(frames)
     if isinstance(frames, np.ndarray):
         check(frames.ndim == 4 and frames.shape[-1] == 3,
               f'frames as an array must be T x H x W x 3, got {frames.shape}')
@@ -371,6 +378,9 @@ def __call__(self:ArgusPipeline,
     check(output_type in kinds, f"output_type must be one of {', '.join(kinds)}, got {output_type!r}")
     check(set(callback_on_step_end_tensor_inputs) <= {'latents'},
           "callback_on_step_end_tensor_inputs can name 'latents' alone")
+    for name, value in dict(height=height, width=width, num_frames=num_frames,
+                            num_videos_per_prompt=num_videos_per_prompt).items():
+        check(value is None or isinstance(value, int) and value > 0, f'{name} must be a positive number, got {value!r}')
     generators = list(generator) if isinstance(generator, (list, tuple)) else [generator]*num_videos_per_prompt
     check(len(generators) == num_videos_per_prompt or num_videos_per_prompt == 1,
           f'{num_videos_per_prompt} videos need as many generators, got {len(generators)}')
@@ -379,7 +389,10 @@ def __call__(self:ArgusPipeline,
         kwargs['size'] = (height or width//2, width)
     if decode_chunk_size: kwargs['chunk'] = decode_chunk_size
     frames, part = as_frames(frames), slice(None, num_frames)
-    if num_frames: frames, cameras = frames[part], cameras and cameras[part]
+    if num_frames:
+        frames, cameras = frames[part], cameras and cameras[part]
+        kwargs |= {name: kwargs[name][part] for name in ('panorama', 'mask') if kwargs.get(name) is not None}
+        if kwargs.get('latents') is not None: kwargs['latents'] = kwargs['latents'][:, part]
     in_latents = output_type == 'latent'
     videos = [torch.cat(list(self.stream(frames, cameras, generator=one, output_type='latent' if in_latents else 'pt',
                                          **kwargs))) for one in generators]

@@ -10,7 +10,8 @@ __all__ = ['repair_torchvision', 'check_shape', 'check_pixels', 'pick_device', '
 # %% ../nbs/01_runtime.ipynb #3511baeb
 import datetime, math, os, platform, shlex, sys
 from collections.abc import Sequence
-from importlib import import_module, metadata
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 import torch
 from torch import Tensor
@@ -23,19 +24,19 @@ _declared_operators = None  # the declaration lives as long as this reference
 
 def repair_torchvision(
 )->bool:  # Whether a repair was needed
-    "Import torchvision; where its compiled operators cannot be loaded, declare their names and import it again."
+    "Where torchvision's compiled operators cannot be loaded, declare their names, so that it can be imported."
     global _declared_operators
-    try: import_module('torchvision')
-    except ImportError: return False  # not installed: whoever needs it says so
-    except RuntimeError as error:
-        if 'torchvision::' not in str(error): raise
-        for name in [m for m in sys.modules if m.split('.')[0] == 'torchvision']: del sys.modules[name]
-        _declared_operators = torch.library.Library('torchvision', 'FRAGMENT')
-        for name in ('nms', 'qnms'):
-            _declared_operators.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-        import_module('torchvision')
-        return True
-    return False
+    found = find_spec('torchvision')
+    if found is None or found.origin is None: return False  # not installed: whoever needs it says so
+    if hasattr(torch.ops.torchvision, 'nms'): return False  # loaded or declared before
+    for library in Path(found.origin).parent.glob('_C.*'):
+        try: torch.ops.load_library(library)
+        except OSError: continue
+        return False
+    _declared_operators = torch.library.Library('torchvision', 'FRAGMENT')
+    for name in ('nms', 'qnms'):
+        _declared_operators.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    return True
 
 repair_torchvision()
 

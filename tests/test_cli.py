@@ -1,5 +1,5 @@
 """The command line as a shell sees it: exit codes, single lines, nothing left behind, and real files of every odd kind."""
-import fractions, json, math, os, re, signal, subprocess, sys, time, wave
+import fractions, json, math, os, re, shutil, signal, subprocess, sys, time, wave
 from pathlib import Path
 
 import av
@@ -419,6 +419,42 @@ def test_models_and_completion(capsys):
     code, script, _ = run(capsys, 'completion', 'bash')
     assert code == 0 and '--dry-run' in script
     assert subprocess.run(['bash', '-n'], input=script, text=True).returncode == 0
+
+
+@pytest.mark.skipif(not shutil.which('bash'), reason='completion is tried in bash')
+@pytest.mark.parametrize('typed, wanted', [('generate cli', 'clip.mp4'), ('train out --videos su', 'sub'),
+                                           ('generate clip.mp4 --tracker rot', 'rotation'), ('gen', 'generate'),
+                                           ('generate clip.mp4 --qual', '--quality')])
+def test_bash_completes_files_names_and_options(typed, wanted, tmp_path, capsys):
+    (tmp_path/'clip.mp4').touch(); (tmp_path/'sub').mkdir()
+    (tmp_path/'completion').write_text(run(capsys, 'completion', 'bash')[1])
+    script = """source completion
+function=$(complete -p argus | sed -n 's/.*-F \\([^ ]*\\).*/\\1/p')
+COMP_WORDS=(argus "$@"); COMP_CWORD=$#; COMPREPLY=(); $function argus "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}"
+"""
+    done = subprocess.run(['bash', '-c', script, 'bash', *typed.split()], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == [wanted], done.stderr
+
+
+def test_words_for_all_commands_stand_before_or_after_the_command(clip, capsys):
+    assert run(capsys, '-q', 'info', clip)[0] == run(capsys, 'info', clip, '-q')[0] == 0
+    said = run(capsys, 'generate', clip, 'out.mp4', '--quality', 'fats')[2]
+    assert 'did you mean fast?' in said
+
+
+def test_a_reader_that_has_gone_is_no_failure(clip):
+    command = f'{sys.executable} -m argus_nb info {clip} {clip} {clip}'
+    done = subprocess.run(['bash', '-c', f'{command} | true; echo ${{PIPESTATUS[0]}}'], cwd=ROOT, capture_output=True,
+                          text=True)
+    assert done.stdout.strip() == '0' and done.stderr == ''
+
+
+@pytest.mark.parametrize('variables', [{}, dict(NO_COLOR='1'), dict(FORCE_COLOR='1')])
+def test_what_is_said_is_plain_text(variables):
+    "Output is never coloured, so that NO_COLOR has nothing to take away."
+    done = subprocess.run([sys.executable, '-m', 'argus_nb', 'genrate'], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | variables)
+    assert done.returncode == 2 and '\x1b' not in done.stdout + done.stderr and 'generate' in done.stderr
 
 
 def test_the_package_runs_as_a_module():

@@ -14,6 +14,7 @@ from argus_nb.clip_cameras import cameras_for
 from argus_nb.generate import Generation, crossfade, generate_video, generated_frames, generation_frame
 from argus_nb.pipeline import ArgusPipeline, Source, local_model
 from argus_nb.sampling import sampling_for, window_frames, window_starts
+from argus_nb.edges import Doubt
 from argus_nb.runtime import InputError
 from argus_nb.sphere import euler_from_rotation
 from argus_nb.video import read_video, spherical_metadata, write_video
@@ -344,6 +345,18 @@ def test_saved_models_load_with_another_unet(models, tmp_path, clip):
     assert_close(base.unet.conv_in.weight, models.unet.conv_in.weight)
     assert_close(changed.unet.conv_in.weight, other.conv_in.weight)
     assert_close(changed.vae.encoder.conv_in.weight, models.vae.encoder.conv_in.weight)
+
+def test_a_model_is_loaded_in_the_words_of_diffusers(models, tmp_path, monkeypatch):
+    save_models(models, tmp_path/'whole'); save_models(models, tmp_path/'half', dtype=torch.float16)
+    load = ArgusPipeline.from_pretrained
+    for word in ('cpu', 'auto', 'balanced'): assert load(tmp_path/'whole', device_map=word).device.type == 'cpu'
+    assert load(tmp_path/'half', variant='fp16', torch_dtype=torch.float32).unet.dtype == torch.float32
+    assert load(tmp_path/'whole', torch_dtype=torch.float16).unet.dtype == torch.float16
+    with pytest.raises(InputError, match="torch_dtype must be one of torch, such as torch.float16, got 'float16'"):
+        load(tmp_path/'whole', torch_dtype='float16')
+    monkeypatch.setattr('argus_nb.pipeline.pick_dtype', lambda device: torch.float32)
+    with pytest.warns(Doubt, match='about 25 times slower'): load(tmp_path/'whole', torch_dtype=torch.bfloat16, device='cpu')
+
 
 def test_unknown_and_absent_models_say_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv('HF_HOME', str(tmp_path))
