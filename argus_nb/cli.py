@@ -716,8 +716,8 @@ def completion(
         for action in command._actions:
             kind = action.type
             if kind is existing_folder: action.complete = shtab.DIRECTORY
-            elif kind in (Path, existing_file, existing_cameras, existing_clips) or action.dest in ('INPUT', 'OUT', 'OUTPUT'):
-                action.complete = shtab.FILE
+            elif (kind in (Path, existing_file, existing_cameras, existing_clips)
+                  or action.dest in ('INPUT', 'OUT', 'OUTPUT')): action.complete = shtab.FILE
             elif isinstance(choice := getattr(kind, '__self__', None), Choice): action.choices = choice.names
     print(shtab.complete(parser, args.SHELL))
 

@@ -113,7 +113,7 @@ def clips_of(
 _TEXTS = 'key', 'video', 'path', 'category', 'codec', 'layout', 'trouble'
 _COUNTS = 'clip', 'clips', 'width', 'height', 'damaged'
 SCORES = ('complete', 'seam', 'middle', 'middle_row', 'left_right', 'top_bottom', 'bars', 'brightness', 'contrast',
-          'black', 'change', 'variance', 'steadiness', 'overlay', 'holder', 'nadir_ring', 'nadir_detail', 'sharpness',
+          'black', 'change', 'variance', 'steadiness', 'overlay', 'holder', 'nadir_ring', 'nadir_round', 'sharpness',
           'leap', 'flow', 'tilt', 'cut', 'text')
 _NUMBERS = 'start', 'end', 'rate', 'duration', *SCORES
 
@@ -258,8 +258,8 @@ RULES = dict(
            Rule('dark', 'brightness', low=.06, stage=1), Rule('bars', 'bars', high=.02, stage=1), _BLACK, _CLOSES,
            *_HALVES, Rule('flat', 'contrast', low=.04), Rule('still', 'change', low=1.), *_CUT, _TEXT,
            Rule('enlarged', 'sharpness', low=.58), Rule('tilted', 'tilt', high=15.),
-           Rule('nadir', 'nadir_ring', high=11.), Rule('nadir', 'nadir_detail', low=.25),
-           Rule('nadir', 'holder', high=.005),
+           Rule('nadir', 'nadir_ring', high=11.), Rule('nadir', 'nadir_round', low=.32),
+           Rule('nadir', 'holder', high=.009),
            Rule('duplicate', 'duplicate', high=0)),
     paper=(_CLOSES, Rule('split', 'middle', high=.6, stage=1), *_HALVES, _BLACK, Rule('still', 'variance', low=.5),
            Rule('slow', 'flow', low=1.), *_CUT, _TEXT),

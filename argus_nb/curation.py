@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIZE', 'STEADY', 'WAVES', 'BELTS', 'MOMENTS', 'PACE', 'BAND', 'MODELS', 'row_weights', 'mean_on_sphere',
            'latitude_rows', 'jump', 'halves_apart', 'light', 'bars', 'share_of_bars', 'without_bars', 'change',
-           'six_views', 'flow_score', 'coherence', 'fixed_things', 'ring', 'nadir_detail', 'sharpness', 'fingerprint',
+           'six_views', 'flow_score', 'coherence', 'fixed_things', 'ring', 'nadir_round', 'sharpness', 'fingerprint',
            'apart', 'level_score', 'shot_score', 'leap', 'text_score', 'Sample', 'clip_frames', 'sample_clip',
            'cheap_scores', 'dear_scores', 'thumbnail', 'score_clip', 'probe']
 
@@ -201,25 +201,32 @@ def ring(
     return float((steps - around).max())
 
 @lru_cache
-def _below(side):
-    "Which pixels of the view down lie in the cap, and which in the ring around it."
+def _sectors(side, directions=24, rings=22):
+    "For each pixel of the view down, in which of 24 directions and rings of 2 degrees it lies; -1 beyond them."
     axis = (np.arange(side) + .5)/side*2 - 1
-    angle = np.degrees(np.arctan(np.hypot(*np.meshgrid(axis, axis))))
-    return angle < 22, (angle > 25) & (angle < 42)
+    x, y = np.meshgrid(axis, axis)
+    ring = (np.degrees(np.arctan(np.hypot(x, y)))/2).astype(int)
+    towards = (np.arctan2(y, x)/(2*math.pi) % 1*directions).astype(int)
+    return np.where(ring < rings, towards*rings + ring, -1), (directions, rings)
 
-def nadir_detail(
+def nadir_round(
     grey:np.ndarray,  # Brightness in [0, 1]; (T, H, W)
     side:int=128,     # Of the view down
-)->float|None:        # 1: as much as around it; None where there is none around it
-    "Fine detail at the nadir against that around it."
-    cap, outside = _below(side)
-    energy = []
+)->float|None:        # 0: a circle, above about 0.3: no circle; None where no patch without detail lies at the nadir
+    "How unevenly far from the nadir fine detail begins, over 24 directions: quartile distance over median."
+    sector, shape = _sectors(side)
+    fine = np.zeros((side, side), np.float32)
     for frame in grey:
         down = cv2.remap(frame, *_view_maps(frame.shape, side)[5], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-        fine = np.abs(down - cv2.GaussianBlur(down, (0, 0), 2))
-        energy.append((fine[cap].mean(), fine[outside].mean()))
-    inside, around = np.mean(energy, 0)
-    return float(inside/around) if around > .003 else None
+        fine += np.abs(down - cv2.GaussianBlur(down, (0, 0), 1.5))
+    inside = sector >= 0
+    sums, counts = (np.bincount(sector[inside], weights, math.prod(shape)).reshape(shape)
+                    for weights in (fine[inside]/len(grey), None))
+    mean = sums/np.maximum(counts, 1)
+    begins = mean[:, 2:] > max(.4*float(np.median(mean[:, 17:])), .0015)
+    angle = np.where(begins.any(1), 2*(begins.argmax(1) + 2), 2*shape[1])
+    low, middle, high = np.quantile(angle, (.25, .5, .75))
+    return float((high - low)/middle) if 13 < middle < 36 else None
 
 # %% ../nbs/56_curation.ipynb #c560030
 def sharpness(
@@ -443,7 +450,7 @@ def cheap_scores(
     return dict(complete=sample.complete, damaged=sample.damaged, bars=share_of_bars(edges), **light(whole),
                 seam=jump(grey), middle=jump(grey, 2, W//2), middle_row=jump(grey, 1, H//2),
                 left_right=halves_apart(grey, 2), top_bottom=halves_apart(grey, 1), **change(grey),
-                **fixed_things(grey), nadir_ring=ring(grey), nadir_detail=nadir_detail(grey),
+                **fixed_things(grey), nadir_ring=ring(grey), nadir_round=nadir_round(grey),
                 sharpness=sharpness(sample.rows), leap=leap(sample.thumbnails), fingerprint=fingerprint(grey))
 
 def dear_scores(

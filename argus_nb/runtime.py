@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['repair_torchvision', 'check_shape', 'check_pixels', 'pick_device', 'pick_dtype', 'make_generator', 'compute_device',
-           'versions', 'run_record', 'show_images', 'as_bytes', 'InputError', 'check', 'present_name', 'save_json',
-           'write_beside']
+           'versions', 'run_record', 'show_images', 'show_bars', 'as_bytes', 'InputError', 'check', 'present_name',
+           'save_json', 'write_beside']
 
 # %% ../nbs/01_runtime.ipynb #3511baeb
 import datetime, math, os, platform, shlex, sys
@@ -152,6 +152,23 @@ def show_images(
         axis.imshow(image, cmap='gray', vmin=0, vmax=1)
         if titles: axis.set_title(str(titles[n]), fontsize=8)
     if suptitle: figure.suptitle(suptitle, fontsize=9)
+    plt.show()
+
+# %% ../nbs/01_runtime.ipynb #01sb0001
+def show_bars(
+    values:dict,       # Label -> number; None is left out
+    unit:str='',       # Written below
+    title:str='',      # Written above
+    width:float=5.,    # Of the figure in inches
+)->None:
+    "Draw numbers as bars, one below the other, each with its number."
+    import matplotlib.pyplot as plt
+    values = {str(label): value for label, value in values.items() if value is not None}
+    figure, axis = plt.subplots(figsize=(width, .45 + .2*len(values)), dpi=70, layout='constrained')
+    bars = axis.barh(list(values), list(values.values()), color='#1f4e79')
+    axis.bar_label(bars, [f'{value:.3g}' for value in values.values()], padding=3, fontsize=7)
+    axis.invert_yaxis(); axis.margins(x=.12); axis.spines[['top', 'right']].set_visible(False)
+    axis.tick_params(labelsize=7); axis.set_xlabel(unit, fontsize=7); axis.set_title(title, fontsize=8, loc='left')
     plt.show()
 
 # %% ../nbs/01_runtime.ipynb #01ab0001

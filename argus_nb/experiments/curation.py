@@ -222,10 +222,12 @@ TRUE_OF['partly black'] |= {'dark'}
 TRUE_OF['unreadable'] |= {'incomplete'}  # where nothing is left
 TRUE_OF['overlay <= 0.006'] |= {'text'}
 WATERMARK = 'argus and overlay <= 0.006'
+TOLD_BY = {'watermark': 'overlay', 'holder': 'holder', 'blurred nadir': 'nadir_round'}  # known where there is a trace
 
 def judged(columns, truth):
     "Recall of each fault, precision of each reason, what was kept of the good, and which clips went wrong."
     why = {video: set(reasons) for video, reasons in zip(columns['video'], columns['reasons'])}
+    known = {score: dict(zip(columns['video'], columns[score])) for score in TOLD_BY.values()}
     ends = lambda row: {'incomplete', 'unreadable'} if row['fault'] == 'incomplete' else {REASON.get(row['fault'])}
     faults, reasons, wrong = {}, {}, []
     for fault in REASON:
@@ -234,6 +236,9 @@ def judged(columns, truth):
         found = [row for row in rows if why[row['video']] & ends(row)]
         others = lambda row: why[row['video']] - {'overlay <= 0.006'}
         faults[fault] = dict(clips=len(rows), found=len(found), dropped=sum(bool(others(row)) for row in rows))
+        if fault in TOLD_BY:
+            traces = [row['video'] for row in rows if not math.isnan(known[TOLD_BY[fault]][row['video']])]
+            faults[fault] |= dict(traces=len(traces), found_there=sum(row['video'] in traces for row in found))
     for reason in TRUE_OF:
         flagged = [row for row in truth if reason in why[row['video']]]
         right = [row for row in flagged if row['fault'] in TRUE_OF[reason]]

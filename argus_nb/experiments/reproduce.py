@@ -59,6 +59,8 @@ EXPERIMENTS = (
     Experiment('mutations', 'Does every damaged file end in a result or in one line?', 30, 1,
                ('mutations.json',), kept=('faults_at_first',)),
     Experiment('commands', 'How long do the promised commands take?', 6, 1, ('commands.json',)),
+    Experiment('habits', 'What comes of what users of diffusers and of the shell type by habit?', 8, 1,
+               ('habits.json',)),
     Experiment('training_speed', 'What do a latent cache and bfloat16 save in training, and what do they cost?', 10, 2,
                ('training_speed.json',)),
     Experiment('pairs', 'Muon or AdamW, own or shared noise: which trains better in the same time?', 60, 2,
