@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from .alignment import Landing, plain_lens
 from .cameras import CameraTrack
+from .rendering import compiled, row_blocks, run_jobs
 from .runtime import check
 
 # %% ../nbs/35_memory.ipynb #35c00009
@@ -209,6 +210,14 @@ def without_scraps(
     solid = cv2.GaussianBlur(solid, (0, 0), 1.)[:, 8:-8]
     return torch.from_numpy(cv2.resize(np.ascontiguousarray(solid), sure.shape[::-1]))
 
+@compiled
+def _between(colours, sure, later, later_sure, share, gain, out, out_sure, first, last):
+    "Between two maps at a share of the way, in an exposure; colours premultiplied, (3, n) and (n,)."
+    for i in range(first, last): out_sure[i] = sure[i] + share*(later_sure[i] - sure[i])
+    for k in range(3):
+        for i in range(first, last):
+            out[k, i] = min((colours[k, i] + share*(later[k, i] - colours[k, i]))*gain[k], out_sure[i])
+
 class Memory:
     "What a film has shown, before and after each moment, on one map."
     def __init__(self,
@@ -249,10 +258,12 @@ class Memory:
         low, after = divmod(when, BEAT)
         self._beats = {beat: self._beats[beat] if beat in self._beats else self.recall(beat*BEAT)
                        for beat in (low, low + 1)}
-        (colours, sure), (later, later_sure) = self._beats.values()
-        gain = torch.from_numpy(np.exp(self.watch.gain(when))).float()[:, None]
-        colours, sure = torch.lerp(colours, later, after/BEAT)*gain, torch.lerp(sure, later_sure, after/BEAT)
-        return torch.minimum(colours, sure).reshape(3, *self.size), sure.reshape(1, *self.size)
+        maps = [part.numpy() for beat in self._beats.values() for part in beat]
+        share, gain = np.float32(after/BEAT), np.exp(self.watch.gain(when)).astype(np.float32)
+        colours, sure = np.empty_like(maps[0]), np.empty_like(maps[1])
+        run_jobs([lambda part=part: _between(*maps, share, gain, colours, sure, *part)
+                  for part in row_blocks(len(sure), len(sure))])
+        return torch.from_numpy(colours).reshape(3, *self.size), torch.from_numpy(sure).reshape(1, *self.size)
 
 # %% ../nbs/35_memory.ipynb #35c00030
 FIELD, WIDTHS, PULL = (64, 128), (1.5, 3., 6., 12., 24.), 2e-4  # rows and columns; widths in pixels of it
@@ -278,6 +289,12 @@ def colour_field(
         over += share*_smooth(np.ascontiguousarray(ratio*sure), width); under += share*_smooth(sure, width)
     return (over/under).astype(np.float32)
 
+def _reduced(part):
+    "A panorama (C, H, W) averaged to the field's size; (h, w, C), or (h, w) of one channel."
+    pixels = part.movedim(0, -1)
+    if pixels.is_contiguous(): return cv2.resize(pixels.numpy(), FIELD[::-1], interpolation=cv2.INTER_AREA)
+    return np.dstack([cv2.resize(plane.numpy(), FIELD[::-1], interpolation=cv2.INTER_AREA) for plane in part])
+
 class ColourMatch:
     "Fields of gains for a film, each blended into the next."
     def __init__(self,
@@ -285,21 +302,31 @@ class ColourMatch:
     ): self.per_frame, self.field = per_frame, None
 
     def __call__(self,
-        made:Tensor,   # Generated panorama in [0, 1], changed in place; (3, H, W)
+        made:Tensor,   # Generated panorama in [0, 1]; (3, H, W)
         shown:Tensor,  # What the input shows, times how sure it is; (3, H, W)
         sure:Tensor,   # How sure, in [0, 1]; (1, H, W)
-    )->Tensor:         # The panorama in the colours of the input; (3, H, W)
-        "Correct one panorama."
-        small = [cv2.resize(part.movedim(0, -1).contiguous().numpy(), FIELD[::-1], interpolation=cv2.INTER_AREA)
-                 for part in (made, shown, sure)]
-        new = colour_field(*small)
+    )->Tensor:         # What to multiply the panorama by; (3, H, W)
+        "The gains of one panorama."
+        new = colour_field(*(_reduced(part) for part in (made, shown, sure)))
         self.field = new if self.field is None else self.field + self.per_frame*(new - self.field)
-        gain = cv2.resize(np.exp(self.field), made.shape[:0:-1], interpolation=cv2.INTER_LINEAR)
-        return made.mul_(torch.from_numpy(gain).movedim(-1, 0)).clamp_(0, 1)
+        gain = np.empty(made.shape, np.float32)
+        for plane, small in zip(gain, np.ascontiguousarray(np.exp(self.field).transpose(2, 0, 1))):
+            cv2.resize(small, made.shape[:0:-1], plane, interpolation=cv2.INTER_LINEAR)
+        return torch.from_numpy(gain)
 
 # %% ../nbs/35_memory.ipynb #35c00033
+@compiled
+def _laid_over(made, gain, shown, sure, out, first, last):
+    "Rows of what was generated, in corrected colours, below what is shown, as bytes; (3, H, W), `sure` (H, W)."
+    for k in range(3):
+        for i in range(first, last):
+            for j in range(made.shape[2]):
+                below = min(max(made[k, i, j]*gain[k, i, j], 0.), 1.)
+                value = (below*(1 - sure[i, j]) + shown[k, i, j])*255
+                out[k, i, j] = np.uint8(min(max(value, 0.), 255.) + .5)
+
 def remembering(
-    panoramas:Iterator[Tensor],  # Generated panoramas in [0, 1], one for each frame; changed in place; (3, H, W)
+    panoramas:Iterator[Tensor],  # Generated panoramas in [0, 1], one for each frame; (3, H, W)
     frames:Tensor|Sequence,      # Perspective frames, uint8 or float in [0, 1]; tensor (T, 3, h, w) or lazy
     cameras:CameraTrack,         # Where they looked, in the panorama's frame; T frames
     fps:float,                   # Frames per second
@@ -309,10 +336,12 @@ def remembering(
     "Lay what is remembered, and the frame of the moment, over generated panoramas."
     memory, matched, landing = Memory(frames, cameras, fps, size), ColourMatch(min(1., 2/fps)), Landing(size)
     for number, (panorama, frame, camera) in enumerate(zip(panoramas, frames, cameras)):
-        shown, sure = (part.clone() for part in memory.at(number/fps))
+        shown, sure = memory.at(number/fps)
         index, colours, edge = landing(frame, camera, feather)
         if frame.dtype == torch.uint8: colours = colours/255
         for plane, colour in zip(shown.view(3, -1), colours): plane[index] = torch.lerp(plane[index], colour, edge)
         sure.view(-1)[index] = torch.lerp(sure.view(-1)[index], torch.ones(()), edge)
-        out = matched(panorama, shown, sure).mul_(1 - sure).add_(shown)
-        yield out.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+        gain, film = matched(panorama, shown, sure), torch.empty(panorama.shape, dtype=torch.uint8)
+        parts = [part.numpy() for part in (panorama, gain, shown, sure[0], film)]
+        run_jobs([lambda block=block: _laid_over(*parts, *block) for block in row_blocks(size[0], size[0]*size[1])])
+        yield film

@@ -1,5 +1,5 @@
 "What a file's marks say besides 360°, by both versions, photographs and other containers; what becomes of it."
-import struct
+import io, struct
 import pytest, torch
 from PIL import Image
 
@@ -10,7 +10,7 @@ from argus_nb.photographs import open_panoramas, panorama_at
 from argus_nb.runtime import InputError
 from argus_nb.spherical import Box, file_boxes, file_index
 from argus_nb.video import write_video
-from argus_nb.viewer import read_medium
+from argus_nb.viewer import look, read_medium
 
 COLOURS = torch.tensor([[230, 20, 20], [20, 230, 20], [20, 20, 230], [230, 230, 20]]).to(torch.uint8)
 
@@ -136,6 +136,8 @@ def test_marks_of_photographs(tmp_path):
     assert half.shape == (3, 64, 128) and near(half, 32, 64, 0) and near(half, 5, 64, None) and near(half, 32, 10, None)
     assert panorama_at(tmp_path/'whole.jpg').shape == (3, 32, 64)
     assert main(['view', str(tmp_path/'half.jpg'), str(tmp_path/'view.png')]) == 0
+    shown = Image.open(io.BytesIO(look(tmp_path/'half.jpg').media[0])).convert('RGB')  # in its place, black around it
+    assert shown.size == (128, 64) and shown.getpixel((64, 32))[0] > 200 and max(shown.getpixel((5, 32))) < 30
 
 
 def test_two_lenses_in_two_streams(tmp_path):

@@ -10,6 +10,7 @@ import io, os, subprocess, sys, tarfile, tempfile
 from pathlib import Path
 import av, torch
 import argus_nb
+from argus_nb.models import build_models, save_models
 from argus_nb.runtime import check, make_generator, run_record
 from argus_nb.services import film_demo
 from argus_nb.video import write_video
@@ -32,7 +33,7 @@ SHELL = {  # what is typed after `argus`
     'nothing but trouble, please': 'info clip.mp4 -q',
     'a time with a colon': 'generate clip.mp4 out.mp4 --fov 60 --start 0:00.2 --dry-run',
     "the paper's settings": 'generate clip.mp4 out.mp4 --fov 60 --preset release --dry-run',
-    'another denoiser': 'generate clip.mp4 out.mp4 --fov 60 --unet unet --dry-run',
+    'another denoiser': 'generate clip.mp4 out.mp4 --fov 60 --model small --unet small/unet --dry-run',
     'as a module': '--version',
 }
 START = '''import torch
@@ -80,7 +81,7 @@ def put_things(folder):
         for packet in old.demux(video=0):
             if packet.dts is None: continue
             packet.stream = stream; new.mux(packet)
-    (folder/'unet').mkdir()
+    save_models(build_models('tiny'), folder/'small')
 
 def answer(package, words, folder):
     "Exit code and last line of what a new process says."
