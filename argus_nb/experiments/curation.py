@@ -376,8 +376,25 @@ import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 print(json.dumps(score_rows(rows, sys.argv[2], ())))
 """
 
+NODE = """
+import sys, threading, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+from argus_nb.curating import curate
+if __name__ == '__main__':
+    told = dict(num_cpus=1, object_store_memory=200*2**20)
+    cluster = Cluster(initialize_head=True, head_node_args=told | dict(include_dashboard=False))
+    node, parts = cluster.add_node(**told), Path(sys.argv[2])/'parts'
+    def lose():
+        while len(list(parts.glob('[0-9a-f]*.parquet'))) < 3: time.sleep(.2)
+        cluster.remove_node(node, allow_graceful=False)
+        print('lost', flush=True)
+    threading.Thread(target=lose, daemon=True).start()
+    curate(sys.argv[1], sys.argv[2], seconds=1., models=(), address=cluster.address)
+"""
+
 def faults(work, clips=200):
-    "Kill a worker, kill the run, fill the disk."
+    "Kill a worker, kill the run, take a node away from a cluster of two, fill the disk."
     source, found = small_film(work/f'long_{clips}'/'film.mp4', clips).parent, {}
     def started(out):
         return subprocess.Popen([sys.executable, '-c', RUN, str(source), str(out), '2'], start_new_session=True,
@@ -404,6 +421,12 @@ def faults(work, clips=200):
     for p in left: p.kill()
     again = started(out); again.wait()
     found['run killed'] = dict(parts_then=had, processes_left=len(left), same=manifest_of(out) == wanted)
+    print(found, flush=True)
+    out = work/'node_lost'; shutil.rmtree(out, ignore_errors=True)
+    cluster = subprocess.run([sys.executable, '-c', NODE, str(source), str(out)], capture_output=True, text=True,
+                             timeout=1800)
+    found['node lost'] = dict(lost='lost' in cluster.stdout, ended=cluster.returncode == 0,
+                              same=(out/'manifest.parquet').exists() and manifest_of(out) == wanted)
     print(found, flush=True)
     out = work/'full'; shutil.rmtree(out, ignore_errors=True); (out/'parts').mkdir(parents=True)
     words = [sys.executable, '-c', FULL, str(source), str(out)]
