@@ -51,8 +51,6 @@ RECIPE = dict(
     decoder=[dict(steps=3500, lr=1e-4, perceptual=.05, adversarial=.005, noise=.1, photographs=.5,
                   crop=[128, 128], frames=4, lengths=[1, 1, 2, 3]),
              dict(steps=1650, lr=1.5e-4, perceptual=.2, adversarial=.02, noise=.1, photographs=.5, begin=60,
-                  crop=[256, 512], frames=2, lengths=[1, 1, 2], circular=True),
-             dict(steps=2000, lr=1.5e-4, perceptual=.4, adversarial=.3, noise=.1, photographs=.5, begin=60,
                   crop=[256, 512], frames=2, lengths=[1, 1, 2], circular=True)],
 )
 FURTHER = RECIPE | dict(  # from a finished model: smaller rates, and half-way back in the end
