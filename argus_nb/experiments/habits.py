@@ -88,7 +88,8 @@ def answer(package, words, folder):
     done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True,
                           env=os.environ | dict(PYTHONPATH=str(package), OMP_NUM_THREADS='1'))
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    last = (lines[-1] if lines else '').replace(str(folder), '…')
+    last = lines[-1] if lines else ''
+    for place in (folder, package, ROOT): last = last.replace(str(place), '…')
     return dict(code=done.returncode, says=last if len(last) < 160 else f'{last[:60]} … {last[-80:]}')
 
 def works(name, found):
