@@ -56,18 +56,10 @@ def through(vae, frames: Tensor) -> Tensor:
     latents = encode_frames(vae, frames, circular=True)*vae.config.scaling_factor
     return decode(vae, latents, 'circular_padding').clamp(0, 1)
 
-# %% ../../nbs/experiments/upscaling.ipynb #29c31b4b
-def run(
-    work:str|Path,      # Finished clips and pictures are kept here
-    worlds:int=6,       # Held-out worlds
-    panoramas:int=4,    # Held-out photographs, one frame each
-    frames:int=3,       # Of each world
-    height:int=256,     # Of what is enlarged
-    quick:bool=False,   # One world, one photograph, small
-)->dict:                # The record
-    "Both ways, for 2 and 4 times, from perfect and from decoded pictures; goes on where it was stopped."
-    if quick: worlds, panoramas, frames, height = 1, 1, 2, 64
-    work, small, models = Path(work), (height, 2*height), load_models('nano')
+# %% ../../nbs/experiments/upscaling.ipynb #29c31b4a
+def measured(work: Path, worlds: int, panoramas: int, frames: int, height: int) -> dict:
+    "The record for pictures of one height."
+    small, models = (height, 2*height), load_models('nano')
     work.mkdir(parents=True, exist_ok=True)
     rows = {}
     for scale in (2, 4):
@@ -105,3 +97,21 @@ def run(
                    for scale in (2, 4) for kind in ('perfect', 'decoded')}
     return run_record(weights=weights_of('nano'), height=height, frames=frames, clips=rows, means=means,
                       differences=differences)
+
+# %% ../../nbs/experiments/upscaling.ipynb #29c31b4b
+def run(
+    work:str|Path,        # Finished clips and pictures are kept here
+    worlds:int=3,         # Held-out worlds
+    panoramas:int=3,      # Held-out photographs, one frame each
+    large_worlds:int=1,   # Held-out worlds for the large size; photographs are not that large
+    frames:int=2,         # Of each world
+    height:int=128,       # Of what is enlarged
+    large_height:int=512, # Of what is enlarged at the large size
+    quick:bool=False,     # One world, one photograph, small
+)->dict:                  # The records, by name
+    "Both ways, for 2 and 4 times, from perfect and from decoded pictures; goes on where it was stopped."
+    if quick: return {name: measured(Path(work)/str(h), 1, more, 2, h) for name, more, h in
+                      (('upscaling', 1, 64), ('upscaling_large', 0, 128))}
+    return {'upscaling': measured(Path(work)/str(height), worlds, panoramas, frames, height),
+            'upscaling_large': measured(Path(work)/str(large_height), large_worlds, 0, frames, large_height)}
+
