@@ -154,7 +154,9 @@ def finished(
     _, pq = parquet()
     known:dict[str,int] = {}
     for path in part_files(out):
-        try: table = pq.read_table(path, columns=['key', 'clips'])
+        try:
+            check(pq.read_schema(path).names == part_schema().names, 'of a version with other scores')
+            table = pq.read_table(path, columns=['key', 'clips'])
         except Exception: path.unlink(); continue  # not ours, or a disk that lies
         known.update(zip(table['key'].to_pylist(), table['clips'].to_pylist()))
     return known
@@ -358,6 +360,8 @@ def read_scores(
     files = part_files(out)
     check(bool(files), f'{out}: holds no scored clips')
     names = [name for name in part_schema().names if name not in ('thumbnail', 'fingerprint')]
+    older = next((path for path in files if not set(names) <= set(pq.read_schema(path).names)), None)
+    check(older is None, f'{out}: was scored by a version with other scores; score it again with argus curate')
     table = pa.concat_tables([pq.read_table(path, columns=names) for path in files]).sort_by('key')
     keys = np.array(table['key'].to_pylist(), object)
     first = np.concatenate([[True], keys[1:] != keys[:-1]])

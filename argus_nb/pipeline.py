@@ -10,6 +10,7 @@ import difflib, inspect, warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from numbers import Integral
 from typing import Any
 import numpy as np
 import torch
@@ -380,7 +381,8 @@ def __call__(self:ArgusPipeline,
           "callback_on_step_end_tensor_inputs can name 'latents' alone")
     for name, value in dict(height=height, width=width, num_frames=num_frames,
                             num_videos_per_prompt=num_videos_per_prompt).items():
-        check(value is None or isinstance(value, int) and value > 0, f'{name} must be a positive number, got {value!r}')
+        check(value is None or isinstance(value, Integral) and value > 0,
+              f'{name} must be a positive number, got {value!r}')
     generators = list(generator) if isinstance(generator, (list, tuple)) else [generator]*num_videos_per_prompt
     check(len(generators) == num_videos_per_prompt or num_videos_per_prompt == 1,
           f'{num_videos_per_prompt} videos need as many generators, got {len(generators)}')

@@ -77,7 +77,9 @@ def mark_file(
         try: write_index_first(path, temporary, spherical=True)
         except InputError:  # its index is spread over the file
             with temporary_beside(target) as whole:
-                in_one_piece(path, whole)
+                try: in_one_piece(path, whole)
+                except (av.FFmpegError, ValueError) as error:
+                    raise InputError(f'{path}: is an MP4 in fragments that cannot be joined ({error})') from None
                 write_index_first(whole, temporary, spherical=True)
     return dict(written=str(target), marks=' and '.join(spherical_boxes(target) or ()))
 

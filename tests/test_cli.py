@@ -449,12 +449,18 @@ def test_a_reader_that_has_gone_is_no_failure(clip):
     assert done.stdout.strip() == '0' and done.stderr == ''
 
 
-@pytest.mark.parametrize('variables', [{}, dict(NO_COLOR='1'), dict(FORCE_COLOR='1')])
-def test_what_is_said_is_plain_text(variables):
-    "Output is never coloured, so that NO_COLOR has nothing to take away."
-    done = subprocess.run([sys.executable, '-m', 'argus_nb', 'genrate'], cwd=ROOT, capture_output=True, text=True,
-                          env=os.environ | variables)
-    assert done.returncode == 2 and '\x1b' not in done.stdout + done.stderr and 'generate' in done.stderr
+@pytest.mark.parametrize('is_terminal, variables, coloured', [(True, {}, True), (True, dict(NO_COLOR='1'), False),
+                                                              (True, dict(TERM='dumb'), False), (False, {}, False)])
+def test_colours_are_for_terminals_and_respect_no_color(is_terminal, variables, coloured):
+    pty = pytest.importorskip('pty')
+    ours, theirs = pty.openpty() if is_terminal else os.pipe()
+    environment = {k: v for k, v in os.environ.items() if k != 'NO_COLOR'} | dict(TERM='xterm') | variables
+    process = subprocess.Popen([sys.executable, '-m', 'argus_nb', 'genrate'], cwd=ROOT, stderr=theirs, env=environment)
+    os.close(theirs)
+    assert process.wait() == 2
+    said = os.read(ours, 4096).decode(); os.close(ours)
+    assert said.startswith('argus: \x1b[31merror\x1b[0m: ' if coloured else 'argus: error: ') and 'generate' in said
+    assert said.count('\x1b') == 2*coloured
 
 
 def test_the_package_runs_as_a_module():
