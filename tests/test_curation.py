@@ -112,6 +112,15 @@ def test_a_damaged_part_is_done_again(films, tmp_path):
     assert finished(out) == {} and part_files(out) == []
 
 
+def test_parts_of_a_version_with_other_scores_are_told_and_done_again(films, tmp_path):
+    out = begun(tmp_path/'out')
+    score_rows(rows_of(films)[:2], out, ())
+    [part] = part_files(out)
+    pq.write_table(pq.read_table(part).drop_columns(['nadir_round']), part)
+    with pytest.raises(InputError, match='scored by a version with other scores'): choose(out)
+    assert finished(out) == {} and part_files(out) == []
+
+
 # --- What comes in -------------------------------------------------------------------------------------------------
 
 def test_indexes_and_lists_name_the_same_clips(films, tmp_path):
