@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOOKS', 'LONGEST', 'NOISE', 'PARTNERS', 'SPACING', 'PATIENCE', 'TOLERANCE', 'UNKNOWN', 'BEAT', 'AHEAD', 'EDGE',
            'FIELD', 'WIDTHS', 'PULL', 'Look', 'take_look', 'Comparison', 'compare_looks', 'learn_drift', 'Watch',
-           'trust', 'without_scraps', 'Memory', 'colour_field', 'ColourMatch', 'remembering']
+           'trust', 'without_scraps', 'Memory', 'colour_field', 'relit', 'ColourMatch', 'remembering']
 
 # %% ../nbs/35_memory.ipynb #35c00004
 import bisect, math
@@ -278,11 +278,12 @@ def colour_field(
     made:np.ndarray,   # Generated panorama, in [0, 1]; (h, w, 3)
     shown:np.ndarray,  # What the input shows, times how sure it is; (h, w, 3)
     sure:np.ndarray,   # How sure, in [0, 1]; (h, w)
-)->np.ndarray:         # Logarithm of a gain; (h, w, 3)
-    "A smooth field of gains that draws generated colours towards those of the input."
+)->np.ndarray:         # Logarithm of a factor of the odds v/(1 - v) of a colour v; (h, w, 3)
+    "A smooth field that draws generated colours towards those of the input."
     sure = sure[..., None]
     ours, theirs, weight = (_smooth(p, 1.5) for p in (np.ascontiguousarray(made*sure), shown, sure))
-    ratio = np.log((theirs + .03*weight + 1e-4)/(ours + .03*weight + 1e-4)).clip(-.5, .5)
+    odds = lambda part: (part + .03*weight + 1e-4)/(1.03*weight - part + 1e-4)
+    ratio = np.log(odds(theirs)/odds(ours)).clip(-.5, .5)
     over, under = np.zeros_like(ratio), np.full_like(sure, PULL)
     for width in WIDTHS:
         share = width**-3.
@@ -295,8 +296,15 @@ def _reduced(part):
     if pixels.is_contiguous(): return cv2.resize(pixels.numpy(), FIELD[::-1], interpolation=cv2.INTER_AREA)
     return np.dstack([cv2.resize(plane.numpy(), FIELD[::-1], interpolation=cv2.INTER_AREA) for plane in part])
 
+def relit(
+    made:Tensor,    # Colours in [0, 1]
+    factor:Tensor,  # Of their odds, above 0; the same shape
+)->Tensor:          # In [0, 1]
+    "Brighter or darker without anything becoming white or black."
+    return factor*made/(1 + (factor - 1)*made)
+
 class ColourMatch:
-    "Fields of gains for a film, each blended into the next."
+    "Colour fields for a film, each blended into the next."
     def __init__(self,
         per_frame:float,  # Share of a new field that is taken over with each frame, in (0, 1]
     ): self.per_frame, self.field = per_frame, None
@@ -305,24 +313,24 @@ class ColourMatch:
         made:Tensor,   # Generated panorama in [0, 1]; (3, H, W)
         shown:Tensor,  # What the input shows, times how sure it is; (3, H, W)
         sure:Tensor,   # How sure, in [0, 1]; (1, H, W)
-    )->Tensor:         # What to multiply the panorama by; (3, H, W)
-        "The gains of one panorama."
+    )->Tensor:         # What to multiply the odds of its colours by, see `relit`; (3, H, W)
+        "The factors of one panorama."
         new = colour_field(*(_reduced(part) for part in (made, shown, sure)))
         self.field = new if self.field is None else self.field + self.per_frame*(new - self.field)
-        gain = np.empty(made.shape, np.float32)
-        for plane, small in zip(gain, np.ascontiguousarray(np.exp(self.field).transpose(2, 0, 1))):
+        factor = np.empty(made.shape, np.float32)
+        for plane, small in zip(factor, np.ascontiguousarray(np.exp(self.field).transpose(2, 0, 1))):
             cv2.resize(small, made.shape[:0:-1], plane, interpolation=cv2.INTER_LINEAR)
-        return torch.from_numpy(gain)
+        return torch.from_numpy(factor)
 
 # %% ../nbs/35_memory.ipynb #35c00033
 @compiled
-def _laid_over(made, gain, shown, sure, out, first, last):
+def _laid_over(made, factor, shown, sure, out, first, last):
     "Rows of what was generated, in corrected colours, below what is shown, as bytes; (3, H, W), `sure` (H, W)."
     for k in range(3):
         for i in range(first, last):
             for j in range(made.shape[2]):
-                below = min(max(made[k, i, j]*gain[k, i, j], 0.), 1.)
-                value = (below*(1 - sure[i, j]) + shown[k, i, j])*255
+                m, f = made[k, i, j], factor[k, i, j]  # as `relit`
+                value = (f*m/(1 + (f - 1)*m)*(1 - sure[i, j]) + shown[k, i, j])*255
                 out[k, i, j] = np.uint8(min(max(value, 0.), 255.) + .5)
 
 def remembering(
@@ -341,7 +349,7 @@ def remembering(
         if frame.dtype == torch.uint8: colours = colours/255
         for plane, colour in zip(shown.view(3, -1), colours): plane[index] = torch.lerp(plane[index], colour, edge)
         sure.view(-1)[index] = torch.lerp(sure.view(-1)[index], torch.ones(()), edge)
-        gain, film = matched(panorama, shown, sure), torch.empty(panorama.shape, dtype=torch.uint8)
-        parts = [part.numpy() for part in (panorama, gain, shown, sure[0], film)]
+        factor, film = matched(panorama, shown, sure), torch.empty(panorama.shape, dtype=torch.uint8)
+        parts = [part.numpy() for part in (panorama, factor, shown, sure[0], film)]
         run_jobs([lambda block=block: _laid_over(*parts, *block) for block in row_blocks(size[0], size[0]*size[1])])
         yield film

@@ -422,11 +422,12 @@ def test_models_and_completion(capsys):
 
 
 @pytest.mark.skipif(not shutil.which('bash'), reason='completion is tried in bash')
-@pytest.mark.parametrize('typed, wanted', [('generate cli', 'clip.mp4'), ('train out --videos su', 'sub'),
+@pytest.mark.parametrize('typed, wanted', [('generate cli', 'clip.mp4'), ('train out --videos sub', 'sub'),
+                                           ('evaluate out --unet su', 'sub'),
                                            ('generate clip.mp4 --tracker rot', 'rotation'), ('gen', 'generate'),
                                            ('generate clip.mp4 --qual', '--quality')])
 def test_bash_completes_files_names_and_options(typed, wanted, tmp_path, capsys):
-    (tmp_path/'clip.mp4').touch(); (tmp_path/'sub').mkdir()
+    (tmp_path/'clip.mp4').touch(); (tmp_path/'sub').mkdir(); (tmp_path/'summary.txt').touch()
     (tmp_path/'completion').write_text(run(capsys, 'completion', 'bash')[1])
     script = """source completion
 function=$(complete -p argus | sed -n 's/.*-F \\([^ ]*\\).*/\\1/p')
