@@ -14,7 +14,7 @@ from .camera_track import CameraTrack
 from .camera_files import write_cameras
 from .edges import Progress, InputError, check, check_output, claimed, temporary_beside, write_beside
 from .clip_cameras import cameras_for
-from .headers import header_info
+from .headers import check_full_sphere, header_info
 from .level import in_words, level_and_lens
 from .models import HUB, PACKAGED, PARTS, stored_settings, stored_shapes
 from .motion import simulate_motion
@@ -71,6 +71,7 @@ def mark_file(
     path, target = Path(path), Path(target or path)
     info = header_info(path)
     check(spherical_boxes(path) is not None, f'{path}: is no MP4 or MOV; only these can be marked')
+    check_full_sphere(path)  # marks that say something else are not overwritten
     check_panorama(path, (info['height'], info['width']))
     if target != path: check_output(target, overwrite, ('.mp4', '.mov'), path)
     with claimed(target), write_beside(target) as temporary:

@@ -119,7 +119,7 @@ def test_a_turned_sphere_is_turned_back(tmp_path):
 def test_the_rest_is_refused_in_a_line(tmp_path, name, capsys):
     path = marked(tmp_path/'a.mp4', **ODD[name][0])
     for command in (f'view {path} {tmp_path}/o.png', f'look {path} {tmp_path}/o.mp4 --path turn',
-                    f'light {path} {tmp_path}/o.mp4'):
+                    f'light {path} {tmp_path}/o.mp4', f'mark {path}'):
         assert main(command.split()) == 2
         assert ODD[name][1] in (err := capsys.readouterr().err) and err.count('\n') == 1
     assert [p.name for p in tmp_path.iterdir()] == ['a.mp4']
