@@ -49,7 +49,7 @@ class HeldOut:
     "A held-out world or CC0 panorama, filmed by a simulated hand."
     name:str   # 'room_13', or the name of a panorama
     kind:str   # 'room', 'street', 'landscape' or 'panorama'
-    index:int  # Number of the example, as `50_data` counts
+    index:int  # Number of the example, as `51_data` counts
     fov:float|None=None # Both fields of view in radians; drawn for each clip when None
 
     @property

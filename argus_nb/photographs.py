@@ -141,7 +141,7 @@ def load_clip(
     stretch:bool=False,            # Take a file that is not twice as wide as high for a squeezed panorama
     exposure:float=1.,             # Of HDR images: brighter above 1, darker below
 )->Tensor:                         # Panoramic video in [0, 1]; (T, 3, H, W)
-    "A clip from anybody's panorama, as `filmed` of 50_data takes it; of a long video, pieces by `start`."
+    "A clip from anybody's panorama, as `filmed` of 51_data takes it; of a long video, pieces by `start`."
     path = Path(path)
     check(num_frames is None or num_frames >= 1, f'num_frames must be at least 1, got {num_frames}')
     still = _still(path)

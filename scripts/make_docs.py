@@ -225,7 +225,7 @@ def write_pages() -> dict:
         page, notebook = path.relative_to(ROOT/'nbs').as_posix(), processed(path)
         notebook['cells'] = [folded(cell) for cell in notebook['cells']]
         for cell in notebook['cells']: on_page(cell, page, symbols)
-        if page == '71_viewer.ipynb':
+        if page == '75_viewer.ipynb':
             notebook['cells'].insert(1, dict(cell_type='markdown', id='live', metadata={}, source=live_viewer()))
         module = next((m for m, where in found.items() if where == page), None)
         if module:

@@ -22,13 +22,15 @@ def test_every_notebook_has_one_place_in_the_navigation(docs):
     pages = [path for _, pages in groups for _, path in pages]
     there = {p.relative_to(ROOT/'nbs').as_posix() for p in docs.own_notebooks()}
     assert sorted(pages) == sorted(there - {'index.ipynb'})
-    assert [group for group, _ in groups] == ['First', 'Edges', 'Seeing', 'Generating', 'Training', 'Judging', 'Using', 'Experiments']
+    assert [group for group, _ in groups] == ['First', 'Edges', 'Pixels', 'Cameras and worlds',
+                                            'Where the camera looked', 'Generating', 'Training', 'Judging', 'Films',
+                                            'Full size', 'For people', 'Experiments']
 
 
 @pytest.mark.parametrize('page, target, wanted', [
     ('10_sphere.ipynb', '14_projection.ipynb', '14_projection.html'),
     ('10_sphere.ipynb', '14_projection.ipynb#cubes', '14_projection.html#cubes'),
-    ('tables/nano.ipynb', '../46_pipeline.ipynb', '../46_pipeline.html'),
+    ('tables/nano.ipynb', '../48_pipeline.ipynb', '../48_pipeline.html'),
     ('tables/nano.ipynb', '../images/a.jpg', '../images/a.jpg'),
     ('index.ipynb', 'https://arxiv.org/abs/2504.07940', 'https://arxiv.org/abs/2504.07940'),
     ('index.ipynb', '#two-commands', '#two-commands')])
@@ -57,9 +59,9 @@ def test_formulas_are_drawn_without_scripts(docs):
 
 def test_what_a_cell_shows_as_markdown_has_the_links_of_its_page(docs):
     cell = dict(cell_type='code', source='', outputs=[dict(output_type='display_data',
-                                                           data={'text/markdown': ['see [here](../46_pipeline.ipynb)']})])
+                                                           data={'text/markdown': ['see [here](../48_pipeline.ipynb)']})])
     docs.on_page(cell, 'tables/nano.ipynb', {})
-    assert cell['outputs'][0]['data']['text/markdown'] == 'see [here](../46_pipeline.html)'
+    assert cell['outputs'][0]['data']['text/markdown'] == 'see [here](../48_pipeline.html)'
 
 
 def test_a_cell_of_imports_is_folded_and_others_stay(docs):
