@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, mse_loss
 from tqdm.auto import tqdm
 from .data import panorama_clip, varied, world_clip
-from .models import (balance_latents, build_image_encoder, build_vae, circular_width, clip_input,
-                             decode_latents, encode_frames, encode_pixels, preset as preset_of, start_as_thumbnail)
+from .first_weights import start_as_thumbnail
+from .latents import balance_latents, circular_width, clip_input, decode_latents, encode_frames, encode_pixels
 from .motion import random_fov
+from .networks import build_image_encoder, build_vae, preset as preset_of
 from .perceptual import (CRITIC_LAYERS, DISTANCE_LAYERS, ProjectedCritic, adversarial_losses, feature_maps,
                                  maps_distance)
 from .projection import panorama_to_perspective, rotate_panorama

@@ -27,11 +27,11 @@ from .cameras import CameraTrack
 from .data import Pair, draw_batch, example_clip, filmed, world_clip
 from .decoding import decode
 from .diffusion import added_time_ids, append_dims, denoise, sample_sigma
+from .latents import embed_frames, encode_frames
 from .loss import edm_loss
-from .models import embed_frames, encode_frames
 from .pipeline import ArgusPipeline
-from .sampling import condition_latents, in_precision_of, sample_panorama, sampling_for
 from .runtime import check, make_generator, write_beside
+from .sampling import condition_latents, in_precision_of, sample_panorama, sampling_for
 from .sphere import panorama_coordinates, panorama_rays
 from .video import read_video
 from .worlds import load_panorama, panorama_names

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
-from .models import (Models, build_image_encoder, build_scheduler, build_unet, build_vae, folding,
-                             latent_stride, preset)
+from .latents import folding, latent_stride
+from .models import Models
+from .networks import build_image_encoder, build_scheduler, build_unet, build_vae, preset
 from .runtime import check
 
 # %% ../nbs/49_cost.ipynb #01938a2f

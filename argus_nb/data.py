@@ -23,9 +23,9 @@ from torch.nn.functional import avg_pool2d, interpolate
 from .alignment import align_frames
 from .camera_track import upright_rotation
 from .cameras import CameraTrack
-from .level import with_level_of
-from .models import embed_frames, encode_frames
 from .headers import check_full_sphere
+from .latents import embed_frames, encode_frames
+from .level import with_level_of
 from .motion import simulate_motion
 from .projection import panorama_to_perspective, read_panorama, rotate_panorama
 from .runtime import InputError, check, check_shape, make_generator, save_json, write_beside

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from .edges import SEAM
-from .models import circular_width, decode_latents, latent_stride
+from .latents import circular_width, decode_latents, latent_stride
 from .runtime import check, check_shape, compute_device
 from diffusers import AutoencoderKLTemporalDecoder
 

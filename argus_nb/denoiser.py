@@ -15,8 +15,8 @@ from torch import Tensor
 from .data import Batch, draw_batch, rows_of_step
 from .diffusion import (added_time_ids, append_dims, denoise, karras_sigmas, sample, sample_sigma,
                                 share_noise)
+from .latents import decode_latents
 from .loss import edm_loss
-from .models import decode_latents
 from .runtime import make_generator, run_record, save_json
 from .training import fit, my_share
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel

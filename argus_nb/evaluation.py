@@ -24,17 +24,18 @@ from tqdm.auto import tqdm
 from .baselines import (FILLS, Method, NearestPanorama, Sampled, adapted, filled, frame_by_frame, generated,
                                 laid_over, swept, task_of, window_by_window)
 from .cameras import CameraTrack, load_cameras
-from .headers import check_full_sphere
 from .data import (VIDEO_ENDINGS, Pair, estimated_frame, example_clip, filmed, photograph_clip, training_pair,
                            world_clip)
 from .decoding import decode
 from .fidelity import PSNR, SSIM, STLPIPS, clip_regions, distance_regions
-from .models import PACKAGED, encode_frames, latent_stride, weights_of
+from .headers import check_full_sphere
+from .latents import encode_frames, latent_stride
+from .models import PACKAGED, weights_of
 from .pipeline import ArgusPipeline
-from .sampling import sampling_for
 from .quality import (FlowSmoothness, LineConsistency, NaturalQuality, PoleQuality, SeamDiscontinuity,
                               reestimated_rotation_error)
 from .runtime import check, save_json, write_beside
+from .sampling import sampling_for
 from .sets import FrechetDistance, bootstrap, fit_basis, image_features, paired
 from .sphere import rotation_from_euler
 from .video import read_video

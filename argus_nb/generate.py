@@ -40,8 +40,8 @@ from .resuming import WindowStore, fingerprint, keep_cameras, kept_cameras, stor
 from .runtime import (check, compute_device, make_generator, pick_device, pick_dtype, versions,
                               write_beside)
 from .sampling import Sampling, check_memory, sampling_for, window_starts
-from .spherical import made_entries, xmp_packet
 from .sphere import euler_from_rotation, focal_length, rotation_from_euler
+from .spherical import made_entries, xmp_packet
 from .video import Video, exact_rate, read_video, write_video
 
 # %% ../nbs/74_generate.ipynb #f85d7255

@@ -23,8 +23,9 @@ from .cameras import CameraTrack
 from .decoding import decode
 from .diffusion import added_time_ids, share_noise
 from .edges import Doubt
+from .latents import embed_frames, latent_stride
 from .level import with_level_of
-from .models import HUB, embed_frames, guessed_settings, latent_stride, load_models, locate_model
+from .models import HUB, guessed_settings, load_models, locate_model
 from .reading import Video, read_video
 from .runtime import (InputError, check, check_pixels, check_shape, compute_device, make_generator,
                               pick_device, pick_dtype)
@@ -103,7 +104,7 @@ class ArgusPipeline(DiffusionPipeline):
         unet:UNetSpatioTemporalConditionModel,       # Denoiser; 8 channels in, 4 out
         scheduler:EulerDiscreteScheduler,            # Noise levels
         feature_extractor:CLIPImageProcessor|None=None, # Part of SVD's layout, not used
-        settings:dict|None=None,                     # What it was made for, see `42_models`; guessed when None
+        settings:dict|None=None,                     # What it was made for, see `44_models`; guessed when None
     ):
         super().__init__()
         self.register_to_config(settings=settings or guessed_settings(unet))

@@ -18,8 +18,9 @@ from tqdm.auto import tqdm
 from .autoencoder import read_pool, train_autoencoder, train_decoder, train_image_encoder
 from .data import REMAINING_TILT, build_cache, example_clip
 from .denoiser import sample_pictures, train_denoiser
-from .models import (Models, build_scheduler, build_unet, load_models, locate_model, preset as preset_of,
-                             save_models, settings_of, silence_branches, weights_of)
+from .first_weights import silence_branches
+from .models import Models, load_models, locate_model, save_models, settings_of, weights_of
+from .networks import build_scheduler, build_unet, preset as preset_of
 from .perceptual import feature_network
 from .runtime import check, pick_device, pick_dtype, run_record, save_json
 

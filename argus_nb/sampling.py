@@ -17,7 +17,7 @@ from torch import Tensor
 from .decoding import check_seam
 from .diffusion import ancestral_levels, dpmpp_2m_estimate, euler_step, guided_denoise
 from .edges import SOLVER
-from .models import encode_frames, folding, latent_stride
+from .latents import encode_frames, folding, latent_stride
 from .runtime import check, compute_device
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 
@@ -144,7 +144,7 @@ RELEASE = dict(solver='euler', eta=0., num_inference_steps=25, guidance_scale=3.
                continued=True)
 
 def sampling_for(
-    settings:dict,           # What a model was made for, see `42_models`
+    settings:dict,           # What a model was made for, see `44_models`
     preset:str|None=None,    # 'release' for the released code's settings, 'fast' or 'best'; None for the model's own
     **given,                 # Fields of `Sampling` that override both
 )->Sampling:                 # All settings

@@ -16,7 +16,8 @@ from torch.nn.functional import interpolate
 from .curating import read_manifest
 from .data import VideoClips, is_held_out
 from .edges import InputError, Progress, check, full_disk_is_an_input_error, say, write_beside
-from .models import encode_frames, load_part, locate_model, settings_of
+from .latents import encode_frames
+from .models import load_part, locate_model, settings_of
 from .video import read_video, write_video
 
 # %% ../nbs/84_training_set.ipynb #c590007

@@ -95,7 +95,8 @@ def figures_of(record: dict) -> str:
 
 def card() -> str:
     "The text."
-    from argus_nb.models import build_image_encoder, build_unet, build_vae, count_parameters, stored_settings
+    from argus_nb.models import stored_settings
+    from argus_nb.networks import build_image_encoder, build_unet, build_vae, count_parameters
     record, settings = json.loads((ROOT/'results'/'nano.json').read_text()), stored_settings(str(CARD.parent))
     parts = {'autoencoder': build_vae, 'denoiser': build_unet, 'image encoder': build_image_encoder}
     names = {'worlds': 'worlds', 'panoramas': 'photographs of places'}

@@ -7,7 +7,8 @@ from torch.testing import assert_close
 from argus_nb import data
 from argus_nb.data import (Batch, VideoClips, draw_batch, example_clip, filmed, frame_size, is_held_out,
                            panorama_clip, read_clip_list, seen_from, world_clip)
-from argus_nb.models import build_models, encode_frames
+from argus_nb.latents import encode_frames
+from argus_nb.models import build_models
 from argus_nb.motion import simulate_motion
 from argus_nb.projection import rotate_panorama
 from argus_nb.runtime import InputError, make_generator

@@ -96,8 +96,8 @@ def test_nano_closes_its_seam_in_a_way_that_costs_nothing():
     """A held-out world through nano's autoencoder in every way: to the eye's measure no other way is significantly
     nearer to the truth than the one that nano uses, and no seam is seen."""
     from argus_nb.data import world_clip
+    from argus_nb.latents import encode_frames
     from argus_nb.metrics import STLPIPS
-    from argus_nb.models import encode_frames
     from argus_nb.pipeline import ArgusPipeline
     from argus_nb.sampling import sampling_for
     pipeline = ArgusPipeline.from_pretrained('nano')
@@ -114,7 +114,8 @@ def test_nano_closes_its_seam_in_a_way_that_costs_nothing():
 @pytest.mark.slow  # minutes where a processor has no bfloat16
 def test_a_smooth_sky_has_no_steps_in_bfloat16():
     "Measured before the last layers were kept in float32: 31 shades instead of 128, steps of 7 levels more."
-    from argus_nb.models import encode_frames, load_part, locate_model
+    from argus_nb.latents import encode_frames
+    from argus_nb.models import load_part, locate_model
     down = torch.linspace(0, 1, 256)[:, None].expand(256, 512)
     sky = torch.stack([.45 + .25*down, .6 + .2*down, .85 + .1*down])[None]
     exact, coarse = (load_part('vae', locate_model('nano'), dtype) for dtype in (torch.float32, torch.bfloat16))

@@ -75,7 +75,7 @@ def test_pasted_is_argus_with_the_input_laid_over_it_and_decodes_nothing_again(t
 
 def test_window_by_window_is_a_row_by_name(tiny):
     from argus_nb.baselines import task_of, window_by_window
-    from argus_nb.models import latent_stride
+    from argus_nb.latents import latent_stride
     from argus_nb.pipeline import ArgusPipeline
     [clip] = ev.held_out_clips(1, 0)
     pipeline = ArgusPipeline.from_pretrained(tiny)

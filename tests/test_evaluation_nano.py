@@ -8,7 +8,8 @@ from torch.testing import assert_close
 from argus_nb.data import panorama_clip
 from argus_nb.evaluation import held_out_clips
 from argus_nb.experiments import nano
-from argus_nb.models import embed_frames, locate_model, weights_of
+from argus_nb.latents import embed_frames
+from argus_nb.models import locate_model, weights_of
 from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import InputError
 from argus_nb.sphere import panorama_rays

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest, torch
 from torch.testing import assert_close
 from safetensors.torch import load_file, save_file
-from argus_nb.models import (PARTS, build_image_encoder, build_models, build_scheduler, build_unet, build_vae,
-                             clip_input, encode_frames, load_models, locate_model, preset, save_models, settings_of,
-                             weights_of)
+from argus_nb.latents import clip_input, encode_frames
+from argus_nb.models import PARTS, build_models, load_models, locate_model, save_models, settings_of, weights_of
+from argus_nb.networks import build_image_encoder, build_scheduler, build_unet, build_vae, preset
 from argus_nb.runtime import InputError
 
 @pytest.fixture(scope='module')

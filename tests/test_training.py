@@ -24,7 +24,7 @@ import os, sys, time, torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 from argus_nb import denoiser, training
-from argus_nb.models import build_unet
+from argus_nb.networks import build_unet
 torch.set_num_threads(1); torch.manual_seed(0)
 if 'ACCELERATE_USE_FSDP' in os.environ:  # accelerate splits weights on accelerators alone: let it believe that this is one
     PartialState(cpu=True); PartialState._shared_state['distributed_type'] = DistributedType.MULTI_GPU
@@ -122,8 +122,8 @@ def test_diary_holds_what_was_logged(tmp_path):
 
 def test_checkpointing_changes_memory_only():
     "Gradients are the same whether activations are kept or computed again."
-    from argus_nb.models import build_unet
     from argus_nb.denoiser import denoiser_loss
+    from argus_nb.networks import build_unet
     cache = {n: torch.randn(2, 2, *s) for n, s in dict(target=(4, 4, 8), condition=(4, 4, 8),
                                                        embeddings=(32,)).items()} | dict(noise=torch.full((2,), .05))
     gradients = []
@@ -156,7 +156,7 @@ def test_gradients_in_bfloat16_are_those_of_float32(again):
     assert max(off.values()) < .05, max(off.items(), key=lambda item: item[1])
 
 def test_kernels_for_processors_change_nothing_in_float32():
-    from argus_nb.models import build_vae
+    from argus_nb.networks import build_vae
     from argus_nb.precision import processor_kernels
     torch.manual_seed(0); vae, latents = build_vae('tiny'), torch.randn(4, 4, 4, 8)
     with torch.no_grad():
@@ -205,8 +205,9 @@ def test_stages_may_differ_in_precision(tmp_path):
 
 def test_the_decoder_learns_alone(tmp_path):
     "Latents mean what they meant; pictures come back closer."
-    from argus_nb.models import build_vae, encode_frames
     from argus_nb.autoencoder import train_decoder
+    from argus_nb.latents import encode_frames
+    from argus_nb.networks import build_vae
     torch.manual_seed(0); vae = build_vae('tiny').eval().requires_grad_(False)
     pool = torch.tensor([40, 220, 130], dtype=torch.uint8)[:, None, None, None, None].expand(3, 4, 3, 32, 64)
     frames = pool[:, 0].float()/255

@@ -10,7 +10,8 @@ import os, subprocess, sys
 from pathlib import Path
 import torch
 from argus_nb.cost import meta_models, stages
-from argus_nb.models import folding, latent_stride, preset
+from argus_nb.latents import folding, latent_stride
+from argus_nb.networks import preset
 from argus_nb.runtime import check, run_record
 
 GIVEN_BACK = {'MALLOC_MMAP_THRESHOLD_': '65536', 'MALLOC_TRIM_THRESHOLD_': '65536'}  # what is freed, at once

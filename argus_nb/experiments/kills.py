@@ -13,9 +13,9 @@ from argus_nb.runtime import run_record
 
 RUN = '''
 import sys, time, torch
-from argus_nb.diffusion import sample_sigma
-from argus_nb.models import build_unet
 from argus_nb.denoiser import train_denoiser
+from argus_nb.diffusion import sample_sigma
+from argus_nb.networks import build_unet
 torch.set_num_threads(1); torch.manual_seed(0)
 generator = torch.Generator().manual_seed(1)
 shapes = dict(target=(4, 4, 8), condition=(4, 4, 8), embeddings=(32,))

@@ -25,7 +25,8 @@ def peak(command):
 DECODING = """
 import sys, torch
 from argus_nb.decoding import decode
-from argus_nb.models import latent_stride, load_part, locate_model
+from argus_nb.latents import latent_stride
+from argus_nb.models import load_part, locate_model
 vae = load_part('vae', locate_model('nano'), getattr(torch, sys.argv[2]))
 latents = torch.randn(20, vae.config.latent_channels, 256//latent_stride(vae), 512//latent_stride(vae))
 if int(sys.argv[1]): decode(vae, latents, 'circular_padding', chunk=int(sys.argv[1]))

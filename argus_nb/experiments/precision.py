@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 from argus_nb.decoding import decode
 from argus_nb.diffusion import added_time_ids
-from argus_nb.models import latent_stride, load_part, locate_model, preset, weights_of
+from argus_nb.latents import latent_stride
+from argus_nb.models import load_part, locate_model, weights_of
+from argus_nb.networks import preset
 from argus_nb.runtime import make_generator, run_record
 from diffusers.models.attention_processor import AttnProcessor
 

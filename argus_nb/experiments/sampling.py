@@ -18,12 +18,13 @@ from PIL import Image
 from argus_nb.data import estimated_frame, filmed, panorama_clip, training_pair, world_clip
 from argus_nb.decoding import calm_poles, decode, pole_spread
 from argus_nb.fidelity import PSNR, STLPIPS, detail
-from argus_nb.models import encode_frames, weights_of
+from argus_nb.latents import encode_frames
+from argus_nb.models import weights_of
 from argus_nb.motion import simulate_motion
 from argus_nb.pipeline import ArgusPipeline, Source
-from argus_nb.sampling import sampling_for
 from argus_nb.projection import panorama_to_cubemap, rotate_panorama
 from argus_nb.runtime import make_generator, pick_device, pick_dtype, run_record, save_json
+from argus_nb.sampling import sampling_for
 from argus_nb.sets import bootstrap
 from argus_nb.sphere import rotation_from_euler
 from torch.nn.functional import avg_pool2d

@@ -11,7 +11,9 @@ from pathlib import Path
 from argus_nb.data import filmed, panorama_clip, world_clip
 from argus_nb.decoding import SEAMS, decode, seam_discontinuity
 from argus_nb.fidelity import PSNR, STLPIPS
-from argus_nb.models import encode_frames, load_models, preset, weights_of
+from argus_nb.latents import encode_frames
+from argus_nb.models import load_models, weights_of
+from argus_nb.networks import preset
 from argus_nb.runtime import run_record
 from argus_nb.sets import bootstrap
 from argus_nb.worlds import panorama_names

@@ -11,16 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 import torch
-from argus_nb.data import build_cache, cache_example, example_clip, filmed, panorama_clip
-from argus_nb.diffusion import added_time_ids, append_dims, denoise, sample_sigma
-from argus_nb.loss import edm_loss
-from argus_nb.models import build_models, embed_frames, encode_frames, load_models, preset
-from argus_nb.runtime import check, make_generator, run_record
-from argus_nb.sets import bootstrap
 from argus_nb.autoencoder import reconstruction_loss
+from argus_nb.data import build_cache, cache_example, example_clip, filmed, panorama_clip
 from argus_nb.denoiser import denoiser_loss
+from argus_nb.diffusion import added_time_ids, append_dims, denoise, sample_sigma
+from argus_nb.latents import embed_frames, encode_frames
+from argus_nb.loss import edm_loss
+from argus_nb.models import build_models, load_models
+from argus_nb.networks import preset
 from argus_nb.precision import processor_kernels
 from argus_nb.recipe import keep_share
+from argus_nb.runtime import check, make_generator, run_record
+from argus_nb.sets import bootstrap
 from argus_nb.worlds import panorama_names
 
 def step(unet, optimizer, loss):

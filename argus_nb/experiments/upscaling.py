@@ -19,7 +19,8 @@ from argus_nb.edges import save_json, write_beside
 from argus_nb.enlarging import Enlarge, Upscaler
 from argus_nb.evaluation import held_out_clips, of_one_clip
 from argus_nb.fidelity import PSNR, STLPIPS, detail
-from argus_nb.models import encode_frames, load_models, weights_of
+from argus_nb.latents import encode_frames
+from argus_nb.models import load_models, weights_of
 from argus_nb.quality import SeamDiscontinuity
 from argus_nb.runtime import run_record
 from argus_nb.sets import bootstrap, paired
