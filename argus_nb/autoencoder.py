@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, mse_loss
 from tqdm.auto import tqdm
-from .data import panorama_clip, varied, world_clip
+from .clips import panorama_clip, varied, world_clip
 from .first_weights import start_as_thumbnail
 from .latents import balance_latents, circular_width, clip_input, decode_latents, encode_frames, encode_pixels
 from .motion import random_fov

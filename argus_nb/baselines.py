@@ -24,9 +24,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 from torch.nn.utils import parametrize
 from .cameras import CameraTrack
-from .data import Pair, draw_batch, example_clip, filmed, world_clip
+from .clips import example_clip, world_clip
+from .data import Pair, filmed
 from .decoding import decode
 from .diffusion import added_time_ids, append_dims, denoise, sample_sigma
+from .latent_cache import draw_batch
 from .latents import embed_frames, encode_frames
 from .loss import edm_loss
 from .pipeline import ArgusPipeline

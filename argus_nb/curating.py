@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 import numpy as np, torch
+from .clips import VIDEO_ENDINGS, read_listed
 from .curation import MODELS, apart, probe, score_clip
-from .data import VIDEO_ENDINGS, read_listed
 from .edges import (InputError, Progress, check, check_file, claimed, full_disk_is_an_input_error, reason_of,
                             say, write_beside)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from torch import Tensor
-from .data import Batch, draw_batch, rows_of_step
 from .diffusion import (added_time_ids, append_dims, denoise, karras_sigmas, sample, sample_sigma,
                                 share_noise)
+from .latent_cache import Batch, draw_batch, rows_of_step
 from .latents import decode_latents
 from .loss import edm_loss
 from .runtime import make_generator, run_record, save_json

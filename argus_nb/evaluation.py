@@ -24,8 +24,8 @@ from tqdm.auto import tqdm
 from .baselines import (FILLS, Method, NearestPanorama, Sampled, adapted, filled, frame_by_frame, generated,
                                 laid_over, swept, task_of, window_by_window)
 from .cameras import CameraTrack, load_cameras
-from .data import (VIDEO_ENDINGS, Pair, estimated_frame, example_clip, filmed, photograph_clip, training_pair,
-                           world_clip)
+from .clips import VIDEO_ENDINGS, example_clip, photograph_clip, world_clip
+from .data import Pair, estimated_frame, filmed, training_pair
 from .decoding import decode
 from .fidelity import PSNR, SSIM, STLPIPS, clip_regions, distance_regions
 from .headers import check_full_sphere
@@ -50,7 +50,7 @@ class HeldOut:
     "A held-out world or CC0 panorama, filmed by a simulated hand."
     name:str   # 'room_13', or the name of a panorama
     kind:str   # 'room', 'street', 'landscape' or 'panorama'
-    index:int  # Number of the example, as `51_data` counts
+    index:int  # Number of the example, as `50_clips` counts
     fov:float|None=None # Both fields of view in radians; drawn for each clip when None
 
     @property

@@ -18,8 +18,7 @@ from accelerate import PartialState
 from .baselines import Method, ResultFolder, Sampled, task_of
 from .data import Pair
 from .edges import InputError, check, save_json, write_beside
-from .evaluation import Bound, FolderClip, Truth, interval, text_table
-from .evaluation import run as run_rows
+from .evaluation import Bound, FolderClip, Truth, interval, run as run_rows, text_table
 from .fidelity import LPIPS, PSNR, lpips_network
 from .metrics import AestheticQuality, FrechetVideoDistance, ImagingQuality, MotionSmoothness, view_average
 from .pipeline import ArgusPipeline

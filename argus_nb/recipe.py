@@ -16,9 +16,11 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from tqdm.auto import tqdm
 from .autoencoder import read_pool, train_autoencoder, train_decoder, train_image_encoder
-from .data import REMAINING_TILT, build_cache, example_clip
+from .clips import example_clip
+from .data import REMAINING_TILT
 from .denoiser import sample_pictures, train_denoiser
 from .first_weights import silence_branches
+from .latent_cache import build_cache
 from .models import Models, load_models, locate_model, save_models, settings_of, weights_of
 from .networks import build_scheduler, build_unet, preset as preset_of
 from .perceptual import feature_network

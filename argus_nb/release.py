@@ -12,7 +12,7 @@ import hashlib, json, shutil
 from pathlib import Path
 from typing import NamedTuple
 import torch
-from .data import world_clip
+from .clips import world_clip
 from .edges import InputError, check
 from .evaluation import FolderClip, folder_clips, text_table
 from .fidelity import VGG_ADDRESS, VGG_FILE

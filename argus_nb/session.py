@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 from .alignment import align_frames, level_rotation, stitch_frames
 from .camera_track import CameraTrack
 from .clip_cameras import cameras_for
-from .data import VIDEO_ENDINGS
+from .clips import VIDEO_ENDINGS
 from .edges import InputError, StageClock, check, check_output, write_beside
 from .generate import Generation, SmallFrames, carry_out, first_look, open_input, sampling_of
 from .level import level_and_lens, with_level

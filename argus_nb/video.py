@@ -16,11 +16,12 @@ from av.rational import AVRational
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
+from .colours import PRECISE
 from .edges import (InputError, Progress, check, check_output, claimed, full_disk_is_an_input_error,
                             temporary_beside, write_beside)
-from .spherical import write_index_first
 from .headers import UNREADABLE, header_info, open_media, spherical_metadata
-from .reading import exact_rate, PRECISE, read_outlines, read_video, Reader, Video, VideoFrames
+from .reading import exact_rate, read_outlines, read_video, Reader, Video, VideoFrames
+from .spherical import write_index_first
 
 _all_ = ['Video', 'VideoFrames', 'exact_rate', 'header_info', 'read_video', 'spherical_metadata', 'write_index_first']
 

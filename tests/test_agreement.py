@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest, torch
 
 from argus_nb.cli import main
-from argus_nb.data import VideoClips
-from argus_nb.films import film
 from argus_nb.clip_cameras import cameras_for
+from argus_nb.clips import VideoClips
+from argus_nb.films import film
 from argus_nb.generate import Generation
 from argus_nb.headers import header_info
 from argus_nb.photographs import open_panoramas

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest, torch
 from torch.testing import assert_close
 from argus_nb import data
-from argus_nb.data import (Batch, VideoClips, draw_batch, example_clip, filmed, frame_size, is_held_out,
-                           panorama_clip, read_clip_list, seen_from, world_clip)
+from argus_nb.clips import VideoClips, example_clip, is_held_out, panorama_clip, read_clip_list, seen_from, world_clip
+from argus_nb.data import filmed, frame_size
+from argus_nb.latent_cache import Batch, draw_batch
 from argus_nb.latents import encode_frames
 from argus_nb.models import build_models
 from argus_nb.motion import simulate_motion

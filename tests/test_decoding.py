@@ -95,7 +95,7 @@ def test_wrong_arguments_say_what_was_found(vae, call, message):
 def test_nano_closes_its_seam_in_a_way_that_costs_nothing():
     """A held-out world through nano's autoencoder in every way: to the eye's measure no other way is significantly
     nearer to the truth than the one that nano uses, and no seam is seen."""
-    from argus_nb.data import world_clip
+    from argus_nb.clips import world_clip
     from argus_nb.latents import encode_frames
     from argus_nb.metrics import STLPIPS
     from argus_nb.pipeline import ArgusPipeline

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np, pytest, torch
 from torch.testing import assert_close
-from argus_nb.data import panorama_clip
+from argus_nb.clips import panorama_clip
 from argus_nb.evaluation import held_out_clips
 from argus_nb.experiments import nano
 from argus_nb.latents import embed_frames

@@ -6,8 +6,9 @@ import pytest, torch
 from argus_nb.adapters import ADAPTERS, give_tasks, take_results
 from argus_nb.baselines import task_of
 from argus_nb.cli import main
+from argus_nb.clips import world_clip
 from argus_nb.cost import meta_models, spent, stages
-from argus_nb.data import filmed, world_clip
+from argus_nb.data import filmed
 from argus_nb.edges import InputError
 from argus_nb.enlarging import TangentViews, Upscaler, load_upscaler, read_ncnn
 from argus_nb.evaluation import folder_clips

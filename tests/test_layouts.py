@@ -4,7 +4,7 @@ import pytest, torch
 from PIL import Image
 
 from argus_nb.cli import main
-from argus_nb.data import VideoClips
+from argus_nb.clips import VideoClips
 from argus_nb.headers import check_full_sphere, facts_of, header_info, sphere_layout
 from argus_nb.photographs import open_panoramas, panorama_at
 from argus_nb.runtime import InputError

@@ -13,11 +13,11 @@ from PIL import Image
 from torch.testing import assert_close
 
 from argus_nb import ray_tracing
+from argus_nb.photographs import develop, load_clip, load_panorama, panorama_names
+from argus_nb.ray_tracing import FAR
 from argus_nb.runtime import InputError
 from argus_nb.sphere import panorama_rays, perspective_rays, rotation_from_euler
 from argus_nb.video import write_video
-from argus_nb.photographs import develop, load_clip, load_panorama, panorama_names
-from argus_nb.ray_tracing import FAR
 from argus_nb.worlds import random_world
 
 KINDS = 'room', 'street', 'landscape'

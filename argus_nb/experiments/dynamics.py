@@ -18,10 +18,10 @@ from argus_nb.data import training_pair
 from argus_nb.evaluation import Bound
 from argus_nb.models import weights_of
 from argus_nb.pipeline import ArgusPipeline
+from argus_nb.ray_tracing import ELLIPSOID, PLAIN
 from argus_nb.runtime import pick_device, pick_dtype, run_record, write_beside
 from argus_nb.sets import bootstrap
 from argus_nb.sphere import panorama_coordinates, panorama_rays, rotation_from_euler
-from argus_nb.ray_tracing import ELLIPSOID, PLAIN
 from argus_nb.worlds import random_world
 
 SIZE, FRAMES, FPS, FOV, RADIUS = (256, 512), 21, 5., math.radians(75), .8

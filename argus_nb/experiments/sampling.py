@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from argus_nb.data import estimated_frame, filmed, panorama_clip, training_pair, world_clip
+from argus_nb.clips import panorama_clip, world_clip
+from argus_nb.data import estimated_frame, filmed, training_pair
 from argus_nb.decoding import calm_poles, decode, pole_spread
 from argus_nb.fidelity import PSNR, STLPIPS, detail
 from argus_nb.latents import encode_frames

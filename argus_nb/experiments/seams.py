@@ -8,7 +8,8 @@ __all__ = ['run']
 # %% ../../nbs/experiments/seams.ipynb #sm000005
 import statistics, time
 from pathlib import Path
-from argus_nb.data import filmed, panorama_clip, world_clip
+from argus_nb.clips import panorama_clip, world_clip
+from argus_nb.data import filmed
 from argus_nb.decoding import SEAMS, decode, seam_discontinuity
 from argus_nb.fidelity import PSNR, STLPIPS
 from argus_nb.latents import encode_frames

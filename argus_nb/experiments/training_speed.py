@@ -12,9 +12,11 @@ from pathlib import Path
 from types import SimpleNamespace
 import torch
 from argus_nb.autoencoder import reconstruction_loss
-from argus_nb.data import build_cache, cache_example, example_clip, filmed, panorama_clip
+from argus_nb.clips import example_clip, panorama_clip
+from argus_nb.data import filmed
 from argus_nb.denoiser import denoiser_loss
 from argus_nb.diffusion import added_time_ids, append_dims, denoise, sample_sigma
+from argus_nb.latent_cache import build_cache, cache_example
 from argus_nb.latents import embed_frames, encode_frames
 from argus_nb.loss import edm_loss
 from argus_nb.models import build_models, load_models

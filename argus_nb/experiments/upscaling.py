@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
-from argus_nb.data import photograph_clip, world_clip
+from argus_nb.clips import photograph_clip, world_clip
 from argus_nb.decoding import decode
 from argus_nb.edges import save_json, write_beside
 from argus_nb.enlarging import Enlarge, Upscaler
