@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 import numpy as np
-from .curating import MODELS, RULES, SCORES, SECONDS, choose, curate, read_column, read_manifest
+from .choosing import RULES, choose, read_column, read_manifest
+from .collection import SCORES, SECONDS
+from .curating import MODELS, curate
 from .edges import Progress, check, say, write_beside
 from .training_set import kept_clips, write_clip_list, write_clips, write_shards
 

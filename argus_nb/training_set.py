@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save as safetensors_bytes
 from torch.nn.functional import interpolate
+from .choosing import read_manifest
 from .clips import VideoClips, is_held_out
-from .curating import read_manifest
 from .edges import InputError, Progress, check, full_disk_is_an_input_error, say, write_beside
 from .latents import encode_frames
 from .models import load_part, locate_model, settings_of

@@ -9,9 +9,11 @@ pytest.importorskip('pyarrow')
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from argus_nb import curation, data
+from argus_nb import clips, curation, latent_cache
+from argus_nb.choosing import choose, read_manifest
 from argus_nb.cli import main, some_models
-from argus_nb.curating import choose, clips_of, curate, find_videos, finished, part_files, read_manifest, score_rows
+from argus_nb.collection import clips_of, find_videos, finished, part_files
+from argus_nb.curating import curate, score_rows
 from argus_nb.edges import InputError
 from argus_nb.runtime import make_generator
 from argus_nb.training_set import kept_clips, open_clips, write_shards
@@ -80,7 +82,8 @@ def test_a_missing_ray_is_one_line(films, tmp_path, monkeypatch, capsys):
 def test_a_full_disk_leaves_nothing_half_written(films, tmp_path):
     out, code = begun(tmp_path/'out'), """
 import json, resource, signal, sys
-from argus_nb.curating import clips_of, find_videos, score_rows
+from argus_nb.collection import clips_of, find_videos
+from argus_nb.curating import score_rows
 rows = [row for video in find_videos(sys.argv[1]) for row in clips_of(video, 1.)]
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 print(json.dumps(score_rows(rows, sys.argv[2], ())))"""
@@ -147,7 +150,7 @@ def test_real_odd_files_are_rows(media, tmp_path):
     "Whatever is wrong with a file, it is a row with a reason, and never more than that."
     rows = rows_of(media/'odd', 10.)
     assert len({row['video'] for row in rows}) == len([p for p in (media/'odd').iterdir()
-                                                      if p.suffix in data.VIDEO_ENDINGS])
+                                                      if p.suffix in clips.VIDEO_ENDINGS])
     out = begun(tmp_path/'out')
     score_rows(rows, out, ())
     columns = choose(out)
@@ -175,13 +178,13 @@ def test_choosing_again_decodes_nothing(films, tmp_path, capsys, monkeypatch):
 def test_a_turned_copy_is_a_duplicate(films, tmp_path):
     out = begun(tmp_path/'out')
     score_rows([row for row in rows_of(films) if not row['trouble']], out, ())
-    from argus_nb import curating
-    from argus_nb.curating import Rule
-    kept = curating.RULES['release']
+    from argus_nb import choosing
+    from argus_nb.choosing import Rule
+    kept = choosing.RULES['release']
     try:
-        curating.RULES['release'] = (Rule('duplicate', 'duplicate', high=0),)
+        choosing.RULES['release'] = (Rule('duplicate', 'duplicate', high=0),)
         columns = choose(out, 'release')
-    finally: curating.RULES['release'] = kept
+    finally: choosing.RULES['release'] = kept
     repeats = {key: of for key, of in zip(columns['key'], columns['duplicate_of']) if of}
     assert {'turned.mp4#0', 'turned.mp4#1'} <= {*repeats, *repeats.values()}
     assert all({one.split('.')[0], other.split('.')[0]} == {'turned', 'film_0'} or one.split('#')[0] == other.split('#')[0]
@@ -220,11 +223,11 @@ def test_latents_streamed_from_disk_are_those_in_memory(tmp_path):
                        condition=torch.randn(rows, 2, 4, 4, 8, generator=generator).half(),
                        embeddings=torch.randn(rows, 2, 5, generator=generator).half(),
                        noise=torch.rand(rows, generator=generator)), tmp_path/f'{file:06d}.safetensors')
-    whole, streamed = data.read_cache(tmp_path), data.read_cache(tmp_path, in_memory=False)
+    whole, streamed = latent_cache.read_cache(tmp_path), latent_cache.read_cache(tmp_path, in_memory=False)
     for name in whole:
         assert streamed[name].shape == whole[name].shape and len(streamed[name]) == 9
         for index in (slice(1, 7, 2), slice(None), torch.tensor([8, 0, 3, 3]), [-1]):
             assert torch.equal(streamed[name][index], whole[name][index]), (name, index)
     for step in range(4):
-        one, other = (data.draw_batch(cache, 4, .5, make_generator(step), context=.5, known=1) for cache in (whole, streamed))
+        one, other = (latent_cache.draw_batch(cache, 4, .5, make_generator(step), context=.5, known=1) for cache in (whole, streamed))
         assert all(torch.equal(a, b) for a, b in zip(one, other))

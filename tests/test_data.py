@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 import pytest, torch
 from torch.testing import assert_close
-from argus_nb import data
+from argus_nb import latent_cache
 from argus_nb.clips import VideoClips, example_clip, is_held_out, panorama_clip, read_clip_list, seen_from, world_clip
 from argus_nb.data import filmed, frame_size
 from argus_nb.latent_cache import Batch, draw_batch
@@ -64,13 +64,13 @@ def test_from_another_place_a_point_of_the_sphere_is_seen_where_it_lies(row, col
 def test_processes_share_the_making_of_a_cache(tmp_path, monkeypatch):
     "Each makes every n-th file; together they are those that one makes alone."
     models = build_models('tiny')
-    make = lambda folder: data.build_cache(folder, models.vae, models.image_encoder, 3, 2, size=(32, 64), shard=1)
+    make = lambda folder: latent_cache.build_cache(folder, models.vae, models.image_encoder, 3, 2, size=(32, 64), shard=1)
     alone = make(tmp_path/'alone')
     made = []
     for rank in (1, 0):  # the first reads what both made
         state = SimpleNamespace(process_index=rank, num_processes=2,
                                 wait_for_everyone=lambda: made.append(sorted(p.name for p in (tmp_path/'shared').glob('*.safetensors'))), main_process_first=nullcontext)
-        monkeypatch.setattr(data, 'PartialState', lambda: state)
+        monkeypatch.setattr(latent_cache, 'PartialState', lambda: state)
         shared = make(tmp_path/'shared')
     assert made == [['000001.safetensors'], ['000000.safetensors', '000001.safetensors', '000002.safetensors']]
     for name in alone: assert torch.equal(alone[name], shared[name])

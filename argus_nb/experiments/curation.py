@@ -12,7 +12,8 @@ from pathlib import Path
 import cv2, numpy as np, psutil, torch
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
-from argus_nb.curating import curate, duplicates, read_manifest
+from argus_nb.choosing import duplicates, read_manifest
+from argus_nb.curating import curate
 from argus_nb.curation import (MODELS, SIZE, cheap_scores, clip_frames, flow_score, level_score, sample_clip,
                                shot_score, six_views, text_score)
 from argus_nb.photographs import load_panorama, panorama_names
@@ -369,7 +370,8 @@ def manifest_of(out):
 
 FULL = """
 import resource, sys, json
-from argus_nb.curating import clips_of, find_videos, score_rows
+from argus_nb.collection import clips_of, find_videos
+from argus_nb.curating import score_rows
 rows = [row for video in find_videos(sys.argv[1]) for row in clips_of(video, 1.)][:8]
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
