@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+from .decoding import decode_tiled
 from .latents import folding, latent_stride
 from .models import Models
 from .networks import build_image_encoder, build_scheduler, build_unet, build_vae, preset
@@ -94,6 +95,7 @@ def stages(
     size:tuple[int,int]|None=None,     # Height and width that are generated; the preset's own when None
     window:int|None=None,              # Frames sampled together; the preset's own when None
     chunk:int=10,                      # Frames decoded together
+    tile:int|None=None,                # Rows and columns of latents decoded together; all when None
     guided:bool=True,                  # Whether the denoiser is called for both halves
 )->dict[str,Spent]:                    # Stage -> operations and peak
     "What each stage of generating takes, for one window."
@@ -107,6 +109,9 @@ def stages(
     x, condition, one = new(1, T, C, *cells).float(), new(1, T, C, *cells), torch.empty(1, device='meta')
     embeddings, ids, views = new(1, T, p['embedding']), torch.empty(1, 3, device='meta'), new(T, 3, side, side)
     latents = new(min(chunk, T), C, *cells)
+    def decoded():
+        if tile is not None: return decode_tiled(m.vae, latents, chunk, tile)
+        return m.vae.decode(latents, num_frames=len(latents)).sample
     halves = 2 if guided else 1
     def step():  # as `guided_denoise` calls it: both halves at once, input and condition side by side
         pair = torch.cat([torch.cat([x]*halves), torch.cat([condition.float()]*halves)], 2)
@@ -114,7 +119,7 @@ def stages(
         return estimate.sample.float()*2 + torch.cat([x]*halves)
     work = {'encode eight frames': lambda: m.vae.encode(frames).latent_dist.mode(),
             'embed all frames': lambda: m.image_encoder(views).image_embeds, 'one step': step,
-            f'decode {len(latents)} frames': lambda: m.vae.decode(latents, num_frames=len(latents)).sample}
+            f'decode {len(latents)} frames': decoded}
     return {name: spent(do) for name, do in work.items()}
 
 # %% ../nbs/49_cost.ipynb #b7ccc86e
@@ -132,6 +137,7 @@ def memory_peak(
             for (stage, s), weights in zip(stages(name, dtype, **options).items(), own)}
 
 WAYS = {'float32': dict(), 'bfloat16': dict(dtype=torch.bfloat16),
+        'bfloat16, tiles of 32': dict(dtype=torch.bfloat16, tile=32),
         'bfloat16, offload': dict(dtype=torch.bfloat16, offload=True),
         'bfloat16, offload, chunks of 4': dict(dtype=torch.bfloat16, offload=True, chunk=4),
         'bfloat16, offload, chunks of 2, windows of 14': dict(dtype=torch.bfloat16, offload=True, chunk=2, window=14),

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SEAMS', 'decode_plain', 'blend_weights', 'ramp_weights', 'decode_blended', 'decode_wrapped_margins',
-           'decode_circular_padding', 'seam_discontinuity', 'pole_spread', 'calm_poles', 'check_seam', 'decode']
+           'decode_circular_padding', 'decode_tiled', 'seam_discontinuity', 'pole_spread', 'calm_poles', 'check_seam',
+           'decode']
 
 # %% ../nbs/46_decoding.ipynb #ce6dfd04
 import torch
@@ -81,6 +82,52 @@ def decode_circular_padding(
     "Decode latents with convolutions that continue around the seam."
     with circular_width(vae.decoder): return decode_plain(vae, latents, chunk)
 
+# %% ../nbs/46_decoding.ipynb #t1le0002
+def _fading(
+    tile:int,     # Length of a tile
+    overlap:int,  # What two neighbours share
+)->Tensor:        # In (0, 1]; (tile,)
+    "Weights that rise over the overlap, are 1 in between, and fall again."
+    from_border = torch.minimum(torch.arange(tile) + .5, tile - .5 - torch.arange(tile))
+    return (from_border/max(overlap, 1)).clamp(max=1)
+
+def _starts(
+    length:int,   # What is to be covered
+    tile:int,     # By pieces of this length
+    overlap:int,  # That share at least so much
+    closed:bool,  # Whether the end meets the beginning
+)->list[int]:     # Where pieces begin
+    "Pieces as evenly as they go."
+    if tile >= length: return [0]
+    if closed:
+        pieces = -(-length//(tile - overlap))
+        return [length*k//pieces for k in range(pieces)]
+    pieces = 1 - (tile - length)//(tile - overlap)
+    return [(length - tile)*k//(pieces - 1) for k in range(pieces)]
+
+def decode_tiled(
+    vae:AutoencoderKLTemporalDecoder, # Autoencoder with a temporal decoder
+    latents:Tensor, # Latents multiplied by the scaling factor; (T, C, h, w)
+    chunk:int=10,   # Frames that go through the decoder together
+    tile:int=32,    # Rows and columns of latents that do
+)->Tensor:          # Frames, nominally in [-1, 1]; (T, 3, H, W)
+    "Decode latents in overlapping tiles that continue around the seam."
+    (h, w), stride, overlap = latents.shape[-2:], latent_stride(vae), tile//4
+    rows, columns = (min(tile, n) for n in (h, w))
+    weight = _fading(rows*stride, overlap*stride)[:, None]*_fading(columns*stride, overlap*stride)
+    made, total = torch.zeros(len(latents), 3, h*stride, w*stride), torch.zeros(h*stride, w*stride)
+    made, total, weight = (part.to(compute_device(vae)) for part in (made, total, weight))
+    around = lambda start, length, size: (start + torch.arange(length)) % size
+    for top in _starts(h, tile, overlap, closed=False):
+        for left in _starts(w, tile, overlap, closed=True):
+            piece = latents[..., top:top + rows, :][..., around(left, columns, w).to(latents.device)]
+            x = around(left*stride, columns*stride, w*stride).to(made.device)
+            y = slice(top*stride, (top + rows)*stride)
+            for first in range(0, len(latents), chunk):
+                made[first:first + chunk, :, y, x] += weight*decode_plain(vae, piece[first:first + chunk], chunk)
+            total[y, x] += weight
+    return made/total
+
 # %% ../nbs/46_decoding.ipynb #aae2e06d
 def seam_discontinuity(
     panorama:Tensor,  # Panoramas in [0, 1]; (..., H, W), W at least 3
@@ -125,16 +172,19 @@ def decode(
     chunk:int=10,        # Frames that go through the decoder together; changes values, so it is part of the setting
     ratio:int=16,        # For 'ramp': a ramp is about 1/ratio of the width
     poles:bool=False,    # Limit rows near the poles, in latents and in pictures, see `calm_poles`
+    tile:int|None=None,  # Rows and columns of latents decoded at once, closing any seam; the whole picture when None
 )->Tensor:               # Panoramas in [0, 1], float32, on the autoencoder's device; (T, 3, H, W)
     "Turn latents into panoramas, closing the seam in the way named; raises `InputError` for what it cannot decode."
     seam = check_seam(seam)
     check_shape('latents', latents, f'T {vae.config.latent_channels} h w')
     check(chunk >= 1, f'chunk must be at least one frame, got {chunk}')
-    check(seam not in ('blended', 'ramp') or latents.shape[-1]%2 == 0,
+    check(tile is None or tile >= 8, f'tile must be at least 8 rows and columns of latents, got {tile}')
+    check(tile is not None or seam not in ('blended', 'ramp') or latents.shape[-1]%2 == 0,
           f'a seam can be blended in an even number of latent columns, got {latents.shape[-1]}')
     if poles: latents = calm_poles(latents)
     width = latents.shape[-1]*latent_stride(vae)
-    if   seam == 'blended':  frames = decode_blended(vae, latents, blend_weights(width), chunk)
+    if tile is not None:     frames = decode_tiled(vae, latents, chunk, tile)
+    elif seam == 'blended':  frames = decode_blended(vae, latents, blend_weights(width), chunk)
     elif seam == 'ramp':     frames = decode_blended(vae, latents, ramp_weights(width, ratio), chunk)
     elif seam == 'wrapped_margins': frames = decode_wrapped_margins(vae, latents, chunk)
     elif seam == 'circular_padding': frames = decode_circular_padding(vae, latents, chunk)

@@ -308,7 +308,7 @@ def stream_decoded(self:ArgusPipeline,
 )->Iterator[Tensor]:            # Panoramas in [0, 1], in whole chunks; (n, 3, H, W)
     "Decode a stream of latents, in chunks that do not depend on how it came."
     waiting, s = None, sampling
-    def decoded(latents): return decode(self.vae, latents, s.seam, s.chunk, s.ratio, s.poles)
+    def decoded(latents): return decode(self.vae, latents, s.seam, s.chunk, s.ratio, s.poles, s.tile)
     for part in finished:
         waiting = part if waiting is None else torch.cat([waiting, part])
         while len(waiting) >= s.chunk:

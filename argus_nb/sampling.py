@@ -119,6 +119,7 @@ class Sampling:
     continued:bool=True              # Whether the second window is given them as full panoramas
     seam:str='blended'               # How the ends of the panorama are joined, see `decode`
     chunk:int=10                     # Frames decoded together
+    tile:int|None=None               # Rows and columns of latents decoded together, see `decode`; all when None
     poles:bool=False                 # Limit rows near the poles to what the sphere can hold, see `calm_poles`
     ratio:int=16                     # For 'ramp': a ramp is about 1/ratio of the width
     shared_noise:float=0.            # Share of the initial noise's variance that all frames have in common
@@ -131,6 +132,7 @@ class Sampling:
         for name, low in dict(num_inference_steps=1, guidance_scale=0, noise_aug_strength=0, window=1, overlap=0,
                               chunk=1).items():
             check(getattr(self, name) >= low, f'{name} must be at least {low}, got {getattr(self, name)}')
+        check(self.tile is None or self.tile >= 8, f'tile must be at least 8, got {self.tile}')
         check(self.overlap < self.window, f'overlap must be smaller than the window of {self.window} frames, got '
                                           f'{self.overlap}')
         check(self.fps > 0, f'fps must be positive, got {self.fps}')
@@ -169,7 +171,8 @@ def memory_needed(
     pixels, channels = size[0]*size[1], vae.config.block_out_channels
     cells = sampling.window*pixels//latent_stride(vae)**2*(1 if sampling.guidance_scale*sampling.strength == 1 else 2)
     denoising = SAMPLING_FACTOR*cells*unet.config.block_out_channels[0]*unet.dtype.itemsize
-    decoding = DECODING_FACTOR*sampling.chunk*pixels//folding(vae)**2*sum(channels[:2])//2*vae.dtype.itemsize
+    at_once = min(pixels, (sampling.tile*latent_stride(vae))**2) if sampling.tile else pixels
+    decoding = DECODING_FACTOR*sampling.chunk*at_once//folding(vae)**2*sum(channels[:2])//2*vae.dtype.itemsize
     return max(denoising, decoding) + 4*3*pixels*2*sampling.window
 
 def memory_free(

@@ -10,6 +10,7 @@ import os, subprocess, sys
 from pathlib import Path
 import torch
 from argus_nb.cost import meta_models, stages
+from argus_nb.decoding import decode_tiled
 from argus_nb.latents import folding, latent_stride
 from argus_nb.networks import preset
 from argus_nb.runtime import check, run_record
@@ -17,6 +18,7 @@ from argus_nb.runtime import check, run_record
 GIVEN_BACK = {'MALLOC_MMAP_THRESHOLD_': '65536', 'MALLOC_TRIM_THRESHOLD_': '65536'}  # what is freed, at once
 CASES = (dict(name='nano', stage='decode'), dict(name='nano', stage='step'), dict(name='nano', stage='encode'),
          dict(name='svd', stage='decode', size=(256, 512), window=2, chunk=2),
+         dict(name='svd', stage='decode', size=(512, 1024), window=1, chunk=1, tile=32),
          dict(name='svd', stage='encode', size=(256, 512), window=2),
          dict(name='svd', stage='step', size=(256, 512), window=8, guided=False))
 
@@ -32,7 +34,8 @@ def forget_peak() -> None:
     Path('/proc/self/clear_refs').write_text('5')
 
 @torch.no_grad()
-def measure(name: str, stage: str, size=None, window=None, chunk: int = 10, guided: bool = True) -> int:
+def measure(name: str, stage: str, size=None, window=None, chunk: int = 10, tile: int | None = None,
+            guided: bool = True) -> int:
     "Bytes that a stage takes beside weights and inputs, in this process."
     p, m = preset(name), meta_models(name)
     network = m.unet if stage == 'step' else m.vae
@@ -44,7 +47,8 @@ def measure(name: str, stage: str, size=None, window=None, chunk: int = 10, guid
     elif stage == 'decode': given = torch.zeros(min(chunk, T), C, *cells)
     else: given = torch.zeros(2 if guided else 1, T, 2*C, *cells)
     work = dict(encode=lambda: network.encode(given).latent_dist.mode(),
-                decode=lambda: network.decode(given, num_frames=len(given)).sample,
+                decode=lambda: network.decode(given, num_frames=len(given)).sample if tile is None
+                else decode_tiled(network, given, chunk, tile),
                 step=lambda: network(given, torch.ones(len(given)), torch.zeros(len(given), T, p['embedding']),
                                      torch.zeros(len(given), 3)).sample)[stage]
     if name == 'nano': work()  # kernels are made when they are first needed
