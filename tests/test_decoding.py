@@ -1,7 +1,11 @@
 "Decoding against plain loops of its own, on grids of sizes and chunks, in half precision, and on its errors."
 import numpy as np, pytest, torch
 from torch.testing import assert_close
+from argus_nb import decoding
+from argus_nb.cameras import CameraTrack
 from argus_nb.decoding import SEAMS, blend_weights, decode, decode_plain, ramp_weights, seam_discontinuity
+from argus_nb.networks import build_vae
+from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import InputError
 from diffusers import AutoencoderKLTemporalDecoder
 
@@ -127,3 +131,25 @@ def test_a_smooth_sky_has_no_steps_in_bfloat16():
     shades = [len(picture[0, 2].unique()) for picture in (truth, fast)]
     extra = (fast - truth)[0].diff(dim=-2).abs().max()*255
     assert shades[1] > .9*shades[0] and extra < 2, (shades, extra)
+
+
+@pytest.mark.parametrize('size, tile', [((8, 16), 8), ((13, 27), 9), ((8, 16), 64), ((16, 8), 8)])
+def test_tiles_fit_together(size, tile, monkeypatch):
+    "With a decoder that looks at one place alone, tiles give what the whole gives, seam and all rows included."
+    vae = build_vae('tiny')
+    monkeypatch.setattr(decoding, 'decode_latents',
+                        lambda vae, part, num_frames: part[:, :3].repeat_interleave(8, -1).repeat_interleave(8, -2))
+    latents = torch.randn(3, 4, *size, generator=torch.Generator().manual_seed(0))
+    whole = decoding.decode_plain(vae, latents, chunk=2)
+    torch.testing.assert_close(decoding.decode_tiled(vae, latents, chunk=2, tile=tile), whole)
+
+
+def test_tiles_need_less_memory_and_the_pipeline_takes_them(tiny):
+    from argus_nb.cost import stages
+    whole, tiled = (stages('svd', tile=tile)['decode 10 frames'] for tile in (None, 32))
+    assert tiled.peak < .4*whole.peak
+    pipeline = ArgusPipeline.from_pretrained(tiny, device='cpu')
+    frames = torch.rand(4, 3, 24, 32, generator=torch.Generator().manual_seed(0))
+    cameras = CameraTrack.from_euler(torch.linspace(0, .3, 4), torch.zeros(4), 0., 1.2)
+    film = pipeline(frames, cameras, tile=8, num_inference_steps=1)
+    assert film.shape[0] == 4 and film.isfinite().all()
