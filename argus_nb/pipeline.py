@@ -25,7 +25,7 @@ from .diffusion import added_time_ids, share_noise
 from .edges import Doubt
 from .latents import embed_frames, latent_stride
 from .level import with_level_of
-from .models import HUB, guessed_settings, load_models, locate_model
+from .models import HUB, load_models, locate_model, settings_by_width
 from .reading import Video, read_video
 from .runtime import (InputError, check, check_pixels, check_shape, compute_device, make_generator,
                               pick_device, pick_dtype)
@@ -107,7 +107,7 @@ class ArgusPipeline(DiffusionPipeline):
         settings:dict|None=None,                     # What it was made for, see `44_models`; guessed when None
     ):
         super().__init__()
-        self.register_to_config(settings=settings or guessed_settings(unet))
+        self.register_to_config(settings=settings or settings_by_width(unet.config.block_out_channels))
         self.register_modules(vae=vae, image_encoder=image_encoder, unet=unet, scheduler=scheduler,
                               feature_extractor=feature_extractor)
         learned = scheduler.config.prediction_type, scheduler.config.timestep_type

@@ -17,7 +17,7 @@ from .choosing import read_manifest
 from .clips import VideoClips, is_held_out
 from .edges import InputError, Progress, check, full_disk_is_an_input_error, say, write_beside
 from .latents import encode_frames
-from .models import load_part, locate_model, settings_of
+from .models import known_settings, load_part, locate_model
 from .video import read_video, write_video
 
 # %% ../nbs/84_training_set.ipynb #c590007
@@ -80,7 +80,7 @@ def latent_maker(
 )->Callable:         # Row -> bytes of a safetensors file with 'target', (T, C, h, w), not scaled
     "What turns a clip into latents."
     source = locate_model(model)
-    vae, size = load_part('vae', source, torch.float32), tuple(settings_of(source)['size'])
+    vae, size = load_part('vae', source, torch.float32), known_settings(source)['size']
     @torch.no_grad()
     def latents_of(row):
         frames = read_video(row['path'], row['start'], row['end'] - row['start'], FPS).frames

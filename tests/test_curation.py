@@ -20,6 +20,8 @@ from argus_nb.training_set import kept_clips, open_clips, write_shards
 from argus_nb.video import write_video
 from argus_nb.worlds import random_world
 
+from browser import needs_browser, open_browser, run_notebook, serve_lab, wait
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -212,6 +214,58 @@ def test_shards_are_what_webdataset_reads(films, tmp_path):
     clips = open_clips(tmp_path/'shards')
     whole = open_clips(out)
     assert {held: len(part) for held, part in clips.parts.items()} == {held: len(part) for held, part in whole.parts.items()}
+
+
+def test_latents_in_shards_are_those_of_the_clips(films, tiny, tmp_path):
+    "A shard's latents are what the model's encoder makes of the clip."
+    import tarfile
+    from safetensors.torch import load as load_bytes
+    from torch.nn.functional import interpolate
+    from argus_nb.latents import encode_frames
+    from argus_nb.models import load_models
+    from argus_nb.video import read_video
+    out = begun(tmp_path/'out')
+    score_rows(rows_of(films), out, ())
+    choose(out, 'change >= 0 and clip == 0')
+    rows = kept_clips(out)
+    parts = {}
+    for shard in write_shards(rows, tmp_path/'shards', 2, tiny):
+        with tarfile.open(shard) as tar: parts |= {name: tar.extractfile(name).read() for name in tar.getnames()}
+    about = {json.loads(data)['key']: name for name, data in parts.items() if name.endswith('.json')}
+    models = load_models(tiny)
+    for row in rows:
+        video = read_video(row['path'], start=row['start'], seconds=row['end'] - row['start'], fps=5)
+        small = interpolate(video.frames[:].float()/255, models.settings['size'], mode='bilinear', antialias=True)
+        stored = load_bytes(parts[about[row['key']].replace('.json', '.safetensors')])['target'].float()
+        torch.testing.assert_close(stored, encode_frames(models.vae, small, circular=True), atol=2e-3, rtol=2e-3)
+    from argus_nb.training_set import latent_maker
+    assert latent_maker('nano')(rows[0])  # by name, too
+    assert len(open_clips(tmp_path/'shards').places) == len(rows) > 1  # training reads the shards as before
+
+
+@needs_browser
+def test_clips_are_overruled_by_hand_in_jupyterlab(films, tmp_path):
+    "Buttons of the review list write into the manifest what they say."
+    out = begun(tmp_path/'out')
+    score_rows(rows_of(films), out, ())
+    choose(out, 'change >= 0')
+    first = next(key for key, kept in zip(read_manifest(out)['key'], read_manifest(out)['kept']) if kept)
+    (here := tmp_path/'lab').mkdir()
+    source = f"from argus_nb.curated import review\nreview({str(out)!r})"
+    with open_browser(tmp_path/'profile') as browser, serve_lab(here, source) as lab:
+        run_notebook(browser, lab)
+        def buttons(): return [b for b in browser.find_elements('css selector', '.jp-OutputArea button') if b.text == 'drop']
+        wait(buttons, 'the review list')[0].click()
+        wait(lambda: first in decided(out), 'the manifest to change')
+    assert decided(out) == {first: 'drop'}
+    manifest = read_manifest(out)
+    assert not manifest['kept'][manifest['key'].index(first)]
+
+
+def decided(out) -> dict[str, str]:
+    "What stands in the manifest by hand."
+    manifest = read_manifest(out)
+    return {key: how for key, how in zip(manifest['key'], manifest['by_hand']) if how}
 
 
 def test_latents_streamed_from_disk_are_those_in_memory(tmp_path):
