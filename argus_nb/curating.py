@@ -92,6 +92,7 @@ def score_all(
         found = score_rows([json.loads(row) for row in batch['row']], out, models)
         return {name: np.array([value or '' if name == 'full' else value]) for name, value in found.items()}
     data = ray.data.from_items(left, override_num_blocks=max(1, min(len(left), 1024))).flat_map(divided)
+    data = data.repartition(target_num_rows_per_block=part)  # so that the clips of one long film go to all workers
     clips = troubles = 0
     for found in data.map_batches(scored, batch_size=part, num_cpus=1).iter_rows():
         check(not found['full'], f"{out}: cannot be written ({found['full']})")

@@ -13,7 +13,7 @@ from argus_nb import clips, curation, latent_cache
 from argus_nb.choosing import choose, read_manifest
 from argus_nb.cli import main, some_models
 from argus_nb.collection import clips_of, find_videos, finished, part_files
-from argus_nb.curating import curate, score_rows
+from argus_nb.curating import curate, score_all, score_rows
 from argus_nb.edges import InputError
 from argus_nb.runtime import make_generator
 from argus_nb.training_set import kept_clips, open_clips, write_shards
@@ -108,6 +108,24 @@ def test_a_clip_that_ends_its_workers_becomes_a_row(films, tmp_path):
     assert not finished(out)
     assert score_rows(rows, out, (), deadly) == dict(clips=2, troubles=1, full=None)
     assert [row['trouble'] for row in pq.read_table(part_files(out)[0]).to_pylist()] == ['ended its worker 2 times', None]
+
+
+def test_one_long_film_keeps_two_workers_busy(tmp_path):
+    "While a single film is scored, two of its clips are open at once: the notes of workers say which."
+    pytest.importorskip('ray')
+    import threading, time
+    (long := tmp_path/'long').mkdir()
+    frames = random_world(4).render_panorama(torch.arange(4)/4, (256, 512))
+    write_video(long/'film.mp4', frames.repeat(12, 1, 1, 1), 4)
+    out, together, over = begun(tmp_path/'out'), [0], threading.Event()
+    def watch():
+        while not over.is_set():
+            together[0] = max(together[0], len(list((out/'parts').glob('.*.begun'))))
+            time.sleep(.005)
+    (watcher := threading.Thread(target=watch)).start()
+    try: score_all(find_videos(long), out, 1., (), workers=2, part=2)
+    finally: over.set(); watcher.join()
+    assert len(finished(out)) == 12 and together[0] == 2
 
 
 def test_a_damaged_part_is_done_again(films, tmp_path):
