@@ -91,8 +91,11 @@ def score_all(
         torch.set_num_threads(1)
         found = score_rows([json.loads(row) for row in batch['row']], out, models)
         return {name: np.array([value or '' if name == 'full' else value]) for name, value in found.items()}
-    data = ray.data.from_items(left, override_num_blocks=max(1, min(len(left), 1024))).flat_map(divided)
-    data = data.repartition(target_num_rows_per_block=part)  # so that the clips of one long film go to all workers
+    probing = ray.data.TaskPoolStrategy(size=max(1, int(ray.cluster_resources().get('CPU', 1))//8))
+    data = ray.data.from_items(left, override_num_blocks=max(1, min(len(left), 1024)))
+    # Probing takes no whole processor: asking for none also keeps Ray from joining it with the scoring in one task,
+    # which would leave a long film to a single worker
+    data = data.flat_map(divided, num_cpus=0, compute=probing).repartition(target_num_rows_per_block=part)
     clips = troubles = 0
     for found in data.map_batches(scored, batch_size=part, num_cpus=1).iter_rows():
         check(not found['full'], f"{out}: cannot be written ({found['full']})")

@@ -110,22 +110,21 @@ def test_a_clip_that_ends_its_workers_becomes_a_row(films, tmp_path):
     assert [row['trouble'] for row in pq.read_table(part_files(out)[0]).to_pylist()] == ['ended its worker 2 times', None]
 
 
-def test_one_long_film_keeps_two_workers_busy(tmp_path):
-    "While a single film is scored, two of its clips are open at once: the notes of workers say which."
+def test_one_long_film_keeps_two_workers_busy(tmp_path, monkeypatch):
+    "The first part of a single film that is scored waits until another worker has a part of it, too."
     pytest.importorskip('ray')
-    import threading, time
-    (long := tmp_path/'long').mkdir()
-    frames = random_world(4).render_panorama(torch.arange(4)/4, (256, 512))
-    write_video(long/'film.mp4', frames.repeat(12, 1, 1, 1), 4)
-    out, together, over = begun(tmp_path/'out'), [0], threading.Event()
-    def watch():
-        while not over.is_set():
-            together[0] = max(together[0], len(list((out/'parts').glob('.*.begun'))))
-            time.sleep(.005)
-    (watcher := threading.Thread(target=watch)).start()
-    try: score_all(find_videos(long), out, 1., (), workers=2, part=2)
-    finally: over.set(); watcher.join()
-    assert len(finished(out)) == 12 and together[0] == 2
+    from argus_nb import curating
+    (long := tmp_path/'long').mkdir(); (seen := tmp_path/'seen').mkdir()
+    write_video(long/'film.mp4', random_world(4).render_panorama(torch.arange(12)/2, (32, 64)), 2)
+    def met(rows, out, models):
+        import os, time
+        (seen/str(os.getpid())).write_text('')
+        end = time.monotonic() + 100
+        while len(list(seen.iterdir())) < 2 and time.monotonic() < end: time.sleep(.05)
+        return dict(clips=len(rows), troubles=0, full=None)
+    monkeypatch.setattr(curating, 'score_rows', met)
+    score_all(find_videos(long), begun(tmp_path/'out'), 1., (), workers=2, part=2)
+    assert len(list(seen.iterdir())) == 2
 
 
 def test_a_damaged_part_is_done_again(films, tmp_path):
