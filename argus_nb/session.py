@@ -21,7 +21,8 @@ from .camera_track import CameraTrack
 from .clip_cameras import cameras_for
 from .clips import VIDEO_ENDINGS
 from .edges import InputError, StageClock, check, check_output, write_beside
-from .generate import Generation, SmallFrames, carry_out, first_look, open_input, sampling_of
+from .generate import carry_out, open_input, sampling_of
+from .generation import Generation, SmallFrames
 from .level import level_and_lens, with_level
 from .motion import simulate_motion
 from .photographs import is_photo, load_panorama, read_picture, write_picture
@@ -30,6 +31,7 @@ from .projection import panorama_to_perspective
 from .reading import read_video
 from .request import PHOTO_ENDINGS, GenerationRequest
 from .runtime import as_bytes, make_generator
+from .sheets import first_look
 from .video import write_video
 from .viewer import draw_outline, image_corners
 from .worlds import random_world

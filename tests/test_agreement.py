@@ -9,7 +9,7 @@ from argus_nb.cli import main
 from argus_nb.clip_cameras import cameras_for
 from argus_nb.clips import VideoClips
 from argus_nb.films import film
-from argus_nb.generate import Generation
+from argus_nb.generation import Generation
 from argus_nb.headers import header_info
 from argus_nb.photographs import open_panoramas
 from argus_nb.pipeline import ArgusPipeline

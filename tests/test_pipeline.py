@@ -8,14 +8,15 @@ from torch.nn.functional import conv2d, interpolate, pad
 from torch.testing import assert_close
 from argus_nb.alignment import align_frames
 from argus_nb.cameras import CameraTrack
-from argus_nb.decoding import calm_poles, decode
-from argus_nb.models import build_models, save_models
 from argus_nb.clip_cameras import cameras_for
-from argus_nb.generate import Generation, crossfade, generate_video, generated_frames, generation_frame
-from argus_nb.pipeline import ArgusPipeline, Source, local_model
-from argus_nb.sampling import sampling_for, window_frames, window_starts
+from argus_nb.decoding import calm_poles, decode
 from argus_nb.edges import Doubt
+from argus_nb.generate import generate_video
+from argus_nb.generation import Generation, crossfade, generated_frames, generation_frame
+from argus_nb.models import build_models, save_models
+from argus_nb.pipeline import ArgusPipeline, Source, local_model
 from argus_nb.runtime import InputError
+from argus_nb.sampling import sampling_for, window_frames, window_starts
 from argus_nb.sphere import euler_from_rotation
 from argus_nb.video import read_video, spherical_metadata, write_video
 
@@ -450,7 +451,7 @@ def test_a_camera_on_its_side_is_generated_as_training_held_it(pipeline, film, m
     "What the model is given is no steeper than in training; what is written stands where the frames are pasted."
     angles = torch.linspace(0, 2.5, 14).double(), torch.full((14,), math.radians(pitch)), torch.full((14,), math.radians(roll))
     absolute = CameraTrack.from_euler(*angles, math.radians(60), fps=10)
-    monkeypatch.setattr('argus_nb.generate.level_rotation', lambda cameras: absolute.world_from_camera[0])
+    monkeypatch.setattr('argus_nb.generation.level_rotation', lambda cameras: absolute.world_from_camera[0])
     run = Generation(pipeline, read_video(film), absolute.relative_to_first(), sampling_for(pipeline.settings),
                      width=128, level=level)
     given, upright = run.source.cameras, generation_frame(absolute.world_from_camera[0])

@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 from argus_nb.alignment import align_frames
 from argus_nb.cameras import CameraTrack
 from argus_nb.fidelity import decibels
-from argus_nb.generate import Generation
+from argus_nb.generation import Generation
 from argus_nb.models import weights_of
 from argus_nb.motion import simulate_motion
 from argus_nb.pipeline import ArgusPipeline
