@@ -1,4 +1,5 @@
-"""Projection: grids of sizes and cameras, agreement of the two implementations, derivatives, other libraries, faults."""
+"""Projection: grids of sizes and cameras, agreement of the two implementations, derivatives, other libraries,
+faults."""
 import math
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,8 @@ def scene(rays):
     return torch.stack([.5 + .3*x + .15*y*z, .5 - .4*y + .1*x*z, .5 + .3*z*z - .25*x*y])
 
 def some_rotations(count, seed=0):
-    angles = (torch.rand(3, count, generator=make_generator(seed), dtype=torch.float64) - .5)*torch.tensor([[2.], [1.],
-                                                                                                            [2.]])*math.pi
-    return rotation_from_euler(*angles)
+    draws = torch.rand(3, count, generator=make_generator(seed), dtype=torch.float64) - .5
+    return rotation_from_euler(*draws*torch.tensor([[2.], [1.], [2.]])*math.pi)
 
 def noise(*shape, seed=0, dtype=torch.float32):
     pixels = torch.rand(*shape, generator=make_generator(seed), dtype=torch.float64)
@@ -119,7 +119,8 @@ def test_coordinates_at_4096_are_those_of_extended_precision(pose, fov):
     "Columns and rows themselves, in both implementations, up to the pole; only there a column means nothing."
     height, width, n = 2048, 4096, 64
     R = rotation_from_euler(*(math.radians(a) for a in pose))
-    x, y, z = np.moveaxis(perspective_rays(n, n, fov).numpy().astype(np.longdouble) @ R.numpy().astype(np.longdouble).T, -1, 0)
+    rays = perspective_rays(n, n, fov).numpy().astype(np.longdouble) @ R.numpy().astype(np.longdouble).T
+    x, y, z = np.moveaxis(rays, -1, 0)
     pi = np.arctan2(np.longdouble(0), np.longdouble(-1))
     u, v = (np.arctan2(x, z)/(2*pi) + .5)*width, (np.arctan2(y, np.hypot(x, z))/pi + .5)*height
     for rotation in (R, R.clone().requires_grad_()):  # compiled, reference
@@ -322,8 +323,8 @@ def test_one_grid_serves_pixels_labels_and_depth_without_aiming_again(monkeypatc
 def test_a_tripod_grid_takes_any_number_of_frames():
     frames, R = noise(5, 3, 20, 30), some_rotations(1)[0]
     grid = SamplingGrid.perspective_to_panorama((20, 30), R, 1.2, (32, 64))
-    assert grid.mask.shape == (1, 1, 32, 64) and (grid(frames) - perspective_to_panorama(frames, R, 1.2,
-                                                                                         (32, 64))[0]).abs().max() < 1e-6
+    assert grid.mask.shape == (1, 1, 32, 64)
+    assert (grid(frames) - perspective_to_panorama(frames, R, 1.2, (32, 64))[0]).abs().max() < 1e-6
     nothing = SamplingGrid.perspective_to_panorama((20, 30), R, 1e-4, (8, 16))
     assert not nothing.mask.any() and not nothing(frames).any()
 
@@ -429,9 +430,10 @@ def test_the_feather_is_the_smoothstep_of_the_distance_to_the_edge(is_fast):
 # Other libraries, each in its own convention, antialiasing off
 
 def test_pyequilib():
-    """pyequilib 0.6: rays through the pixels' upper left corners (its grid is 0 .. w-1 about w/2), and panoramas read one
-    pixel to the right and below (+1/2 where pixel centres at one half need -1/2); angles as ours with z_down=True;
-    its seam stays open (the last column does not mix with the first), so these views keep away from it. With our principal point moved by half a pixel and our panorama moved by one, both see the same."""
+    """pyequilib 0.6: rays through the pixels' upper left corners (its grid is 0 .. w-1 about w/2), and panoramas read
+    one pixel to the right and below (+1/2 where pixel centres at one half need -1/2); angles as ours with z_down=True;
+    its seam stays open (the last column does not mix with the first), so these views keep away from it. With our
+    principal point moved by half a pixel and our panorama moved by one, both see the same."""
     from equilib import equi2pers
     panorama, size, fov = scene(panorama_rays(64, 128)).float(), (24, 32), 70.
     moved = torch.cat([panorama[:, 1:], panorama[:, -1:]], 1).roll(-1, -1)
@@ -443,8 +445,9 @@ def test_pyequilib():
         assert_close(theirs, ours, atol=2e-4, rtol=0)
 
 def test_py360convert_views():
-    """py360convert 1.0: panoramas as ours; the outermost pixel *centres* of a view lie on its field of view (linspace with both
-    ends), so its image is wider than asked for by w/(w-1); angles in degrees, up and right positive; coordinates rounded to 1/32 pixel."""
+    """py360convert 1.0: panoramas as ours; the outermost pixel *centres* of a view lie on its field of view (linspace
+    with both ends), so its image is wider than asked for by w/(w-1); angles in degrees, up and right positive;
+    coordinates rounded to 1/32 pixel."""
     from py360convert import e2p
     panorama, (h, w) = scene(panorama_rays(64, 128)).float(), (24, 32)
     fov_x, fov_y = 1.2, .9
@@ -465,7 +468,8 @@ def test_py360convert_cube():
     q = math.pi/2
     poses = rotation_from_euler(torch.tensor([0, q, 2*q, -q, 0, 0]), torch.tensor([0, 0, 0, 0, q, -q]), torch.zeros(6))
     assert_close(theirs, panorama_to_perspective(panorama, poses, wider, (n, n), antialias=False), atol=2e-3, rtol=0)
-    ours = panorama_to_cubemap(panorama, 16)  # our corner pixels lie half a pixel inside; the middle of the faces agrees
+    # our corner pixels lie half a pixel inside; the middle of the faces agrees
+    ours = panorama_to_cubemap(panorama, 16)
     assert_close(ours[:, :, 7:9, 7:9].mean((-1, -2)), theirs[:, :, 8, 8], atol=5e-3, rtol=0)
 
 # Faults: one clear line each
@@ -536,7 +540,8 @@ def test_what_cannot_be_pictures_is_refused(function):
                        cube=(lambda x: panorama_to_cubemap(x, 8), (3, 16, 32)),
                        fold=(lambda x: cubemap_to_panorama(x, (16, 32)), (6, 3, 8, 8)))[function]
     picture = torch.rand(shape)
-    call(picture); call((picture*255).byte()); call(picture*2 - 1); call(picture*1000)  # directions and light are maps, too
+    for allowed in (picture, (picture*255).byte(), picture*2 - 1, picture*1000):  # directions and light are maps, too
+        call(allowed)
     for value in (float('nan'), float('inf'), -float('inf')):
         broken = picture.clone(); broken.view(-1)[77] = value
         with pytest.raises(InputError, match='must hold finite numbers'): call(broken)

@@ -16,7 +16,8 @@ def picture(number, height=64, width=96):
     "Four coloured quadrants, and the frame's number in eight bits across the middle; uint8 (H, W, 3)."
     image = QUADRANTS.repeat_interleave(height//2, 0).repeat_interleave(width//2, 1).clone()
     for bit in range(8):
-        image[height//2 - 6:height//2 + 6, width*(8 + 10*bit)//96:width*(16 + 10*bit)//96] = 235 if number >> bit & 1 else 20
+        columns = slice(width*(8 + 10*bit)//96, width*(16 + 10*bit)//96)
+        image[height//2 - 6:height//2 + 6, columns] = 235 if number >> bit & 1 else 20
     return image
 
 def number_in(image):
@@ -124,7 +125,8 @@ def test_a_large_unnamed_file_is_taken_for_bt709_and_a_small_one_for_bt601(tmp_p
         data = b''.join(bytes([round(float(code))])*(width*height) for code in codes)
         ffmpeg('-f', 'rawvideo', '-pix_fmt', 'yuv444p', '-s', f'{width}x{height}', '-r', 30, '-i', '-', '-c:v', 'ffv1',
                tmp_path/f'{name}.mkv', data=2*data)
-        assert (read_video(tmp_path/f'{name}.mkv').frames[0][:, 0, 0].float() - QUADRANTS[0, 0].float()).abs().max() <= 2
+        corner = read_video(tmp_path/f'{name}.mkv').frames[0][:, 0, 0].float()
+        assert (corner - QUADRANTS[0, 0].float()).abs().max() <= 2
 
 @pytest.mark.parametrize('curve, white', [('smpte2084', .5807), ('arib-std-b67', .75)])
 def test_hdr_white_is_bright_neutral_and_the_same_for_both_curves(tmp_path, curve, white):
@@ -141,7 +143,9 @@ def test_hdr_white_is_bright_neutral_and_the_same_for_both_curves(tmp_path, curv
 
 @pytest.mark.parametrize('codec', ['libvpx', 'libvpx-vp9'])
 def test_transparent_is_black(tmp_path, codec):
-    make(tmp_path/'alpha.webm', '-vf', "format=yuva420p,geq=lum='lum(X,Y)':cb='cb(X,Y)':cr='cr(X,Y)':a='if(lt(X,48),255,if(lt(Y,32),128,0))'", '-c:v', codec, '-pix_fmt', 'yuva420p', '-auto-alt-ref', '0', '-b:v', '1M', count=3)
+    alpha = "format=yuva420p,geq=lum='lum(X,Y)':cb='cb(X,Y)':cr='cr(X,Y)':a='if(lt(X,48),255,if(lt(Y,32),128,0))'"
+    make(tmp_path/'alpha.webm', '-vf', alpha, '-c:v', codec, '-pix_fmt', 'yuva420p', '-auto-alt-ref', '0', '-b:v', '1M',
+         count=3)
     frame = read_video(tmp_path/'alpha.webm').frames[0].float()
     expected = QUADRANTS.reshape(4, 3)[[0, 1, 3]]*torch.tensor([[1.], [128/255], [0]])
     assert (torch.stack([frame[:, 8, 8], frame[:, 8, 80], frame[:, 56, 80]]) - expected).abs().max() < 8
@@ -180,14 +184,16 @@ def test_interlaced_frames_do_not_comb(tmp_path):
 def test_the_rate_of_a_constant_file_is_exact(tmp_path, rate, name):
     codec = ('-c:v', 'libvpx', '-deadline', 'realtime', '-cpu-used', '8') if name.endswith('webm') else H264
     video = read_video(make(tmp_path/name, *codec, rate=rate, count=40))
-    assert video.rate == Fraction(rate) and len(video.frames) == 40 and video.duration == pytest.approx(40/Fraction(rate))
+    assert video.rate == Fraction(rate) and len(video.frames) == 40
+    assert video.duration == pytest.approx(40/Fraction(rate))
 
 @pytest.mark.parametrize('name', ['a.mkv', 'a.mp4'])
 def test_a_variable_file_shows_what_a_viewer_sees(tmp_path, name):
     kept = [n for n in range(120) if (n < 45 and n % 3 != 1) or (n >= 45 and n % 5 == 0)]
     select = '+'.join(f'eq(n\\,{n})' for n in kept)
     video = read_video(make(tmp_path/name, '-vf', f'select={select}', '-fps_mode', 'vfr', *H264, count=120))
-    assert len(video.frames) == len(kept) and video.duration == pytest.approx(116/30, abs=.05)  # the last frame lasts 1/30 s
+    assert len(video.frames) == len(kept)
+    assert video.duration == pytest.approx(116/30, abs=.05)  # the last frame lasts 1/30 s
     for number, frame in enumerate(video.frames):
         time = (number + .5)/video.fps
         assert number_in(frame) in {max(n for n in kept if n/30 <= max(t, 0))
@@ -196,8 +202,8 @@ def test_a_variable_file_shows_what_a_viewer_sees(tmp_path, name):
 def test_a_hole_holds_the_last_frame(tmp_path):
     video = read_video(make(tmp_path/'hole.mp4', '-vf', 'select=not(between(n\\,20\\,25))', '-fps_mode', 'vfr', *H264,
                             count=90))
-    assert video.rate == 30 and [number_in(frame) for frame in video.frames] == [19 if 20 <= n <= 25 else n
-                                                                                 for n in range(90)] and video.warning is None
+    assert video.rate == 30 and video.warning is None
+    assert [number_in(frame) for frame in video.frames] == [19 if 20 <= n <= 25 else n for n in range(90)]
 
 def test_parts_are_cut_out_of_the_whole(clip):
     for seed in range(8):
@@ -295,7 +301,8 @@ def test_each_useless_input_has_its_line(tmp_path, clip):
 
 def test_a_playlist_does_not_reach_for_the_network(tmp_path):
     with socket.create_server(('127.0.0.1', 0)) as server:
-        (tmp_path/'list.m3u8').write_text(f'#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:{server.getsockname()[1]}/x.ts\n#EXT-X-ENDLIST\n')
+        address = f'http://127.0.0.1:{server.getsockname()[1]}/x.ts'
+        (tmp_path/'list.m3u8').write_text(f'#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{address}\n#EXT-X-ENDLIST\n')
         server.settimeout(.3); called = []
         def listen():
             try: called.append(server.accept()[0].close())
@@ -351,7 +358,8 @@ def test_a_file_that_ends_early(tmp_path, clip):
     data = (tmp_path/'first.mp4').read_bytes(); (tmp_path/'early.mp4').write_bytes(data[:len(data)*6//10])
     video = read_video(tmp_path/'early.mp4')
     used, lost = [int(word) for word in video.warning.replace(',', '').split() if word.isdigit()]
-    assert used + lost == 90 and 20 < used < 70 and abs(len(video.frames) - used) <= 3 and len(list(video.frames)) == len(video.frames)
+    assert used + lost == 90 and 20 < used < 70 and abs(len(video.frames) - used) <= 3
+    assert len(list(video.frames)) == len(video.frames)
     make(tmp_path/'whole.mkv', *GOPS, count=90)
     data = (tmp_path/'whole.mkv').read_bytes()
     (tmp_path/'early.mkv').write_bytes(data[:len(data)*6//10])
@@ -388,7 +396,8 @@ def test_what_is_written_is_exact(tmp_path, rate):
     exact = exact_rate(rate)
     with av.open(str(tmp_path/'out.mp4')) as container:
         stream = container.streams.video[0]; codec = stream.codec_context
-        assert stream.average_rate == exact and stream.frames == 31 and stream.duration*stream.time_base == 31/exact and stream.start_time == 0
+        assert stream.average_rate == exact and stream.frames == 31 and stream.start_time == 0
+        assert stream.duration*stream.time_base == 31/exact
         assert container.duration == pytest.approx(31e6/float(exact), abs=2)
         assert (codec.name, codec.pix_fmt, codec.color_range, codec.colorspace, codec.color_primaries,
                 codec.color_trc) == ('h264', 'yuv420p', 1, 1, 1, 1)
@@ -456,7 +465,9 @@ def test_sound_keeps_step(tmp_path, name):
             pictures, sound = container.streams
             assert sound.codec_context.codec.canonical_name == (name.split('.')[0]
                                                                 if name.split('.')[0] in V._CODECS_OF_MP4 else 'aac')
-            assert float(pictures.duration*pictures.time_base) == pytest.approx(1.6) and float(sound.duration*sound.time_base) == pytest.approx(1.6, abs=.001) and container.duration == pytest.approx(1_600_000, abs=2000)
+            assert float(pictures.duration*pictures.time_base) == pytest.approx(1.6)
+            assert float(sound.duration*sound.time_base) == pytest.approx(1.6, abs=.001)
+            assert container.duration == pytest.approx(1_600_000, abs=2000)
 
 @pytest.mark.parametrize('codec', ['aac', 'pcm_s16le'])
 def test_an_offset_between_sound_and_picture_survives(tmp_path, codec):
@@ -478,8 +489,9 @@ def test_sound_ends_with_the_pictures_and_may_be_missing_or_short(tmp_path, clip
     for name in ('out', 'half', 'wave'):
         with av.open(str(tmp_path/f'{name}.mp4')) as container:
             lengths[name] = [float(s.duration*s.time_base) for s in container.streams]
-    assert lengths['out'] == pytest.approx([1/3, 1/3],
-                                           abs=.001) and lengths['half'] == pytest.approx([1, .5], abs=.001) and lengths['wave'] == pytest.approx([1, .5], abs=.03)
+    assert lengths['out'] == pytest.approx([1/3, 1/3], abs=.001)
+    assert lengths['half'] == pytest.approx([1, .5], abs=.001)
+    assert lengths['wave'] == pytest.approx([1, .5], abs=.03)
     write_video(tmp_path/'mute.mp4', smooth_frames(4), 30, audio_from=clip)
     assert video_info(tmp_path/'mute.mp4')['audio'] is None
     with pytest.raises(InputError, match='no such file'):
@@ -532,8 +544,8 @@ def test_a_tree_that_is_read_is_written_unchanged_and_can_be_marked(tmp_path, ar
         data = file.read(end - start)
     assert b''.join(box.to_bytes() for box in spherical.parse_boxes(data)) == data
     write_index_first(path, tmp_path/'marked.mp4')
-    assert 'v1' in spherical_metadata(tmp_path/'marked.mp4') and torch.equal(read_video(path).frames[:],
-                                                                             read_video(tmp_path/'marked.mp4').frames[:])
+    assert 'v1' in spherical_metadata(tmp_path/'marked.mp4')
+    assert torch.equal(read_video(path).frames[:], read_video(tmp_path/'marked.mp4').frames[:])
 
 def test_boxes_of_64_bits_and_several_stretches_of_frames(tmp_path, clip):
     "Frames in a box with a 64-bit size, another box between, the index in the middle: offsets follow each stretch."

@@ -1,4 +1,5 @@
-"""The viewer: what a page must be told, and in a real browser, inside JupyterLab, that the picture turns where the hand drags it."""
+"""The viewer: what a page must be told, and in a real browser, inside JupyterLab, that the picture turns where the hand
+drags it."""
 import functools, hashlib, http.server, io, json, math, shutil, subprocess, threading, time, wave
 from pathlib import Path
 
@@ -95,7 +96,8 @@ def test_bad_input_is_one_line(tmp_path):
 def test_the_still_picture_shows_the_view_and_both_outlines():
     hall, wanted = load_panorama('pmndrs_hall'), (90, 120)
     viewer = look(hall, track((40, 10, 0)), yaw=-1.2, pitch=.3, fov=1.)
-    picture = torch.from_numpy(np.array(Image.open(io.BytesIO(still_picture(viewer, wanted))).convert('RGB'))).movedim(-1, 0)/255
+    image = Image.open(io.BytesIO(still_picture(viewer, wanted))).convert('RGB')
+    picture = torch.from_numpy(np.array(image)).movedim(-1, 0)/255
     view = panorama_to_perspective(hall[None], rotation_from_euler(-1.2, .3, 0.)[None], 1., wanted)[0]
     assert (picture[..., :120] - view).abs().mean() < .03 < (picture[..., :120] - view.flip(-1)).abs().mean()
     flat = picture[..., 124:]
@@ -109,7 +111,8 @@ def test_the_bundle_is_built_from_these_sources():
     names = ['build.mjs', 'package.json', 'package-lock.json',
              *(f'src/{path.name}' for path in sorted((VIEWER/'src').iterdir()))]
     digest = hashlib.sha256(b''.join((VIEWER/name).read_bytes() for name in names)).hexdigest()
-    assert digest in (STATIC/'viewer.js').read_text(encoding='utf-8')[:300], 'stale: cd viewer && npm ci && npm run build'
+    built = (STATIC/'viewer.js').read_text(encoding='utf-8')
+    assert digest in built[:300], 'stale: cd viewer && npm ci && npm run build'
     assert (STATIC/'viewer.css').read_bytes() == (VIEWER/'src'/'viewer.css').read_bytes()
 
 
@@ -119,7 +122,8 @@ def test_the_bundle_is_locked_licensed_and_fetches_nothing():
     for name, version in {**wanted['dependencies'], **wanted['devDependencies']}.items():
         assert lock[f'node_modules/{name}']['version'] == version
     assert all('integrity' in package and 'resolved' not in package for name, package in lock.items() if name)
-    assert 'MIT License' in (STATIC/'LICENCE').read_text() and wanted['dependencies']['three'] in (STATIC/'LICENCE').read_text()
+    licence = (STATIC/'LICENCE').read_text()
+    assert 'MIT License' in licence and wanted['dependencies']['three'] in licence
     assert not any(f'import {q}' in (STATIC/'viewer.js').read_text()
                    or f'from{q}' in (STATIC/'viewer.js').read_text() for q in '"\'')
 
@@ -172,7 +176,8 @@ def browser(tmp_path_factory):
 
 def grab(element) -> torch.Tensor:
     "What an element looks like on the screen; (3, H, W) in [0, 1]."
-    return torch.from_numpy(np.array(Image.open(io.BytesIO(element.screenshot_as_png)).convert('RGB'))).movedim(-1, 0)/255
+    image = Image.open(io.BytesIO(element.screenshot_as_png)).convert('RGB')
+    return torch.from_numpy(np.array(image)).movedim(-1, 0)/255
 
 
 def read_state(path):
@@ -189,7 +194,8 @@ def difference(element, panorama, yaw, pitch, fov, border=6) -> float:
     return (shown - wanted)[:, border:-border, border:-border].abs().mean().item()
 
 
-# A page without JupyterLab, quick enough for everything that hands and videos do. The model is the least that a widget needs.
+# A page without JupyterLab, quick enough for everything that hands and videos do. The model is the least that a widget
+# needs.
 PLAIN = """<!doctype html><meta charset="utf8"><link rel="icon" href="data:,"><link rel="stylesheet" href="viewer.css">
 <body style="margin: 0; width: 700px"><div id="place"></div><script type="module">
 import widget from './viewer.js';
@@ -209,7 +215,8 @@ class Model {
 }
 const load = async name => new DataView(await (await fetch(name)).arrayBuffer());
 const state = await (await fetch('state.json')).json();
-window.model = new Model({ ...state, media: [await load('clip.mp4'), await load('hall.png')], corners: await load('corners') });
+window.model = new Model({ ...state, media: [await load('clip.mp4'), await load('hall.png')],
+                           corners: await load('corners') });
 window.end = widget.render({ model, el: place });
 </script>"""
 
@@ -353,7 +360,8 @@ def page(browser, lab):
     try: found = wait(viewers, what='the viewers')
     except TimeoutError:
         keep(browser, 'failed')
-        raise AssertionError(f"{browser.get_log('browser')[-5:]}\n{[o.text for o in browser.find_elements(By.CSS_SELECTOR, '.jp-OutputArea-output')]}") from None
+        said = [o.text for o in browser.find_elements(By.CSS_SELECTOR, '.jp-OutputArea-output')]
+        raise AssertionError(f"{browser.get_log('browser')[-5:]}\n{said}") from None
     return browser, folder, found
 
 
@@ -370,8 +378,8 @@ def test_in_jupyterlab_the_picture_turns_where_it_is_dragged(page):
 
     # Dragging: the point that was taken hold of stays under the pointer.
     width = canvas.size['width']
-    ActionChains(browser, duration=50).move_to_element_with_offset(canvas, 60,
-                                                                   20).click_and_hold().move_by_offset(-100, 40).move_by_offset(-60, 20).release().perform()
+    hand = ActionChains(browser, duration=50).move_to_element_with_offset(canvas, 60, 20).click_and_hold()
+    hand.move_by_offset(-100, 40).move_by_offset(-60, 20).release().perform()
     yaw, pitch, fov = wait(lambda: (s := read_state(folder/'state.txt')) and abs(s[0] - .3) > .2 and s, 'the drag')
     time.sleep(.3)
     yaw, pitch, fov = read_state(folder/'state.txt')
@@ -420,7 +428,8 @@ def test_in_jupyterlab_a_video_arrives_and_its_frame_is_known_to_python(page):
     keep(browser, 'video')
 
 
-@pytest.mark.parametrize('angles, wanted', [((0, 90, 0), (0, 0)), ((-90, 90, 0), (90, 0)), ((0, 120, 0), (0, 30)), ((0, 0, 0), (None, -90))])
+@pytest.mark.parametrize('angles, wanted', [((0, 90, 0), (0, 0)), ((-90, 90, 0), (90, 0)), ((0, 120, 0), (0, 30)),
+                                            ((0, 0, 0), (None, -90))])
 def test_a_phone_that_is_turned_turns_the_view(angles, wanted):
     node = shutil.which('node')
     if node is None: pytest.skip('no node')
@@ -436,7 +445,8 @@ def test_sound_travels_with_a_film(tmp_path):
     with wave.open(str(tmp_path/'tone.wav'), 'wb') as file:
         file.setnchannels(1); file.setsampwidth(2); file.setframerate(8000)
         file.writeframes((3000*np.sin(np.arange(8000)/3)).astype('<i2').tobytes())
-    write_video(tmp_path/'loud.mp4', load_panorama('pmndrs_hall')[:, ::4, ::4].expand(6, -1, -1, -1), 6, audio_from=tmp_path/'tone.wav')
+    still = load_panorama('pmndrs_hall')[:, ::4, ::4].expand(6, -1, -1, -1)
+    write_video(tmp_path/'loud.mp4', still, 6, audio_from=tmp_path/'tone.wav')
     write_video(tmp_path/'mute.mp4', load_panorama('pmndrs_hall')[:, ::4, ::4].expand(6, -1, -1, -1), 6)
     assert [look(tmp_path/name).has_sound for name in ('loud.mp4', 'mute.mp4')] == [True, False]
     assert not look(tmp_path/'loud.mp4').has_sound_on  # browsers begin silent
