@@ -31,8 +31,8 @@ def pipeline(tiny): return ArgusPipeline.from_pretrained(tiny, device='cpu')
 
 
 @pytest.mark.skipif(not FILES, reason='no shared media beside this checkout')
-@pytest.mark.parametrize('path', [pytest.param(path, marks=[pytest.mark.slow]*(path.stat().st_size > 1_000_000)) for path in FILES],
-                         ids=lambda path: path.name)
+@pytest.mark.parametrize('path', [pytest.param(path, marks=[pytest.mark.slow]*(path.stat().st_size > 1_000_000))
+                                  for path in FILES], ids=lambda path: path.name)
 def test_everybody_counts_alike(path, pipeline, tmp_path, capsys):
     try: video = read_video(path)
     except InputError:
@@ -52,7 +52,8 @@ def test_everybody_counts_alike(path, pipeline, tmp_path, capsys):
     assert len(generated) == len(video.frames) and generated.rate == video.rate
     try: around = open_panoramas(path)  # what view, look, light and stabilise read
     except InputError: around = None
-    if around: assert (len(around.frames), around.rate, around.warning) == (len(video.frames), video.rate, video.warning)
+    known = lambda video: (len(video.frames), video.rate, video.warning)
+    if around: assert known(around) == known(video)
     (tmp_path/path.name).symlink_to(path)
     clips = VideoClips(tmp_path, seconds=1.)
     assert sum(map(len, clips.parts.values())) == max(1, int(video.duration))
@@ -89,11 +90,12 @@ def test_what_an_edit_list_shows_twice_is_shown_twice(tmp_path, edits, shown):
     video = read_video(path)
     assert all(abs(a - b) <= 1 for a, b in zip(shades_of(video), shown)) and len(video.frames) == len(shown)
     assert video.rate == Fraction(10) and video.warning is None
-    assert [info['frames'] for info in (header_info(path), video_info(path), video_info(path, decode=True))] == [len(shown)]*3
+    told = header_info(path), video_info(path), video_info(path, decode=True)
+    assert [info['frames'] for info in told] == [len(shown)]*3
 
 
-@pytest.mark.parametrize('edits', [[(1, 0, 2)], [(4, 0, .5)], [(1, .5, 0), (2, 0, 1)], [(.5, 0, 1), (1, -1, 1), (1, 1, 1)]],
-                         ids=['fast', 'slow', 'held', 'pause'])
+@pytest.mark.parametrize('edits', [[(1, 0, 2)], [(4, 0, .5)], [(1, .5, 0), (2, 0, 1)],
+                                   [(.5, 0, 1), (1, -1, 1), (1, 1, 1)]], ids=['fast', 'slow', 'held', 'pause'])
 def test_edits_that_are_not_followed_are_told(tmp_path, edits, capsys):
     path = with_edits(tmp_path/'a.mp4', edits)
     assert read_video(path).warning == f'{path}: its edit list changes the speed or pauses, which is not followed'

@@ -1,4 +1,5 @@
-"""The applications beyond their lessons: grids, odd input, other ways to the same number, and a server that misbehaves."""
+"""The applications beyond their lessons: grids, odd input, other ways to the same number, and a server that
+misbehaves."""
 import http.server, json, math, sys, threading
 from types import SimpleNamespace
 
@@ -69,7 +70,8 @@ def test_the_planet_has_the_ground_in_its_middle_and_the_sky_around():
     panorama = (panorama_rays(64, 128)[..., 1] > 0).float().expand(3, -1, -1)  # bright below the horizon
     view = looking.lens_view(panorama, steady.look_at(torch.tensor([0., 1., 0.])), math.radians(290), (61, 61), 1.)[0]
     assert view[30, 30] == 1 and view[0, 0] == 0 and view[30, 0] == 0
-    radius = math.sqrt(view.sum()/math.pi)  # the horizon is a circle of radius tan(45 deg) against tan(72.5 deg) at the edge
+    # the horizon is a circle of radius tan(45 deg) against tan(72.5 deg) at the edge
+    radius = math.sqrt(view.sum()/math.pi)
     assert abs(radius - 30.5/math.tan(math.radians(72.5))) < .3
 
 
@@ -103,7 +105,8 @@ def test_a_repeated_keyframe_stands_still_and_does_not_overshoot():
     path = looking.keyframe_path(keys, torch.linspace(0, 4, 81).double())
     held = rotation_angle(path.rotation[20].T @ path.rotation[20:41])
     assert held.max() < 1e-6  # what a keyframe does not say stays as it was
-    assert rotation_angle(path.rotation[19].T @ path.rotation[20]) < math.radians(1)  # and it comes to rest there without a jerk
+    # and it comes to rest there without a jerk
+    assert rotation_angle(path.rotation[19].T @ path.rotation[20]) < math.radians(1)
     assert_close(path.rotation[60:], path.rotation[60:61].expand(21, 3, 3))  # after the last one too
 
 
@@ -138,7 +141,8 @@ def test_a_ball_covers_its_disc_and_leaves_the_rest():
     assert abs(rows.float().mean() + .5 - 27) < .6 and abs(columns.float().mean()
                                                            + .5 - 44) < .6  # around the principal point
     radius = math.tan(math.asin(.5/4))
-    assert abs(columns.unique().numel() - 2*radius*40/math.tan(.6)) < 2 and abs(rows.unique().numel() - 2*radius*30/math.tan(.475)) < 2
+    assert abs(columns.unique().numel() - 2*radius*40/math.tan(.6)) < 2
+    assert abs(rows.unique().numel() - 2*radius*30/math.tan(.475)) < 2
 
 
 def test_balls_behind_the_camera_are_not_seen():
@@ -198,8 +202,8 @@ def test_an_endpoint_gets_pictures_and_question_after_it_was_said(server):
         assert path == '/v1/chat/completions' and headers['Authorization'] == 'Bearer hidden' and body['model'] == 'eye'
         words, picture = body['messages'][0]['content']
         assert 'What is it?' in words['text'] and picture['image_url']['url'].startswith('data:image/jpeg;base64,')
-    assert 'Authorization' not in questions.Endpoint(server.url, 'eye', announce=announce)(PICTURES[:1],
-                                                                                           'And now?') and 'Authorization' not in server.seen[-1][1]
+    answer = questions.Endpoint(server.url, 'eye', announce=announce)(PICTURES[:1], 'And now?')
+    assert 'Authorization' not in answer and 'Authorization' not in server.seen[-1][1]
 
 
 @pytest.mark.parametrize('answer, said_then', [
@@ -254,7 +258,8 @@ def vision_language_model(tmp_path_factory):
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token='<pad>', bos_token='<s>', eos_token='</s>',
                                         additional_special_tokens=['<image>'])
-    template = "{% for m in messages %}{% for part in m['content'] %}{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endfor %}"
+    template = ("{% for m in messages %}{% for part in m['content'] %}"
+                "{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endfor %}")
     torch.manual_seed(0)
     vision = CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
                               image_size=28, patch_size=14)

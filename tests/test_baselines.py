@@ -105,8 +105,9 @@ class Remembers(torch.nn.Module):
     "A network that hands on its latents, and what it was told."
     dtype = torch.float32
     def __init__(self): super().__init__(); self.told = []
-    def forward(
-        self, x, level, embeddings, added_time_ids): self.told.append(embeddings); return SimpleNamespace(sample=x[:, :, :4])
+    def forward(self, x, level, embeddings, added_time_ids):
+        self.told.append(embeddings)
+        return SimpleNamespace(sample=x[:, :, :4])
 
 @pytest.mark.parametrize('width, window, stride, starts',
                          [(16, 8, 4, [0, 4, 8]), (10, 4, 4, [0, 4, 6]), (8, 8, 4, [0])])

@@ -184,8 +184,8 @@ def test_dust3r_npz_needs_an_image_size(tmp_path, R, c2w, shape):
 @pytest.mark.parametrize('named', ['motion/clip.txt', 'fov/clip.txt', '.'])
 def test_released_trajectory(tmp_path, named, fov_numbers):
     angles = torch.randn(3, T, generator=make_generator(1)).double()*.4
-    for folder, lines in (('motion', angles), ('fov', torch.tensor([[FOV_X], [FOV_Y]],
-                                                                   dtype=torch.float64).rad2deg().expand(2, fov_numbers))):
+    wide = torch.tensor([[FOV_X], [FOV_Y]], dtype=torch.float64).rad2deg().expand(2, fov_numbers)
+    for folder, lines in (('motion', angles), ('fov', wide)):
         (tmp_path/folder).mkdir()
         (tmp_path/folder/'clip.txt').write_text('\n'.join(' '.join(f'{v:.12f}' for v in line)
                                                           for line in lines.tolist()))
@@ -322,8 +322,9 @@ def test_nerfstudio_has_y_up_and_z_backwards(tmp_path, R, c2w):
     for named in ('transforms.json', '.'): agrees(load_cameras(tmp_path/named, T), R)
     write(camera_angle_x=FOV_X, w=W, h=H, frames=frames[:2] + frames[3:])
     assert load_cameras(tmp_path, T).confidence.tolist() == [1, 1, 0, 1, 1, 1, 1]
-    for change, message in ((dict(camera_model='OPENCV_FISHEYE'), 'is not a pinhole'), (dict(frames=[1]), 'must be a list'),
-                            (dict(frames=[]), 'no registered image'), (dict(fl_x='wide'), 'cannot be read as cameras')):
+    for change, message in ((dict(camera_model='OPENCV_FISHEYE'), 'is not a pinhole'),
+                            (dict(frames=[1]), 'must be a list'), (dict(frames=[]), 'no registered image'),
+                            (dict(fl_x='wide'), 'cannot be read as cameras')):
         write(**(lens | dict(frames=frames) | change))
         with pytest.raises(InputError, match=message): load_cameras(tmp_path)
 
@@ -357,7 +358,8 @@ def test_colmap_of_every_fifth_frame(tmp_path, R):
     assert track.confidence.tolist() == ([1] + [0]*4)*T
 
 
-@pytest.mark.parametrize('line', ['3 nan nan nan nan 0 0 0 1 b.png', '3 1 0 0 0 0 0 0 one b.png', '3 1 0 0', 'what is this?'])
+@pytest.mark.parametrize('line', ['3 nan nan nan nan 0 0 0 1 b.png', '3 1 0 0 0 0 0 0 one b.png', '3 1 0 0',
+                                  'what is this?'])
 def test_a_line_that_cannot_be_read_is_named(tmp_path, R, line):
     path = colmap_text(tmp_path, R, [f'{n}.png' for n in range(T)])
     path.write_text(path.read_text() + line)
@@ -518,7 +520,8 @@ def test_slices_keep_everything_together():
     assert_close(part.fov_y, track.fov_y[1:3])
     assert_close(part.principal_point, track.principal_point[1:3])
     assert_close(part.confidence, track.confidence[1:3])
-    assert (part.fps, part.source) == (30., 'a') and track[::-1].fps == 30. and track[torch.tensor([3, 0])].fov_x.tolist() == track.fov_x[[3, 0]].tolist()
+    assert (part.fps, part.source) == (30., 'a') and track[::-1].fps == 30.
+    assert track[torch.tensor([3, 0])].fov_x.tolist() == track.fov_x[[3, 0]].tolist()
     assert_close(track[::-1].fov_x, track.fov_x.flip(0))
     assert_close(track[track.fov_x > .7].fov_x, track.fov_x[track.fov_x > .7])
 

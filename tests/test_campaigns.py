@@ -29,7 +29,8 @@ def test_a_fault_is_one_and_a_silent_process_is_replaced(tmp_path, monkeypatch):
     monkeypatch.setattr(mutations, 'LIMIT', 1)
     stuck = 'import time; time.sleep(100)'
     real = subprocess.Popen
-    monkeypatch.setattr(mutations.subprocess, 'Popen', lambda words, **rest: real([sys.executable, '-c', stuck], **rest))
+    monkeypatch.setattr(mutations.subprocess, 'Popen',
+                        lambda words, **rest: real([sys.executable, '-c', stuck], **rest))
     monkeypatch.setattr(mutations.select, 'select', lambda *where: ([], [], []))
     found = list(mutations.watched(tmp_path/'samples', tmp_path, [('cameras', 1), ('cameras', 2)], 1))
     assert [case['verdict'] for case in found] == ['fault', 'fault'] and 'silent' in found[0]['why']
@@ -42,7 +43,8 @@ def test_a_fault_is_one_and_a_silent_process_is_replaced(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('part, change', [
-    ('scheduler/scheduler_config.json', dict(beta_start=[.1])), ('scheduler/scheduler_config.json', dict(sigma_max='x')),
+    ('scheduler/scheduler_config.json', dict(beta_start=[.1])),
+    ('scheduler/scheduler_config.json', dict(sigma_max='x')),
     ('scheduler/scheduler_config.json', None), ('vae/config.json', dict(block_out_channels=[])),
     ('vae/config.json', dict(scaling_factor=[1])), ('vae/config.json', dict(scaling_factor=float('nan'))),
     ('unet/config.json', dict(num_attention_heads=[-1, 1])), ('unet/config.json', dict(addition_time_embed_dim=256)),
@@ -73,7 +75,8 @@ def test_a_stream_without_a_decoder_is_told_by_everything(tmp_path):
 
 # --- Kills ---------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('name', ['stabilise', *(pytest.param(n, marks=pytest.mark.slow) for n in ('generate', 'evaluate'))])
+@pytest.mark.parametrize('name', ['stabilise', *(pytest.param(n, marks=pytest.mark.slow)
+                                                 for n in ('generate', 'evaluate'))])
 def test_killed_commands_and_full_disks(tmp_path, name):
     (tmp_path/'inputs').mkdir()
     kills.make_inputs(tmp_path/'inputs')

@@ -1,4 +1,5 @@
-"""The command line as a shell sees it: exit codes, single lines, nothing left behind, and real files of every odd kind."""
+"""The command line as a shell sees it: exit codes, single lines, nothing left behind, and real files of every odd
+kind."""
 import fractions, json, math, os, re, shutil, signal, subprocess, sys, time, wave
 from pathlib import Path
 
@@ -157,7 +158,8 @@ def test_info_reads_headers_without_heavy_imports(folder):
     result = subprocess.run([sys.executable, '-c', code, 'info', 'clip.mp4'], cwd=folder,
                             env=os.environ | {'PYTHONPATH': str(ROOT)}, capture_output=True, text=True)
     took = time.perf_counter() - began
-    assert result.returncode == 0 and result.stdout.endswith('[]\n') and '1.20 s, 6 frames' in result.stdout, result.stdout + result.stderr
+    said = result.stdout + result.stderr
+    assert result.returncode == 0 and result.stdout.endswith('[]\n') and '1.20 s, 6 frames' in result.stdout, said
     assert took < 3, f'argus info took {took:.2f} s'  # a quarter of a second on a machine of its own
 
 
@@ -184,7 +186,8 @@ def tiny(tmp_path_factory) -> Path:
     import torch
     from argus_nb.models import build_models, save_models
     from transformers.utils import logging
-    logging.disable_progress_bar()  # argus does it before transformers is imported, which in this process has long happened
+    # argus does it before transformers is imported, which in this process has long happened
+    logging.disable_progress_bar()
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp('model')/'tiny'
     save_models(build_models('tiny'), folder)
@@ -279,7 +282,8 @@ def test_views_of_a_video_and_of_a_picture(clip, tiny, tmp_path, capsys, monkeyp
     for yaw, channel in ((-90, 0), (90, 2)):
         assert run(capsys, 'view', 'pano.png', 'view.png', '--yaw', yaw, '--size', '64x32', '--overwrite')[0] == 0
         picture = np.array(Image.open('view.png'))
-        assert picture.shape == (32, 64, 3) and (picture[..., channel] == 255).all() and (picture[..., 2 - channel] == 0).all()
+        assert picture.shape == (32, 64, 3)
+        assert (picture[..., channel] == 255).all() and (picture[..., 2 - channel] == 0).all()
     make_clip(tmp_path/'pano.mp4', size=(64, 128))
     assert run(capsys, 'view', 'pano.mp4', 'view.mp4', '--size', '64x32', '--seconds', '0.8')[0] == 0
     said = run(capsys, 'info', 'view.mp4')[1]
@@ -306,7 +310,8 @@ def test_a_file_cut_off_half_way_gives_one_warning(tiny, tmp_path, capsys):
 @pytest.mark.parametrize('number', [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_run_leaves_nothing(number, clip, tiny, tmp_path):
     words = ['generate', str(clip), 'out.mp4', '--model', str(tiny), '--static', '--steps', '100000', '--width', '64']
-    # A shell that starts the suite in the background has it ignore Ctrl-C, and children inherit that: undo it for this one.
+    # A shell that starts the suite in the background has it ignore Ctrl-C, and children inherit that: undo it for this
+    # one.
     process = subprocess.Popen([*ARGUS, *words], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(ROOT)},
                                stderr=subprocess.PIPE, text=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
@@ -316,7 +321,8 @@ def test_an_interrupted_run_leaves_nothing(number, clip, tiny, tmp_path):
     process.send_signal(number)
     try: rest = process.communicate(timeout=60)[1]
     finally: process.kill()
-    assert process.returncode == 130 and rest.endswith('argus: interrupted\n') and 'Traceback' not in rest, ''.join(lines) + rest
+    said = ''.join(lines) + rest
+    assert process.returncode == 130 and rest.endswith('argus: interrupted\n') and 'Traceback' not in rest, said
     assert files_in(tmp_path) == {}
 
 
@@ -386,7 +392,8 @@ def test_a_slip_of_the_finger_is_understood(words, wanted, capsys):
 
 
 def test_times_are_read_as_people_type_them(clip, tiny, tmp_path, capsys):
-    code, said, _ = run(capsys, 'generate', clip, tmp_path/'out.mp4', '--model', tiny, '--seconds', '0:00:01', '--dry-run')
+    code, said, _ = run(capsys, 'generate', clip, tmp_path/'out.mp4', '--model', tiny, '--seconds', '0:00:01',
+                        '--dry-run')
     assert code == 0 and '5 frames' in said and files_in(tmp_path) == {}
     assert_refused(*run(capsys, 'generate', clip, tmp_path/'out.mp4', '--start', '1:75'), '--start', "'1:75'")
 
@@ -410,7 +417,8 @@ def test_cameras_are_written_for_every_tool(name, clip, tmp_path, capsys):
 def test_a_film_is_marked_again(clip, tmp_path, capsys):
     flat = make_clip(tmp_path/'flat.mp4', size=(64, 128))
     assert 'v1 and v2' in run(capsys, 'mark', flat, tmp_path/'marked.mp4')[1]
-    assert 'not marked' in run(capsys, 'info', flat)[1] and 'not marked' not in run(capsys, 'info', tmp_path/'marked.mp4')[1]
+    assert 'not marked' in run(capsys, 'info', flat)[1]
+    assert 'not marked' not in run(capsys, 'info', tmp_path/'marked.mp4')[1]
     assert_refused(*run(capsys, 'mark', clip), 'twice as wide as high')
 
 
@@ -470,4 +478,5 @@ def test_the_package_runs_as_a_module():
 
 
 def test_quality_and_preset_exclude_each_other(clip, tmp_path, capsys):
-    assert_refused(*run(capsys, 'generate', clip, tmp_path/'o.mp4', '--preset', 'release', '--quality', 'fast'), 'exclude')
+    both = '--preset', 'release', '--quality', 'fast'
+    assert_refused(*run(capsys, 'generate', clip, tmp_path/'o.mp4', *both), 'exclude')

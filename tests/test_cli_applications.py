@@ -1,4 +1,5 @@
-"""`argus stabilise`, `look`, `light` and `ask` as they are typed: real files in, real files out, one line for a mistake."""
+"""`argus stabilise`, `look`, `light` and `ask` as they are typed: real files in, real files out, one line for a
+mistake."""
 import json, math
 
 import pytest

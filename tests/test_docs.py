@@ -58,8 +58,8 @@ def test_formulas_are_drawn_without_scripts(docs):
 
 
 def test_what_a_cell_shows_as_markdown_has_the_links_of_its_page(docs):
-    cell = dict(cell_type='code', source='', outputs=[dict(output_type='display_data',
-                                                           data={'text/markdown': ['see [here](../48_pipeline.ipynb)']})])
+    shown = dict(output_type='display_data', data={'text/markdown': ['see [here](../48_pipeline.ipynb)']})
+    cell = dict(cell_type='code', source='', outputs=[shown])
     docs.on_page(cell, 'tables/nano.ipynb', {})
     assert cell['outputs'][0]['data']['text/markdown'] == 'see [here](../48_pipeline.html)'
 
@@ -109,8 +109,8 @@ def test_no_page_has_two_headings_of_one_name(docs):
 
 
 def test_citations_of_the_method_resolve():
-    sections = re.findall(r'^## (\d+)\.', '\n'.join(''.join(cell['source'])
-                                                    for cell in json.loads((ROOT/'nbs'/'03_method.ipynb').read_text())['cells']), re.MULTILINE)
+    cells = json.loads((ROOT/'nbs'/'03_method.ipynb').read_text())['cells']
+    sections = re.findall(r'^## (\d+)\.', '\n'.join(''.join(cell['source']) for cell in cells), re.MULTILINE)
     cited = {number for path in (ROOT/'argus_nb').glob('*.py')
              for number in re.findall(r'`03_method`, section (\d+)', path.read_text())}
     assert cited and cited <= set(sections)

@@ -21,7 +21,8 @@ AXES = torch.diag(torch.tensor([1., -1, -1], dtype=torch.float64))
 def filmed(world, count=40, fps=10, hand=None):
     "A world filmed by a simulated hand: frames and cameras."
     track = simulate_motion(count, fps, make_generator(world if hand is None else hand), fov_x=1.2, min_drift=6.)
-    return random_world(world).render_perspective(torch.arange(count)/fps, track.world_from_camera, 1.2, (120, 160)), track
+    times = torch.arange(count)/fps
+    return random_world(world).render_perspective(times, track.world_from_camera, 1.2, (120, 160)), track
 
 
 @pytest.mark.parametrize('world', [0, 2, 5])

@@ -119,12 +119,13 @@ def recorded():
 
 
 def test_results_belong_to_the_weights_in_the_package(recorded):
-    assert recorded['weights'] == weights_of(locate_model('nano')), 'nano was judged with other weights: run `argus reproduce nano --write`'
+    assert recorded['weights'] == weights_of(locate_model('nano')), \
+        'nano was judged with other weights: run `argus reproduce nano --write`'
 
 
 def test_the_model_card_says_what_the_record_says(recorded):
-    check = subprocess.run([sys.executable, RESULTS.parents[1]/'scripts'/'make_card.py', '--check'], capture_output=True,
-                           text=True)
+    script = RESULTS.parents[1]/'scripts'/'make_card.py'
+    check = subprocess.run([sys.executable, script, '--check'], capture_output=True, text=True)
     assert check.returncode == 0, check.stdout + check.stderr
 
 

@@ -22,7 +22,8 @@ def name_of(thing) -> str: return thing.stem if isinstance(thing, Path) else thi
 
 def test_the_list_needs_nothing_but_python():
     heavy = "any(name.split('.')[0] in ('torch', 'numpy', 'matplotlib', 'diffusers') for name in sys.modules)"
-    code = f'import sys; from argus_nb.experiments.reproduce import list_experiments; assert len(list_experiments()) > 20; sys.exit({heavy})'
+    code = ('import sys; from argus_nb.experiments.reproduce import list_experiments; '
+            f'assert len(list_experiments()) > 20; sys.exit({heavy})')
     assert subprocess.run([sys.executable, '-c', code], cwd=ROOT).returncode == 0
 
 

@@ -52,7 +52,8 @@ def test_a_stopped_film_goes_on_and_is_the_same_to_the_bit(film, tiny, tmp_path,
     (model/'model_index.json').write_text(json.dumps(index))
     whole, parted = tmp_path/'whole.mp4', tmp_path/'parted.mp4'
     generate_video(film, whole, model=model, **SMALL)
-    with pytest.raises(KeyboardInterrupt): generate_video(film, parted, model=model, progress=StopAt(parted, 2), **SMALL)
+    with pytest.raises(KeyboardInterrupt):
+        generate_video(film, parted, model=model, progress=StopAt(parted, 2), **SMALL)
     assert len(list(store_beside(parted).glob('window_*'))) == 2 and not parted.exists()
     said = []
     class Listener:

@@ -167,7 +167,8 @@ def test_what_is_no_network_is_refused_in_one_line(tmp_path):
 
 def test_a_film_is_sharpened_and_its_own_pixels_stay(brighter, tiny, tmp_path):
     film = tmp_path/'film.mp4'
-    soft = torch.nn.functional.interpolate(torch.rand(10, 3, 3, 4, generator=make_generator(0)), (48, 64), mode='bicubic')
+    small = torch.rand(10, 3, 3, 4, generator=make_generator(0))
+    soft = torch.nn.functional.interpolate(small, (48, 64), mode='bicubic')
     write_video(film, soft.clamp(0, 1), 5, spherical=False)
     options = dict(model=tiny, static=True, fov=60, steps=1, level=False, memory='off')
     generate_video(film, tmp_path/'plain.mp4', width=128, **options)

@@ -35,7 +35,8 @@ def test_no_text_names_a_place_on_somebodys_machine():
 
 def test_no_file_is_too_big():
     for path in FILES:
-        limit, kilobytes = LARGEST_WEIGHTS_KB if path.suffix == '.safetensors' else LARGEST_KB, path.stat().st_size//1000
+        limit = LARGEST_WEIGHTS_KB if path.suffix == '.safetensors' else LARGEST_KB
+        kilobytes = path.stat().st_size//1000
         assert kilobytes <= limit, f'{name_of(path)} has {kilobytes} KB, more than {limit}'
 
 
@@ -151,8 +152,8 @@ def test_every_public_function_says_what_it_takes_and_gives(path):
 
 # --- Promises ------------------------------------------------------------------------------------------------------
 
-# Names that other code may rely on, with their parameters: those without `=` come first and in this order, those with `=`
-# have a default, and whatever else a function takes has a default too. A name alone promises no more than itself.
+# Names that other code may rely on, with their parameters: those without `=` come first and in this order, those with
+# `=` have a default, and whatever else a function takes has a default too. A name alone promises no more than itself.
 PROMISED = {
     'edges': ['InputError', 'check(condition, message)', 'write_beside(path)', 'save_json(path, record)'],
     'request': ['GenerationRequest(input, output, model=, cameras=, static=, fov=, seed=, start=, seconds=)'],
@@ -215,7 +216,8 @@ def test_the_pipeline_has_the_promised_methods():
 
 def test_geometry_never_imports_the_network():
     "One process for all of it: starting PyTorch is what takes the time."
-    modules = 'sphere', 'projection', 'video', 'cameras', 'motion', 'worlds', 'photographs', 'tracking', 'alignment', 'loss'
+    modules = ('sphere', 'projection', 'video', 'cameras', 'motion', 'worlds', 'photographs', 'tracking', 'alignment',
+               'loss')
     code = f"""import importlib, sys
 for module in {modules}:
     importlib.import_module(f'argus_nb.{{module}}')
@@ -227,7 +229,8 @@ for module in {modules}:
 
 def test_edges_import_nothing_but_python():
     "What the command line needs before it knows whether there is work."
-    code = "import sys, argus_nb.request, argus_nb.cli; sys.exit(', '.join({'torch', 'numpy', 'av'} & set(sys.modules)) or 0)"
+    code = ("import sys, argus_nb.request, argus_nb.cli; "
+            "sys.exit(', '.join({'torch', 'numpy', 'av'} & set(sys.modules)) or 0)")
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

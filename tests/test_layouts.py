@@ -47,7 +47,8 @@ def marked(path, size=(64, 128), v1='', stereo=0, bounds=(0, 0, 0, 0), turn=(0, 
     first = next(data[a:b] for kind, a, b in spans if kind == 'ftyp')
     old = next(a for kind, a, b in spans if kind == 'mdat')
     for table in index.all('stco'):  # the frames have moved by as much as the index has grown
-        offsets = [n - old + len(first) + len(index.to_bytes()) for n in struct.unpack(f'>{len(table.data)//4 - 2}I', table.data[8:])]
+        places = struct.unpack(f'>{len(table.data)//4 - 2}I', table.data[8:])
+        offsets = [n - old + len(first) + len(index.to_bytes()) for n in places]
         table.data = table.data[:8] + struct.pack(f'>{len(offsets)}I', *offsets)
     path.write_bytes(first + index.to_bytes() + last)
     return path
@@ -59,7 +60,8 @@ def near(image, row, column, colour):
 
 
 ODD = {
-    'v1 stereo': (dict(v1='<GSpherical:StereoMode>top-bottom</GSpherical:StereoMode>'), 'two eyes, one above the other'),
+    'v1 stereo': (dict(v1='<GSpherical:StereoMode>top-bottom</GSpherical:StereoMode>'),
+                  'two eyes, one above the other'),
     'v2 stereo': (dict(stereo=1), 'two eyes, one above the other'),
     'v2 side by side': (dict(stereo=2), 'two eyes, side by side'),
     'VR180': (dict(stereo=2, bounds=(0, 0, .25, .25)), 'two eyes, side by side, 180 x 180 degrees of the sphere'),
@@ -77,7 +79,8 @@ def test_what_is_no_plain_sphere_is_told_and_never_learned_from(tmp_path, name):
     fields, words = ODD[name]
     path = marked(tmp_path/'a.mp4', **fields)
     assert sphere_layout(path).oddities == words
-    assert facts_of(path, header_info(path))['360'].startswith(f'not a plain 360° sphere: {words}; marked as v1 and v2')
+    told = facts_of(path, header_info(path))['360']
+    assert told.startswith(f'not a plain 360° sphere: {words}; marked as v1 and v2')
     with pytest.raises(InputError, match='a.mp4: is not a plain 360° sphere'): check_full_sphere(path)
     clips = VideoClips(tmp_path, seconds=1.)
     for held_out in (False, True):
@@ -162,8 +165,8 @@ APPLE = {
                                             '180 x 180 degrees of the sphere'),
     'two eyes in one': (apple(b'equi', 3, b'over'), 'two eyes, one above the other'),
     'exchanged eyes': (apple(b'equi', 11, b'side'), 'two eyes, side by side, the right one first'),
-    'spatial': (apple(b'', 3), 'not equirectangular but an ordinary picture, two eyes, in two layers, of which the first '
-                               'is read'),
+    'spatial': (apple(b'', 3), 'not equirectangular but an ordinary picture, two eyes, in two layers, of which the '
+                               'first is read'),
     'fisheye': (apple(b'fish', 3), 'not equirectangular but a fisheye'),
     'lens': (apple(b'prim'), 'not equirectangular but a lens of its own kind'),
 }
@@ -200,7 +203,8 @@ def test_two_fisheyes_side_by_side_are_told_by_their_corners(tmp_path, capsys):
     for name in ('a.mp4', 'a.jpg'):
         assert main(['view', str(tmp_path/name), str(tmp_path/'o.png')]) == 2
         said = capsys.readouterr().err
-        assert 'two fisheyes side by side' in said and 'make an equirectangular panorama' in said and said.count('\n') == 1
+        assert 'two fisheyes side by side' in said and 'make an equirectangular panorama' in said
+        assert said.count('\n') == 1
         with pytest.raises(InputError, match='two fisheyes'): read_medium(tmp_path/name)
     with pytest.raises(InputError, match='two fisheyes'): check_full_sphere(tmp_path/'a.mp4')
     write_video(tmp_path/'b.mp4', discs().expand(4, -1, -1, -1), 4)  # a mark is believed
@@ -212,5 +216,6 @@ def test_panoramas_are_not_taken_for_fisheyes():
     from argus_nb.worlds import load_panorama, panorama_names, random_world
     grey = lambda panorama: (panorama.mean(0)*255).byte().numpy()
     assert not any(has_two_discs(grey(load_panorama(name))) for name in panorama_names())
-    assert not any(has_two_discs(grey(random_world(n).render_panorama(torch.zeros(1), (64, 128))[0])) for n in range(12))
+    places = (random_world(n).render_panorama(torch.zeros(1), (64, 128))[0] for n in range(12))
+    assert not any(has_two_discs(grey(place)) for place in places)
     assert has_two_discs(grey(discs())) and not has_two_discs(grey(discs(shade=.3)))

@@ -41,7 +41,8 @@ with claimed(path), write_beside(path) as temporary:
 @pytest.fixture
 def writer(tmp_path):
     "Another process at work on out.txt."
-    process = subprocess.Popen([sys.executable, '-c', WRITER, str(tmp_path/'out.txt')], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, '-c', WRITER, str(tmp_path/'out.txt')], stdout=subprocess.PIPE,
+                               text=True)
     assert process.stdout.readline() == 'ready\n'
     yield process
     process.kill(); process.wait()

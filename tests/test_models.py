@@ -107,7 +107,8 @@ def test_weights_that_come_in_half_precision_alone(folder, tmp_path):
         options = dict(max_shard_size='200KB') if part == 'unet' else {}
         getattr(whole, part).half().save_pretrained(half/part, variant='fp16', **options)
         getattr(whole, part).float()
-    assert all('.fp16' in f.name for f in half.rglob('*.safetensors')) and len(list((half/'unet').glob('*.safetensors'))) > 2
+    assert all('.fp16' in f.name for f in half.rglob('*.safetensors'))
+    assert len(list((half/'unet').glob('*.safetensors'))) > 2
     again = load_models(half)
     for part in PARTS:
         for a, b in zip(getattr(whole, part).parameters(), getattr(again, part).parameters()):
@@ -186,7 +187,8 @@ def test_normalisation_is_exact_far_from_zero(tmp_path):
 
 
 def test_settings_travel_with_a_model(folder, tmp_path):
-    "Values that no guess would find; through `save_models`, through the pipeline's own saving, and for a folder of 0.1."
+    """Values that no guess would find; through `save_models`, through the pipeline's own saving, and for a folder of
+    0.1."""
     from argus_nb.pipeline import ArgusPipeline
     models = load_models(folder)
     models.settings = models.settings | dict(size=(64, 128), frames=7, overlap=2, steps=3, seam='ramp',
@@ -198,7 +200,8 @@ def test_settings_travel_with_a_model(folder, tmp_path):
     pipeline.save_pretrained(tmp_path/'two')
     assert ArgusPipeline.from_pretrained(tmp_path/'two', device='cpu').settings == models.settings
     index = tmp_path/'one'/'model_index.json'
-    index.write_text(json.dumps({name: value for name, value in json.loads(index.read_text()).items() if name != 'settings'}))
+    without = {name: value for name, value in json.loads(index.read_text()).items() if name != 'settings'}
+    index.write_text(json.dumps(without))
     assert load_models(tmp_path/'one').settings == load_models(folder).settings  # guessed by the UNet's width
     index.write_text(json.dumps(dict(settings=[1])))
     with pytest.raises(InputError, match="'settings' must hold size"): load_models(tmp_path/'one')

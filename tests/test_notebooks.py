@@ -66,8 +66,8 @@ def imported_modules(source: str, package: str = 'argus_nb') -> set[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import): names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = '.'.join(package.split('.')[:len(package.split('.')) + 1 - node.level]) + '.' + (node.module
-                                                                                                    or '') if node.level else node.module or ''
+            base, parts = node.module or '', package.split('.')
+            if node.level: base = '.'.join([*parts[:len(parts) + 1 - node.level], base])
             names = [f"{base.rstrip('.')}.{alias.name}" for alias in node.names]
         else: continue
         found |= {'.'.join(name.split('.')[1:1 + n]) for name in names if name.startswith('argus_nb.') for n in (1, 2)}
@@ -118,7 +118,8 @@ def test_imports_only_point_to_lower_numbers(path):
         if cell['cell_type'] != 'code' or re.search(r'^\s*%%', source_of(cell)): continue
         for name in imported_modules(source_of(cell)):
             own = name == module_of(path)
-            assert own or NUMBERS[name] < number, f"{path.name}, cell {cell['id']} imports {name}, which is notebook {NUMBERS[name]}"
+            where = f"{path.name}, cell {cell['id']}"
+            assert own or NUMBERS[name] < number, f'{where} imports {name}, which is notebook {NUMBERS[name]}'
 
 
 @pytest.mark.parametrize('path', MODULES, ids=name_of)
@@ -126,14 +127,17 @@ def test_module_imports_only_point_to_lower_numbers(path):
     package = '.'.join(['argus_nb', *dotted(path).split('.')[:-1]])
     for name in imported_modules(path.read_text(encoding='utf-8'), package):
         between_experiments = NUMBERS[name] == NUMBERS[dotted(path)] == LAST
-        assert between_experiments or NUMBERS[name] < NUMBERS[dotted(path)], f'{path.name} imports {name}, which comes later'
+        assert between_experiments or NUMBERS[name] < NUMBERS[dotted(path)], \
+            f'{path.name} imports {name}, which comes later'
 
 
 def test_imports_are_found_in_nested_modules():
-    nested = 'from ..data import Pair\nfrom .main import run\nfrom argus_nb.experiments.nano import line\nimport argus_nb.sphere\n'
+    nested = ('from ..data import Pair\nfrom .main import run\nfrom argus_nb.experiments.nano import line\n'
+              'import argus_nb.sphere\n')
     assert imported_modules(nested, 'argus_nb.experiments') == {'data', 'experiments.main', 'experiments.nano',
                                                                 'sphere'}
-    assert imported_modules('from .data import Pair\nfrom .experiments.reproduce import list_experiments') == {'data', LIST}
+    flat = 'from .data import Pair\nfrom .experiments.reproduce import list_experiments'
+    assert imported_modules(flat) == {'data', LIST}
 
 
 def test_every_module_has_its_notebook_and_every_notebook_its_module():
@@ -142,7 +146,8 @@ def test_every_module_has_its_notebook_and_every_notebook_its_module():
     assert sorted(exported) == sorted(map(dotted, MODULES))
     for path in NOTEBOOKS:
         if not (module := module_of(path)): continue
-        wanted = f'{number_of(path):02}_{module}' if path.parent.name == 'nbs' else module.removeprefix(f'{path.parent.name}.')
+        is_room = path.parent.name == 'nbs'
+        wanted = f'{number_of(path):02}_{module}' if is_room else module.removeprefix(f'{path.parent.name}.')
         assert path.stem == wanted, f'{path.name} writes {module}.py'
 
 

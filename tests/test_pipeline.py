@@ -44,7 +44,7 @@ def clip():
     cameras = CameraTrack.from_euler(torch.linspace(0, .6, 5), torch.linspace(0, .2, 5), 0., math.radians(75))
     return frames, cameras, *align_frames(frames, cameras, (32, 64))
 
-# -- the method once more, as plainly as it can be written --------------------------------------------------------------
+# -- the method once more, as plainly as it can be written -----------------------------------------------------------
 
 def gaussian(size, sigma):
     x = torch.arange(size) - size//2
@@ -216,8 +216,8 @@ def test_progress_counts_denoising_steps(pipeline, clip):
 def test_the_multistep_solver_is_the_one_of_diffusers(models, pipeline, clip):
     from diffusers import DPMSolverMultistepScheduler
     frames, _, panorama, mask = (c[:3] for c in clip)
-    noise, condition, embeddings = normal(1, 3, 4, 4, 8, seed=1), plain_condition(models, clip[2][:3], 0, 0,
-                                                                                  0), plain_embeddings(models, clip[0][:3])
+    noise, condition = normal(1, 3, 4, 4, 8, seed=1), plain_condition(models, clip[2][:3], 0, 0, 0)
+    embeddings = plain_embeddings(models, clip[0][:3])
     ours = pipeline(frames, panorama=panorama, mask=mask, latents=noise, noise_aug=False, num_inference_steps=6,
                     solver='dpmpp_2m', guidance_scale=1., roll=False, output_type='latent')
     theirs = DPMSolverMultistepScheduler(algorithm_type='dpmsolver++', solver_order=2, prediction_type='sample',
@@ -265,8 +265,9 @@ def test_known_first_panoramas_stand_and_the_rest_goes_on_from_them(models, pipe
 def test_a_callback_sees_each_step_and_may_change_it(pipeline, clip, capsys):
     frames, cameras, *_ = clip
     seen, common = [], dict(num_inference_steps=2, guidance_scale=1., window=3, overlap=1, output_type='latent')
-    def watch(pipe, step, level, state): seen.append((pipe is pipeline, step,
-                                                      tuple(state['latents'].shape))); return {'latents': torch.zeros_like(state['latents'])}
+    def watch(pipe, step, level, state):
+        seen.append((pipe is pipeline, step, tuple(state['latents'].shape)))
+        return {'latents': torch.zeros_like(state['latents'])}
     assert pipeline(frames, cameras, callback_on_step_end=watch, **common).abs().max() == 0
     assert seen == [(True, n, (1, 3, 4, 4, 8)) for n in (0, 1, 0, 1)]
     assert '4/4' in capsys.readouterr().err  # diffusers' bar
@@ -356,7 +357,8 @@ def test_a_model_is_loaded_in_the_words_of_diffusers(models, tmp_path, monkeypat
     with pytest.raises(InputError, match="torch_dtype must be one of torch, such as torch.float16, got 'float16'"):
         load(tmp_path/'whole', torch_dtype='float16')
     monkeypatch.setattr('argus_nb.pipeline.pick_dtype', lambda device: torch.float32)
-    with pytest.warns(Doubt, match='about 25 times slower'): load(tmp_path/'whole', torch_dtype=torch.bfloat16, device='cpu')
+    with pytest.warns(Doubt, match='about 25 times slower'):
+        load(tmp_path/'whole', torch_dtype=torch.bfloat16, device='cpu')
 
 
 def test_unknown_and_absent_models_say_what_to_do(monkeypatch, tmp_path):
@@ -395,7 +397,7 @@ def test_a_scheduler_of_another_kind_is_refused(models):
 def test_mistakes_are_named_before_any_work(pipeline, clip, change, message):
     with pytest.raises(InputError, match=message): pipeline.stream(**dict(frames=clip[0], cameras=clip[1]) | change)
 
-# -- from file to file --------------------------------------------------------------------------------------------------
+# -- from file to file -----------------------------------------------------------------------------------------------
 
 def test_generated_frames_surround_every_input_frame():
     for frames, fps, rate in [(300, 30, 5), (200, 29.97, 5), (7, 3, 3), (100, 24, 7.3), (2, 30, 5)]:
@@ -434,7 +436,8 @@ def test_a_whole_run_keeps_rate_and_length(pipeline, film, tmp_path):
     assert written.frames.shape == (14, 3, 64, 128) and written.rate == source.rate == 10
     assert spherical_metadata(tmp_path/'out.mp4') == ('v1', 'v2') and source.has_audio and written.has_audio
     assert sorted(p.name for p in tmp_path.iterdir()) == ['out.mp4', 'out_sheet.jpg']
-    assert summary['frames'] == 14 and summary['size'] == '128x64' and summary['seconds'] == 1.4 and summary['cameras'] == 'static' and 'warning' not in summary
+    told = {name: summary[name] for name in ('frames', 'size', 'seconds', 'cameras')}
+    assert told == dict(frames=14, size='128x64', seconds=1.4, cameras='static') and 'warning' not in summary
     for words in ('panoramas to generate', 'lens: 70° wide (given)'):
         assert any(isinstance(t, str) and words in t for t in told), words
     reports = [t for t in told if not isinstance(t, str)]
@@ -449,7 +452,8 @@ def test_a_whole_run_keeps_rate_and_length(pipeline, film, tmp_path):
 @pytest.mark.parametrize('pitch, roll', [(10, -5), (-60, 75)])
 def test_a_camera_on_its_side_is_generated_as_training_held_it(pipeline, film, monkeypatch, level, pitch, roll):
     "What the model is given is no steeper than in training; what is written stands where the frames are pasted."
-    angles = torch.linspace(0, 2.5, 14).double(), torch.full((14,), math.radians(pitch)), torch.full((14,), math.radians(roll))
+    yaw = torch.linspace(0, 2.5, 14).double()
+    angles = yaw, torch.full((14,), math.radians(pitch)), torch.full((14,), math.radians(roll))
     absolute = CameraTrack.from_euler(*angles, math.radians(60), fps=10)
     monkeypatch.setattr('argus_nb.generation.level_rotation', lambda cameras: absolute.world_from_camera[0])
     run = Generation(pipeline, read_video(film), absolute.relative_to_first(), sampling_for(pipeline.settings),

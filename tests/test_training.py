@@ -9,7 +9,8 @@ from argus_nb.experiments.kills import ends_as_undisturbed
 from argus_nb.models import load_models
 from argus_nb.training import fit, learning_rate, save_checkpoint
 
-@pytest.mark.parametrize('kind, kills', [('fp32', 1), pytest.param('fp32', 3, marks=pytest.mark.slow), pytest.param('bf16', 3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('kind, kills', [('fp32', 1), pytest.param('fp32', 3, marks=pytest.mark.slow),
+                                         pytest.param('bf16', 3, marks=pytest.mark.slow)])
 def test_killed_run_ends_bit_identical(kind, kills, tmp_path):
     found = ends_as_undisturbed(tmp_path, kills, precision=kind)
     assert found['same_weights'] and found['same_log']
@@ -26,10 +27,11 @@ from accelerate.utils import DistributedType
 from argus_nb import denoiser, training
 from argus_nb.networks import build_unet
 torch.set_num_threads(1); torch.manual_seed(0)
-if 'ACCELERATE_USE_FSDP' in os.environ:  # accelerate splits weights on accelerators alone: let it believe that this is one
+if 'ACCELERATE_USE_FSDP' in os.environ:  # weights are split on accelerators alone: let accelerate believe in one
     PartialState(cpu=True); PartialState._shared_state['distributed_type'] = DistributedType.MULTI_GPU
 generator = torch.Generator().manual_seed(1)
-cache = {n: torch.randn(6, 3, *s, generator=generator) for n, s in dict(target=(4, 4, 8), condition=(4, 4, 8), embeddings=(32,)).items()} | dict(noise=torch.full((6,), .05))
+shapes = dict(target=(4, 4, 8), condition=(4, 4, 8), embeddings=(32,))
+cache = {n: torch.randn(6, 3, *s, generator=generator) for n, s in shapes.items()} | dict(noise=torch.full((6,), .05))
 unet, fit = build_unet('tiny'), training.fit
 def stopped(module, loss_of, *a, **k):
     def loss(step, generator):
@@ -44,7 +46,8 @@ class Checkpoint(training.Checkpoint):
         super().__init__(*a)
         assert self.is_split == ('ACCELERATE_USE_FSDP' in os.environ)
 denoiser.fit, training.Checkpoint = stopped, Checkpoint
-denoiser.train_denoiser(unet, cache, .5, sys.argv[1], steps=11, batch=4, lr=3e-3, context=.5, known=1, pictures=pictures, tensorboard=True, progress=False)
+denoiser.train_denoiser(unet, cache, .5, sys.argv[1], steps=11, batch=4, lr=3e-3, context=.5, known=1,
+                        pictures=pictures, tensorboard=True, progress=False)
 if PartialState().is_main_process: torch.save(unet.state_dict(), sys.argv[1] + '/final.pt')
 '''
 
@@ -91,8 +94,8 @@ def test_split_weights_learn_what_whole_ones_learn(alone, tmp_path, first, then)
     go(first, stop=3)
     log, weights = go(then)
     agree(alone[1], log)
-    off = sum((weights[name] - value).square().sum() for name, value in alone[2].items())/sum(value.square().sum()
-                                                                                              for value in alone[2].values())
+    off = sum((weights[name] - value).square().sum() for name, value in alone[2].items())
+    off = off/sum(value.square().sum() for value in alone[2].values())
     assert off**.5 < 1e-4  # some biases have no effect, and wander
     assert (tmp_path/'run'/'drawn').exists() == (not then[1])  # one process cannot draw with a part of the weights
 
@@ -270,7 +273,8 @@ def test_split_weights_are_moved_by_adamw_whatever_the_recipe_says(tiny, tmp_pat
     short = {name: recipe.RECIPE[name] for name in ('pictures', 'videos')}
     for split in ('false', 'true'):
         monkeypatch.setenv('ACCELERATE_USE_FSDP', split)
-        recipe.train_denoiser_stages(tmp_path, load_models(tiny), dict(size=(32, 64), overlap=1, shared_noise=0.), short)
+        small = dict(size=(32, 64), overlap=1, shared_noise=0.)
+        recipe.train_denoiser_stages(tmp_path, load_models(tiny), small, short)
     assert used == ['muon', 'muon', 'adamw', 'adamw']
 
 
