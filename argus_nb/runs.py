@@ -10,15 +10,15 @@ import json, math
 from collections.abc import Sequence
 from pathlib import Path
 from .baselines import ResultFolder, mean_panorama
-from .training_set import open_clips
 from .edges import InputError, Progress, check, reason_of, save_json, say, write_beside
 from .evaluation import (folder_clips, held_out_clips, kept_pictures, markdown_table, rows_by_name, run,
                                  set_distances, summary,
                                  training_features)
 from .models import locate_model, weights_of
 from .pipeline import ArgusPipeline, local_model
-from .runtime import pick_device, pick_dtype, run_record
 from .recipe import FURTHER, RECIPE, train_nano
+from .runtime import pick_device, pick_dtype, run_record
+from .training_set import open_clips
 
 # %% ../nbs/93_runs.ipynb #77ru0007
 def settle(

@@ -10,10 +10,10 @@ import math
 from pathlib import Path
 from typing import cast
 import av, torch
-from .camera_track import CameraTrack
 from .camera_files import write_cameras
-from .edges import Progress, InputError, check, check_output, claimed, temporary_beside, write_beside
+from .camera_track import CameraTrack
 from .clip_cameras import cameras_for
+from .edges import Progress, InputError, check, check_output, claimed, temporary_beside, write_beside
 from .headers import check_full_sphere, header_info
 from .level import in_words, level_and_lens
 from .models import HUB, PACKAGED, PARTS, stored_settings, stored_shapes

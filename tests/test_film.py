@@ -8,10 +8,10 @@ from argus_nb import clip_cameras, generate, tracking, video
 from argus_nb.cli import main
 from argus_nb.edges import InputError
 from argus_nb.generate import generate_video
-from argus_nb.photographs import write_picture
-from argus_nb.pipeline import ArgusPipeline
 from argus_nb.headers import header_info, sphere_layout
 from argus_nb.models import build_models, save_models
+from argus_nb.photographs import write_picture
+from argus_nb.pipeline import ArgusPipeline
 from argus_nb.resuming import WindowStore, store_beside
 from argus_nb.runtime import make_generator
 from argus_nb.spherical import digital_source
