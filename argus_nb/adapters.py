@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
-from .baselines import Task
 from .cameras import CameraTrack
 from .edges import check, save_json
+from .fills import Task
 from .projection import perspective_to_panorama
 from .sphere import euler_from_rotation
 from .video import read_video, write_video

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import PartialState
-from .baselines import Method, ResultFolder, Sampled, task_of
+from .baselines import ResultFolder, Sampled
 from .data import Pair
 from .edges import InputError, check, save_json, write_beside
-from .evaluation import Bound, FolderClip, Truth, interval, run as run_rows, text_table
+from .evaluation import Bound, FolderClip, Truth, run as run_rows
 from .fidelity import LPIPS, PSNR, lpips_network
+from .fills import Method, task_of
 from .metrics import AestheticQuality, FrechetVideoDistance, ImagingQuality, MotionSmoothness, view_average
 from .pipeline import ArgusPipeline
 from .quality import LineConsistency
@@ -27,6 +28,7 @@ from .release import PIECES, card_text, find_missing, find_piece, protocol_card,
 from .runtime import pick_device, pick_dtype, run_record
 from .sampling import sampling_for
 from .sets import FrechetDistance, bootstrap
+from .tables import interval, text_table
 
 # %% ../nbs/88_full_size.ipynb #2903a9da
 PAPER = dict(

@@ -14,12 +14,13 @@ from typing import NamedTuple
 import torch
 from .clips import world_clip
 from .edges import InputError, check
-from .evaluation import FolderClip, folder_clips, text_table
+from .evaluation import FolderClip, folder_clips
 from .fidelity import VGG_ADDRESS, VGG_FILE
 from .metrics import AMT_ADDRESS, CLIP_ADDRESS, HEAD_ADDRESS, HEAD_FILE, I3D_ADDRESS, I3D_FILE, MUSIQ_ADDRESS
 from .models import build_models, save_models, settings_of
 from .motion import simulate_motion
 from .runtime import make_generator
+from .tables import text_table
 from .video import write_video
 
 # %% ../nbs/87_release.ipynb #b9001df7

@@ -8,6 +8,7 @@ from argus_nb.baselines import ResultFolder
 from argus_nb.cli import main
 from argus_nb.motion import simulate_motion
 from argus_nb.runtime import InputError, make_generator
+from argus_nb.sets import bootstrap
 from argus_nb.video import write_video
 
 
@@ -60,7 +61,7 @@ def test_a_field_of_view_that_is_asked_for_is_what_is_filmed_and_noted(tiny, tmp
 
 
 def test_pasted_is_argus_with_the_input_laid_over_it_and_decodes_nothing_again(tiny, monkeypatch):
-    from argus_nb.baselines import task_of
+    from argus_nb.fills import task_of
     from argus_nb.pipeline import ArgusPipeline
     [clip] = ev.held_out_clips(1, 0)
     task = task_of(clip.pair(2, (32, 64)), 1, clip.name)
@@ -74,7 +75,8 @@ def test_pasted_is_argus_with_the_input_laid_over_it_and_decodes_nothing_again(t
 
 
 def test_window_by_window_is_a_row_by_name(tiny):
-    from argus_nb.baselines import task_of, window_by_window
+    from argus_nb.baselines import window_by_window
+    from argus_nb.fills import task_of
     from argus_nb.latents import latent_stride
     from argus_nb.pipeline import ArgusPipeline
     [clip] = ev.held_out_clips(1, 0)
@@ -109,13 +111,13 @@ def test_a_method_that_answers_in_another_shape_is_named(tmp_path):
 
 @pytest.mark.parametrize('values, mean', [([1., 2., 3.], 2.), ([1., math.inf, math.nan], 1.)])
 def test_the_bootstrap_brackets_the_mean_of_what_is_finite(values, mean):
-    found = ev.bootstrap(values)
+    found = bootstrap(values)
     assert found['mean'] == mean and found['low'] <= mean <= found['high']
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     generator = torch.Generator().manual_seed(0)
-    draws = [ev.bootstrap(torch.randn(25, generator=generator).tolist(), draws=400) for _ in range(200)]
+    draws = [bootstrap(torch.randn(25, generator=generator).tolist(), draws=400) for _ in range(200)]
     assert .86 < sum(b['low'] < 0 < b['high'] for b in draws)/200 < .99
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest, torch
 from argus_nb.adapters import ADAPTERS, give_tasks, take_results
-from argus_nb.baselines import task_of
 from argus_nb.cli import main
 from argus_nb.clips import world_clip
 from argus_nb.cost import meta_models, spent, stages
@@ -12,6 +11,7 @@ from argus_nb.data import filmed
 from argus_nb.edges import InputError
 from argus_nb.enlarging import TangentViews, Upscaler, load_upscaler, read_ncnn
 from argus_nb.evaluation import folder_clips
+from argus_nb.fills import task_of
 from argus_nb.full_size import run
 from argus_nb.generate import generate_video
 from argus_nb.release import find_missing, protocol_card, released_clips, write_stand_ins

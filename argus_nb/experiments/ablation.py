@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from PIL import Image
 from argus_nb.alignment import align_naive, to_camera_maps, to_shared_map
-from argus_nb.baselines import Sampled, adapted, filled, frame_by_frame, swept, window_by_window, window_loss
+from argus_nb.baselines import Sampled, adapted, frame_by_frame, window_by_window, window_loss
 from argus_nb.clips import example_clip
 from argus_nb.data import REMAINING_TILT, Pair, filmed
 from argus_nb.denoiser import train_denoiser
-from argus_nb.evaluation import (Bound, held_out_clips, picture_table, run as run_rows, set_distances, summary,
-                                 training_features)
+from argus_nb.evaluation import Bound, held_out_clips, run as run_rows
+from argus_nb.fills import filled, swept
 from argus_nb.first_weights import silence_branches
 from argus_nb.latent_cache import cache_example, read_cache
 from argus_nb.latents import latent_stride
@@ -25,6 +25,7 @@ from argus_nb.models import Models, load_models, save_models, weights_of
 from argus_nb.networks import build_unet
 from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import check, make_generator, pick_device, pick_dtype, run_record, save_json, write_beside
+from argus_nb.tables import picture_table, set_distances, summary, training_features
 from argus_nb.training import fit
 from safetensors.torch import save_file
 

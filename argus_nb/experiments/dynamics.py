@@ -12,10 +12,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from argus_nb.baselines import generated, swept, task_of
+from argus_nb.baselines import generated
 from argus_nb.cameras import CameraTrack
 from argus_nb.data import training_pair
 from argus_nb.evaluation import Bound
+from argus_nb.fills import swept, task_of
 from argus_nb.models import weights_of
 from argus_nb.pipeline import ArgusPipeline
 from argus_nb.ray_tracing import ELLIPSOID, PLAIN

@@ -8,12 +8,12 @@ __all__ = ['run']
 # %% ../../nbs/experiments/main.ipynb #ma000005
 from collections.abc import Sequence
 from pathlib import Path
-from argus_nb.baselines import NearestPanorama, mean_panorama
-from argus_nb.evaluation import (held_out_clips, kept_pictures, rows_by_name, run as run_rows, set_distances, summary,
-                                 training_features)
+from argus_nb.evaluation import held_out_clips, rows_by_name, run as run_rows
+from argus_nb.fills import NearestPanorama, mean_panorama
 from argus_nb.models import weights_of
 from argus_nb.pipeline import ArgusPipeline, local_model
 from argus_nb.runtime import pick_device, pick_dtype, run_record, write_beside
+from argus_nb.tables import kept_pictures, set_distances, summary, training_features
 
 ROWS = ('argus', 'pasted', 'truth', 'bound', 'no blending', 'no roll', 'frame by frame', 'swept', 'edge extension',
         'mean panorama, by regression', 'nearest panorama')

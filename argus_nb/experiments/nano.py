@@ -16,17 +16,18 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from argus_nb.baselines import FILLS, NearestPanorama, everything_seen, fill, mean_panorama
 from argus_nb.data import Pair
 from argus_nb.decoding import decode
-from argus_nb.evaluation import KINDS, HeldOut, distances_of_features, held_out_clips, training_features
+from argus_nb.evaluation import KINDS, HeldOut, held_out_clips
 from argus_nb.fidelity import PSNR, STLPIPS, detail, on_grid
+from argus_nb.fills import FILLS, NearestPanorama, everything_seen, fill, mean_panorama
 from argus_nb.latents import encode_frames
 from argus_nb.models import weights_of
 from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import make_generator, run_record, save_json, write_beside
 from argus_nb.sampling import sampling_for
 from argus_nb.sets import bootstrap, image_features
+from argus_nb.tables import distances_of_features, training_features
 from argus_nb.worlds import panorama_names
 
 # %% ../../nbs/experiments/nano.ipynb #na000007
