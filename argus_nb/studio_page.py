@@ -8,7 +8,7 @@ __all__ = ['STATIC', 'Studio']
 # %% ../nbs/92_studio_page.ipynb #92a00004
 from .components import (NO_CAMERAS, NOTHING, OPTIONS, camera_card, chosen, clip_card, control_for, figure,
                                  look_page, note_line, result_card, working_line)  # first: it asks for Gradio
-import secrets, tempfile, threading
+import secrets, tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from html import escape
