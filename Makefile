@@ -71,20 +71,21 @@ tables: $(STAMP)  ## Compute the tables again (hours)
 
 # --- Testing ------------------------------------------------------------------------------------------------------
 
-# What is quick and catches the commonest slips comes first. Two notebooks run side by side, so each gets one thread;
-# pytest runs alone and takes what there is.
+# What is quick and catches the commonest slips comes first. Then two notebooks run side by side, and two files of tests,
+# so each gets one thread.
 CHECKS     := tests/test_hygiene.py tests/test_notebooks.py
 ONE_THREAD := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+TWO_FILES  := -n 2 --dist loadfile
 
 test: $(STAMP)  ## Check the notebooks and the package, run every notebook, run pytest
 	$(BIN)/python -m pytest -q $(CHECKS)
 	$(ONE_THREAD) $(BIN)/nbdev_test --n_workers 2 --timing
-	$(BIN)/python -m pytest -q tests $(CHECKS:%=--ignore=%)
+	$(ONE_THREAD) $(BIN)/python -m pytest -q $(TWO_FILES) tests $(CHECKS:%=--ignore=%)
 
 test-all: $(STAMP)  ## The same with everything that is marked slow
 	$(BIN)/python -m pytest -q $(CHECKS)
 	$(ONE_THREAD) $(BIN)/nbdev_test --n_workers 2 --timing --flags slow
-	$(BIN)/python -m pytest -q tests $(CHECKS:%=--ignore=%) --slow
+	$(ONE_THREAD) $(BIN)/python -m pytest -q $(TWO_FILES) tests $(CHECKS:%=--ignore=%) --slow
 
 types: $(STAMP)  ## Look over the types of the package
 	$(BIN)/mypy

@@ -265,6 +265,7 @@ def test_latents_in_shards_are_those_of_the_clips(films, tiny, tmp_path):
     assert len(open_clips(tmp_path/'shards').places) == len(rows) > 1  # training reads the shards as before
 
 
+@pytest.mark.slow
 @needs_browser
 def test_clips_are_overruled_by_hand_in_jupyterlab(films, tmp_path):
     "Buttons of the review list write into the manifest what they say."

@@ -436,8 +436,8 @@ def test_a_whole_run_keeps_rate_and_length(pipeline, film, tmp_path):
     assert written.frames.shape == (14, 3, 64, 128) and written.rate == source.rate == 10
     assert spherical_metadata(tmp_path/'out.mp4') == ('v1', 'v2') and source.has_audio and written.has_audio
     assert sorted(p.name for p in tmp_path.iterdir()) == ['out.mp4', 'out_sheet.jpg']
-    told = {name: summary[name] for name in ('frames', 'size', 'seconds', 'cameras')}
-    assert told == dict(frames=14, size='128x64', seconds=1.4, cameras='static') and 'warning' not in summary
+    facts = {name: summary[name] for name in ('frames', 'size', 'seconds', 'cameras')}
+    assert facts == dict(frames=14, size='128x64', seconds=1.4, cameras='static') and 'warning' not in summary
     for words in ('panoramas to generate', 'lens: 70° wide (given)'):
         assert any(isinstance(t, str) and words in t for t in told), words
     reports = [t for t in told if not isinstance(t, str)]
