@@ -317,6 +317,20 @@ from argus_nb.curating import curate
 if __name__ == '__main__':
     curate(sys.argv[1], sys.argv[2], seconds=1., models=(), workers=int(sys.argv[3]))
 """
+PLAIN = """
+import sys, tempfile, time, torch
+from pathlib import Path
+from argus_nb.collection import clips_of, find_videos
+from argus_nb.curating import score_rows
+torch.set_num_threads(1)
+rows = [row for video in find_videos(sys.argv[1]) for row in clips_of(video, 1.)][:int(sys.argv[2])]
+with tempfile.TemporaryDirectory() as out:
+    (Path(out)/'parts').mkdir()
+    score_rows(rows[:16], out, ())  # kernels are made when they are first needed
+    start = time.perf_counter()
+    for first in range(0, len(rows), 16): score_rows(rows[first:first + 16], out, ())
+    print(len(rows)/(time.perf_counter() - start))
+"""
 
 def family(process):
     "A process and all its descendants."
@@ -351,6 +365,12 @@ def small_film(path, clips, rate=4):
     turned_by = lambda n: torch.from_numpy(np.roll(image, 2*n, 1).copy()).movedim(-1, 0)
     return write_video(path, (turned_by(n) for n in range(clips*rate)), rate)
 
+def plain_pace(folder, clips, processes):
+    "Clips a second of processes side by side that score without an engine: what this machine has to give."
+    words, env = [sys.executable, '-c', PLAIN, str(folder), str(clips)], os.environ | dict(OMP_NUM_THREADS='1')
+    running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=env) for _ in range(processes)]
+    return round(sum(float(each.communicate()[0]) for each in running), 2)
+
 def engine(work, few=200, many=2000):
     "One and two workers, few and many clips: what the many take beyond the few is free of the engine's start."
     rows = []
@@ -359,7 +379,7 @@ def engine(work, few=200, many=2000):
         out = work/f'engine_{clips}_{workers}'; shutil.rmtree(out, ignore_errors=True)
         rows.append(dict(clips=clips, workers=workers) | measured([work/f'long_{clips}', out, workers]))
         print(rows[-1], flush=True)
-    return rows
+    return dict(rows=rows, plain={n: plain_pace(work/f'long_{many}', many//4, n) for n in (1, 2)})
 
 # %% ../../nbs/experiments/curation.ipynb #ce0020
 def manifest_of(out):
