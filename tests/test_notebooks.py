@@ -1,5 +1,6 @@
 """Every notebook is clean, in order, and says exactly what the package says."""
 import ast, json, re, shutil, subprocess, sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,34 @@ def test_imports_only_point_to_lower_numbers(path):
             own = name == module_of(path)
             where = f"{path.name}, cell {cell['id']}"
             assert own or NUMBERS[name] < number, f'{where} imports {name}, which is notebook {NUMBERS[name]}'
+
+
+@cache
+def names_in(module: str) -> set[str]:
+    "What a module defines or imports at its top level, and its submodules."
+    path = ROOT/'argus_nb'/module.replace('.', '/')
+    path = path/'__init__.py' if path.is_dir() else path.with_suffix('.py')
+    found = {p.stem for p in path.parent.glob('*')} if path.name == '__init__.py' else set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)): found.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {(alias.asname or alias.name).split('.')[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store): found.add(node.id)
+    return found
+
+
+@pytest.mark.parametrize('path', [*NOTEBOOKS, *sorted((ROOT/'tests').glob('*.py')),
+                                  *sorted((ROOT/'scripts').glob('*.py'))], ids=name_of)
+def test_whatever_is_imported_is_there(path):
+    "Cells that are not evaluated import, too."
+    sources = [path.read_text(encoding='utf-8')] if path.suffix == '.py' else \
+        [source_of(cell) for cell in cells_of(path) if cell['cell_type'] == 'code']
+    for source in sources:
+        source = '\n'.join(line for line in source.splitlines() if not re.match(r'\s*[%!]', line))
+        for node in ast.walk(ast.parse(source)):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or '').startswith('argus_nb.'): continue
+            missing = {alias.name for alias in node.names} - names_in(node.module.removeprefix('argus_nb.')) - {'*'}
+            assert not missing, f'{path.name}: {node.module} has no {", ".join(sorted(missing))}'
 
 
 @pytest.mark.parametrize('path', MODULES, ids=name_of)
