@@ -75,7 +75,7 @@ tables: $(STAMP)  ## Compute the tables again (hours)
 # so each gets one thread.
 CHECKS     := tests/test_hygiene.py tests/test_notebooks.py
 ONE_THREAD := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
-TWO_FILES  := -n 2 --dist loadfile
+TWO_FILES  := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)  ## Check the notebooks and the package, run every notebook, run pytest
 	$(BIN)/python -m pytest -q $(CHECKS)

@@ -6,7 +6,7 @@
 __all__ = ['WAYS', 'CARDS', 'Spent', 'spent', 'meta_models', 'weight_bytes', 'stages', 'memory_peak', 'what_fits']
 
 # %% ../nbs/49_cost.ipynb #38aea7cc
-import contextlib, weakref
+import contextlib, functools, weakref
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 import torch
@@ -83,11 +83,39 @@ def meta_models(
     vae, unet, encoder = (torch.nn.Module.to(part, 'meta', dtype).eval() for part in parts)
     return Models(vae, unet, encoder, build_scheduler())
 
+_shapes = functools.lru_cache(maxsize=4)(meta_models)  # built once for a page; nobody changes them
+
 def weight_bytes(
     module:torch.nn.Module,  # A network
 )->int:                      # Bytes
     "What the weights of a network take."
     return sum(w.nbytes for w in module.parameters()) + sum(b.nbytes for b in module.buffers())
+
+@functools.cache
+def _stage(part, name, dtype, size, frames, guided=True, tile=None):
+    "What one stage takes; pages ask for the same ones again and again."
+    p, m = preset(name), _shapes(name, dtype)
+    (H, W), stride, fold = size, latent_stride(m.vae), folding(m.vae)
+    C, cells = m.vae.config.latent_channels, (H//stride, W//stride)
+    new = lambda *shape: torch.empty(*shape, device='meta', dtype=dtype)
+    if part == 'encode':
+        pixels = new(frames, 3*fold**2, H//fold, W//fold)
+        return spent(lambda: m.vae.encode(pixels).latent_dist.mode())
+    if part == 'embed':
+        views = new(frames, 3, p['clip_image'], p['clip_image'])
+        return spent(lambda: m.image_encoder(views).image_embeds)
+    if part == 'decode':
+        latents = new(frames, C, *cells)
+        if tile is not None: return spent(lambda: decode_tiled(m.vae, latents, frames, tile))
+        return spent(lambda: m.vae.decode(latents, num_frames=frames).sample)
+    x, condition, one = new(1, frames, C, *cells).float(), new(1, frames, C, *cells), torch.empty(1, device='meta')
+    embeddings, ids = new(1, frames, p['embedding']), torch.empty(1, 3, device='meta')
+    halves = 2 if guided else 1
+    def step():  # as `guided_denoise` calls it: both halves at once, input and condition side by side
+        pair = torch.cat([torch.cat([x]*halves), torch.cat([condition.float()]*halves)], 2)
+        estimate = m.unet(pair.to(dtype), one.expand(halves), torch.cat([embeddings]*halves), ids.expand(halves, 3))
+        return estimate.sample.float()*2 + torch.cat([x]*halves)
+    return spent(step)
 
 def stages(
     name:str,                          # A preset
@@ -99,28 +127,12 @@ def stages(
     guided:bool=True,                  # Whether the denoiser is called for both halves
 )->dict[str,Spent]:                    # Stage -> operations and peak
     "What each stage of generating takes, for one window."
-    p, m = preset(name), meta_models(name, dtype)
-    (H, W), T, stride = size or p['size'], window or p['frames'], latent_stride(m.vae)
-    check(H % stride == 0 and W % stride == 0, f'size must be multiples of {stride}, got {H}x{W}')
-    C, cells = m.vae.config.latent_channels, (H//stride, W//stride)
-    new = lambda *shape: torch.empty(*shape, device='meta', dtype=dtype)
-    fold, side = folding(m.vae), p['clip_image']
-    frames = new(min(8, T), 3*fold**2, H//fold, W//fold)
-    x, condition, one = new(1, T, C, *cells).float(), new(1, T, C, *cells), torch.empty(1, device='meta')
-    embeddings, ids, views = new(1, T, p['embedding']), torch.empty(1, 3, device='meta'), new(T, 3, side, side)
-    latents = new(min(chunk, T), C, *cells)
-    def decoded():
-        if tile is not None: return decode_tiled(m.vae, latents, chunk, tile)
-        return m.vae.decode(latents, num_frames=len(latents)).sample
-    halves = 2 if guided else 1
-    def step():  # as `guided_denoise` calls it: both halves at once, input and condition side by side
-        pair = torch.cat([torch.cat([x]*halves), torch.cat([condition.float()]*halves)], 2)
-        estimate = m.unet(pair.to(dtype), one.expand(halves), torch.cat([embeddings]*halves), ids.expand(halves, 3))
-        return estimate.sample.float()*2 + torch.cat([x]*halves)
-    work = {'encode eight frames': lambda: m.vae.encode(frames).latent_dist.mode(),
-            'embed all frames': lambda: m.image_encoder(views).image_embeds, 'one step': step,
-            f'decode {len(latents)} frames': decoded}
-    return {name: spent(do) for name, do in work.items()}
+    p, stride = preset(name), latent_stride(_shapes(name, dtype).vae)
+    size, T = tuple(size or p['size']), window or p['frames']
+    check(size[0] % stride == size[1] % stride == 0, f'size must be multiples of {stride}, got {size[0]}x{size[1]}')
+    n, what = min(chunk, T), (name, dtype, size)
+    return {'encode eight frames': _stage('encode', *what, min(8, T)), 'embed all frames': _stage('embed', *what, T),
+            'one step': _stage('step', *what, T, guided), f'decode {n} frames': _stage('decode', *what, n, tile=tile)}
 
 # %% ../nbs/49_cost.ipynb #b7ccc86e
 def memory_peak(
@@ -130,7 +142,7 @@ def memory_peak(
     **options,                         # Passed to `stages`
 )->dict[str,float]:                    # Stage -> GB at its peak, weights included
     "Peak memory of each stage."
-    m = meta_models(name, dtype)
+    m = _shapes(name, dtype)
     own = [weight_bytes(m.vae), weight_bytes(m.image_encoder), weight_bytes(m.unet), weight_bytes(m.vae)]
     everything = sum(own[:3])
     return {stage: (s.peak + (weights if offload else everything))/1e9

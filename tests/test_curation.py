@@ -111,6 +111,7 @@ def test_a_clip_that_ends_its_workers_becomes_a_row(films, tmp_path):
     assert table['trouble'].to_pylist() == ['ended its worker 2 times', None]
 
 
+@pytest.mark.slow
 def test_one_long_film_keeps_two_workers_busy(tmp_path, monkeypatch):
     "The first part of a single film that is scored waits until another worker has a part of it, too."
     pytest.importorskip('ray')
