@@ -113,8 +113,8 @@ class PSNR(RegionMean):
 
     def within(self, found:Tensor, mask:Tensor|None=None) -> float:
         "From one mean squared error over all that counts."
-        found = decibels(super().within(found, mask))
-        return 100. if self.released and found == math.inf else found
+        level = decibels(super().within(found, mask))
+        return 100. if self.released and level == math.inf else level
 
 # %% ../nbs/60_fidelity.ipynb #bf18c21d
 def _blurred(x):
