@@ -317,7 +317,8 @@ def typed(words, folder):
     """Run a command in a fresh process, forked from one that has imported everything and done nothing: its exit code
     (negative: the signal that ended it) and what it said."""
     context, said = multiprocessing.get_context('forkserver'), folder/'said.txt'
-    context.set_forkserver_preload([f'argus_nb.{name}' for name in ('cli', 'generate', 'lighting', 'looking', 'steady')])
+    usual = 'cli', 'generate', 'lighting', 'looking', 'steady'
+    context.set_forkserver_preload([f'argus_nb.{name}' for name in usual])
     process = context.Process(target=typed_here, args=(words, str(said)))
     process.start(); process.join()
     return process.exitcode, said.read_text(errors='replace') if said.exists() else ''
