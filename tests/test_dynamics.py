@@ -4,7 +4,7 @@ import pytest, torch
 from argus_nb.experiments import dynamics
 
 
-@pytest.fixture(scope='module', params=[0, 1])
+@pytest.fixture(scope='module', params=[0, pytest.param(1, marks=pytest.mark.slow)])
 def clip(request): return dynamics.Clip(request.param)
 
 

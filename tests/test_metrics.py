@@ -240,6 +240,7 @@ def one_process(rank: int, meeting: str, results: str):
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason='this build of PyTorch has no distributed package')
+@pytest.mark.slow
 def test_two_real_processes_equal_one(tmp_path):
     torch.multiprocessing.spawn(one_process, (str(tmp_path/'meeting'), str(tmp_path/'found')), nprocs=2)
     wanted = []

@@ -220,7 +220,7 @@ class Page:
 
 
 @needs_browser
-@pytest.mark.parametrize('width', [380, 800, 1280])
+@pytest.mark.parametrize('width', [380, pytest.param(800, marks=pytest.mark.slow), 1280])
 def test_in_a_browser_a_clip_becomes_a_film_and_goes_with_the_next_clip(browser, address, here, width):
     page = Page(browser, address, width)
     page.check('empty')
