@@ -97,11 +97,11 @@ def _starts(
     overlap:int,  # That share at least so much
     closed:bool,  # Whether the end meets the beginning
 )->list[int]:     # Where pieces begin
-    "Pieces as evenly as they go."
-    if tile >= length: return [0]
+    "Pieces as evenly as they go; one that is as long as the circle still needs a second where its ends meet."
     if closed:
         pieces = -(-length//(tile - overlap))
         return [length*k//pieces for k in range(pieces)]
+    if tile >= length: return [0]
     pieces = 1 - (tile - length)//(tile - overlap)
     return [(length - tile)*k//(pieces - 1) for k in range(pieces)]
 
@@ -112,19 +112,18 @@ def decode_tiled(
     tile:int=32,    # Rows and columns of latents that do
 )->Tensor:          # Frames, nominally in [-1, 1]; (T, 3, H, W)
     "Decode latents in overlapping tiles that continue around the seam."
-    (h, w), stride, overlap = latents.shape[-2:], latent_stride(vae), tile//4
+    (h, w), stride = latents.shape[-2:], latent_stride(vae)
     rows, columns = (min(tile, n) for n in (h, w))
-    weight = _fading(rows*stride, overlap*stride)[:, None]*_fading(columns*stride, overlap*stride)
+    weight = _fading(rows*stride, rows//4*stride)[:, None]*_fading(columns*stride, columns//4*stride)
     made, total = torch.zeros(len(latents), 3, h*stride, w*stride), torch.zeros(h*stride, w*stride)
     made, total, weight = (part.to(compute_device(vae)) for part in (made, total, weight))
     around = lambda start, length, size: (start + torch.arange(length)) % size
-    for top in _starts(h, tile, overlap, closed=False):
-        for left in _starts(w, tile, overlap, closed=True):
+    for top in _starts(h, rows, rows//4, closed=False):
+        for left in _starts(w, columns, columns//4, closed=True):
             piece = latents[..., top:top + rows, :][..., around(left, columns, w).to(latents.device)]
             x = around(left*stride, columns*stride, w*stride).to(made.device)
             y = slice(top*stride, (top + rows)*stride)
-            for first in range(0, len(latents), chunk):
-                made[first:first + chunk, :, y, x] += weight*decode_plain(vae, piece[first:first + chunk], chunk)
+            made[..., y, x] += weight*decode_plain(vae, piece, chunk)
             total[y, x] += weight
     return made/total
 

@@ -237,16 +237,26 @@ def found(self:Studio,
 
 # %% ../nbs/92_studio_page.ipynb #7be9701e
 @patch
+def work(self:Studio,
+    request:gr.Request,  # From which tab
+    values:dict,         # What the controls show
+    do:Callable,         # What the session shall do, with the options of the controls
+)->Iterator[dict]:       # Changes of the page
+    "Put away what was shown before, and follow new work."
+    session, p = self.session(request), self.parts
+    options = self.options | chosen(list(values), list(values.values()), self.found(session))
+    self.hide(request.session_hash)
+    yield {p['film']: '', p['seeds']: gr.update(visible=False)}
+    yield from self.follow(session, partial(do, **options))
+
+@patch
 def generate(self:Studio,
     request:gr.Request,  # From which tab
     values:dict,         # What the controls show
 )->Iterator[dict]:       # Changes of the page
     "Make the film, and show it."
     session, p = self.session(request), self.parts
-    options = self.options | chosen(list(values), list(values.values()), self.found(session))
-    self.hide(request.session_hash)
-    yield {p['film']: '', p['seeds']: gr.update(visible=False)}
-    yield from self.follow(session, partial(session.generate, **options))
+    yield from self.work(request, values, session.generate)
     if session.made is None or session.outcome.kind != 'done': return
     key = self.publish(request.session_hash, session.made)
     yield {p['film']: result_card(session.made, key), p['preview']: '',
@@ -259,10 +269,7 @@ def try_seeds(self:Studio,
 )->Iterator[dict]:       # Changes of the page
     "A first look with each of four seeds, to choose from."
     session, p = self.session(request), self.parts
-    options = self.options | chosen(list(values), list(values.values()), self.found(session))
-    self.hide(request.session_hash)
-    yield {p['film']: '', p['seeds']: gr.update(visible=False)}
-    yield from self.follow(session, partial(session.first_looks, **options))
+    yield from self.work(request, values, session.first_looks)
     if session.outcome.kind != 'done': return
     pictures = [(as_bytes(picture).movedim(0, -1).numpy(), f'Seed {seed}') for seed, picture in session.looks]
     yield {p['seeds']: gr.update(value=pictures, visible=True, selected_index=None), p['preview']: '',
