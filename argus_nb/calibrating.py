@@ -247,12 +247,14 @@ def train_calibration(
     seed:int=0,          # Of everything
     progress:bool=True,  # Show a bar
     make:Callable=CalibrationNetwork, # Gives a network with such a `trunk`
+    start:CalibrationNetwork|None=None, # Trained already, goes on with all of its trunk; changed in place
     loss:Callable=calibration_loss,   # Of network, views and truths
     **options,           # Passed to `example_views`
 )->torch.nn.Module:      # Trained, in evaluation mode
     "Train the network; resumable."
     torch.manual_seed(seed)
-    network, batches = start_from_imagenet(make()).to(memory_format=torch.channels_last).train(), None
+    network = start_from_imagenet(make()) if start is None else start.float().requires_grad_(True)
+    network, batches = network.to(memory_format=torch.channels_last).train(), None
     def loss_of(step, generator):
         nonlocal batches
         batches = batches or batches_from(step, steps, seed, batch, **options)

@@ -315,7 +315,7 @@ RUN = """
 import sys
 from argus_nb.curating import curate
 if __name__ == '__main__':
-    curate(sys.argv[1], sys.argv[2], seconds=1., models=(), workers=int(sys.argv[3]))
+    curate(sys.argv[1], sys.argv[2], seconds=float(sys.argv[4]), models=(), workers=int(sys.argv[3]))
 """
 PLAIN = """
 import sys, tempfile, time, torch
@@ -323,12 +323,12 @@ from pathlib import Path
 from argus_nb.collection import clips_of, find_videos
 from argus_nb.curating import score_rows
 torch.set_num_threads(1)
-rows = [row for video in find_videos(sys.argv[1]) for row in clips_of(video, 1.)][:int(sys.argv[2])]
+rows = [row for video in find_videos(sys.argv[1]) for row in clips_of(video, 10.)][:int(sys.argv[2])]
 with tempfile.TemporaryDirectory() as out:
     (Path(out)/'parts').mkdir()
-    score_rows(rows[:16], out, ())  # kernels are made when they are first needed
+    score_rows(rows[:1], out, ())  # kernels are made when they are first needed
     start = time.perf_counter()
-    for first in range(0, len(rows), 16): score_rows(rows[first:first + 16], out, ())
+    score_rows(rows, out, ())
     print(len(rows)/(time.perf_counter() - start))
 """
 
@@ -371,15 +371,26 @@ def plain_pace(folder, clips, processes):
     running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=env) for _ in range(processes)]
     return round(sum(float(each.communicate()[0]) for each in running), 2)
 
-def engine(work, few=200, many=2000):
-    "One and two workers, few and many clips: what the many take beyond the few is free of the engine's start."
-    rows = []
-    for clips in (few, many): small_film(work/f'long_{clips}'/'film.mp4', clips)
-    for clips, workers in ((few, 1), (many, 1), (few, 2), (many, 2)):
-        out = work/f'engine_{clips}_{workers}'; shutil.rmtree(out, ignore_errors=True)
-        rows.append(dict(clips=clips, workers=workers) | measured([work/f'long_{clips}', out, workers]))
-        print(rows[-1], flush=True)
-    return dict(rows=rows, plain={n: plain_pace(work/f'long_{many}', many//4, n) for n in (1, 2)})
+def many_films(folder, count):
+    "Films of ten seconds, 1024 columns wide, each a clip."
+    folder.mkdir(parents=True, exist_ok=True)
+    film = long_film(folder.parent/'film_1024.mp4', (512, 1024))
+    for number in range(count):
+        if not (one := folder/f'{number:03d}.mp4').exists(): os.link(film, one)
+    return folder
+
+def engine(work, tiny=(200, 2000), wide=(8, 48)):
+    "Memory for few and many tiny clips; the pace of one and two workers: what many wide clips take beyond few."
+    def run_of(kind, folder, clips, workers, seconds):
+        out = work/f'engine_{kind}_{clips}_{workers}'; shutil.rmtree(out, ignore_errors=True)
+        row = dict(kind=kind, clips=clips, workers=workers) | measured([folder, out, workers, seconds])
+        print(row, flush=True)
+        return row
+    for clips in tiny: small_film(work/f'long_{clips}'/'film.mp4', clips)
+    rows = [run_of('tiny', work/f'long_{clips}', clips, 2, 1) for clips in tiny]
+    rows += [run_of('wide', many_films(work/f'wide_{clips}', clips), clips, workers, 10)
+             for workers in (1, 2) for clips in wide]
+    return dict(rows=rows, plain={n: plain_pace(work/f'wide_{wide[-1]}', wide[-1]//2, n) for n in (1, 2)})
 
 # %% ../../nbs/experiments/curation.ipynb #ce0020
 def manifest_of(out):
