@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from .calibration import PACKAGED
 from .clip_cameras import cameras_for
-from .edges import Progress, claimed, say, spoken
+from .edges import Progress, claimed, full_disk_is_an_input_error, say, spoken
 from .enlarging import Upscaler
 from .generation import Generation, WorkMeter, generated_frames
 from .headers import sphere_layout
@@ -197,7 +197,7 @@ def _write(request, run, video, known, frames, sheet, progress):
     write_video(request.output, frames, run.rate, overwrite=request.overwrite, **sound,
                 comment=made_by(run, request, known), xmp=xmp_packet(made_entries(by)),
                 progress=lambda stage, done, total: told(stage, done, total + 1))
-    sheet.save(request.sheet)
+    with full_disk_is_an_input_error(request.sheet): sheet.save(request.sheet)
 
 # %% ../nbs/74_generate.ipynb #70pl0002
 def plan(

@@ -103,6 +103,18 @@ def test_a_full_disk_is_a_line_wherever_it_is_met(tmp_path, capsys, monkeypatch)
     assert main(['train', str(tmp_path/'run')]) == 1
 
 
+def test_a_full_disk_names_the_sheet_where_the_film_is_whole(tmp_path, capsys, monkeypatch):
+    import errno
+    from argus_nb.sheets import ContactSheet
+    (tmp_path/'inputs').mkdir()
+    kills.make_inputs(tmp_path/'inputs')
+    def save(self, path): raise OSError(errno.EFBIG, 'File too large')
+    monkeypatch.setattr(ContactSheet, 'save', save)
+    assert main(kills.commands(tmp_path/'inputs')['generate'].format(tmp_path).split()) == 2
+    assert 'out_sheet.jpg: cannot be written (file too large)' in capsys.readouterr().err
+    assert read_video(tmp_path/'out.mp4').warning is None
+
+
 @pytest.mark.parametrize('size', [(128, 160), (144, 176)])
 def test_films_of_any_width_come_out_the_same_twice(tmp_path, size):
     frames = torch.nn.functional.interpolate(torch.rand(8, 3, 6, 8), size, mode='bicubic').clamp(0, 1)

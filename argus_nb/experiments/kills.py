@@ -151,7 +151,7 @@ def killed_commands(inputs, work, name, words, kills, chance):
 def filled_disks(work, name, words, times, chance):
     "One command on disks that fill up: files may grow to a limit, which is drawn below what the largest one takes."
     whole, folder, said = work/f'{name}_whole', work/f'{name}_full', work/'said.txt'
-    largest = max(p.stat().st_size for p in whole.rglob('*') if p.is_file())
+    largest, wanted = max(p.stat().st_size for p in whole.rglob('*') if p.is_file()), held(whole)
     found = dict(times=times, refused=0, other_ends=0, left_over=0, different=0, said=[])
     for _ in range(times):
         shutil.rmtree(folder, ignore_errors=True); folder.mkdir()
@@ -160,7 +160,9 @@ def filled_disks(work, name, words, times, chance):
         elif code != 0:
             found['other_ends'] += 1
             found['said'].append(' '.join(text.split())[-200:].replace(str(work), '.'))
-        if name != 'evaluate': found['left_over'] += len(held(folder)) if code else 0
+        if name != 'evaluate' and code:  # finished windows stay for the next run
+            found['left_over'] += sum('.windows/' not in one and digest != wanted.get(one)
+                                      for one, digest in held(folder).items())
     code, _, _ = finished(words.format(folder) + ' --overwrite'*(name != 'evaluate'), said)
     found['different'] += code != 0 or (table_of(folder) != table_of(whole) if name == 'evaluate'
                                         else held(folder) != held(whole))
