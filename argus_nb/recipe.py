@@ -15,7 +15,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from tqdm.auto import tqdm
-from .autoencoder import read_pool, train_autoencoder, train_decoder, train_image_encoder
+from .autoencoder import read_pool, settle_latents, train_autoencoder, train_decoder, train_image_encoder
 from .clips import example_clip
 from .data import REMAINING_TILT
 from .denoiser import sample_pictures, train_denoiser
@@ -43,6 +43,8 @@ RECIPE = dict(
     autoencoder=[dict(steps=6000, worlds=400, pool_frames=3, stills=507, photographs=.5, lr=2e-4, perceptual=.02,
                       adversarial=.003, begin=500, noise=.1, shrunk=.5, ema_decay=.999, crop=[128, 128], frames=4,
                       lengths=[1, 1, 2, 3])],
+    around=[dict(steps=1600, lr=1.5e-4, perceptual=.4, adversarial=.04, calm=10., anchor=.05, alike=.2, noise=.1,
+                 photographs=.5, begin=100, crop=[256, 512], frames=2, lengths=[1, 1, 2], circular=True)],
     image_encoder=dict(steps=1200, batch=24, lr=5e-4),
     pictures=dict(examples=10_000, frames=1, cameras=2, mirror=True, bfloat16=True, tilt=REMAINING_TILT, batch=64,
                   steps=4575, optimizer='muon', lr=1e-3, decay=0., mean=1., std=1.8),
@@ -80,8 +82,13 @@ def train_encoders(
         stage = train_autoencoder(folder/f'autoencoder_{number}', preset, seed=seed + number, stage=stage,
                                   pool_file=folder/'pool.pt', clip_of=clip_of, precision=precision, progress=progress,
                                   **r)
-    train_image_encoder(folder/'image_encoder', stage.surroundings, read_pool(folder/'pool.pt'),
-                        recipe['autoencoder'][0]['worlds'], seed=seed, progress=progress, **recipe['image_encoder'])
+    pool, worlds = read_pool(folder/'pool.pt'), recipe['autoencoder'][0]['worlds']
+    for number, r in enumerate(recipe.get('around', [])):
+        train_decoder(folder/f'around_{number}', stage.vae, pool, worlds, seed=seed + 7 + number, precision=precision,
+                      progress=progress, **r)
+        settle_latents(stage.vae, pool[::4, 0])
+    train_image_encoder(folder/'image_encoder', stage.surroundings, pool, worlds, seed=seed, progress=progress,
+                        **recipe['image_encoder'])
     torch.manual_seed(seed + 1)
     return Models(stage.vae, silence_branches(build_unet(preset)), stage.surroundings.image_encoder,
                   build_scheduler(preset))
@@ -184,7 +191,8 @@ def train_nano(
     models = Models(vae, unet, image_encoder, begun.scheduler, settings)
     if not PartialState().is_main_process: return models
     save_models(models, folder/'model', dtype=torch.float16)
-    names = [] if start else [f'autoencoder_{n}' for n in range(len(recipe['autoencoder']))] + ['image_encoder']
+    names = [] if start else [*(f'{name}_{n}' for name in ('autoencoder', 'around')
+                                for n in range(len(recipe.get(name, [])))), 'image_encoder']
     names += [name for name in STAGES if name in recipe]
     names += [f'decoder_{n}' for n in range(len(recipe.get('decoder', [])))]
     save_json(folder/'nano_training.json', run_record(seed=seed, start=start and str(start), kept=kept,
