@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
-from .calibration import AREA, BINS, Belief, CalibrationNetwork, camera_up, mean_of, quantile_of, two_hot
+from .calibration import (AREA, BINS, Belief, CalibrationNetwork, camera_up, look_at, mean_of, quantile_of,
+                                  two_hot)
 from .projection import panorama_to_perspective
 from .runtime import check, make_generator, run_record, save_json, write_beside
 from .sphere import rotation_from_euler
@@ -278,7 +279,7 @@ def calibrate(
     generator, said, truths = make_generator(seed), [], []
     for _ in range(math.ceil(views/batch)):
         images, truth = example_views(generator, batch, 'watch', blank=0.)
-        said.append(network(images)); truths.append(truth)
+        said.append(look_at(network, images)); truths.append(truth)
     temperatures, last, at = {}, network.answer[-1], 0
     for name, truth, *parts in zip(BINS, torch.cat(truths).T, *said):
         log_p, n = torch.cat(parts), len(BINS[name])

@@ -143,10 +143,13 @@ def look_at(
     network:CalibrationNetwork, # The network, in evaluation mode
     frames:Tensor,              # uint8, or float in [0, 1]; (T, 3, h, w)
 )->Belief:                      # One row a frame
-    "What frames say about their camera."
+    "What frames say about their camera, asked twice: as they are and mirrored."
     check_shape('frames', frames, 'T 3 h w')
     small = interpolate(frames, input_size(*frames.shape[2:]), mode='bilinear', antialias=True)
-    return network(small.float()/255 if frames.dtype == torch.uint8 else small.clamp(0, 1))
+    small = small.float()/255 if frames.dtype == torch.uint8 else small.clamp(0, 1)
+    said, mirrored = network(small), network(small.flip(-1))
+    mirrored = mirrored._replace(roll=mirrored.roll.flip(-1))
+    return Belief(*(((one + other)/2).log_softmax(-1) for one, other in zip(said, mirrored)))
 
 # %% ../nbs/33_calibration.ipynb #33c00102
 def camera_up(

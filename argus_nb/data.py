@@ -42,7 +42,7 @@ def frame_size(
     return max(8, round(height*scale)), max(8, round(width*scale))
 
 # %% ../nbs/51_data.ipynb #50tl0002
-REMAINING_TILT = (0.2, 0.8, 1.4, 1.7, 2.0, 2.4, 2.9, 3.4, 4.2, 5.9, 17.7)  # degrees, deciles; see below
+REMAINING_TILT = (0.1, 0.7, 1.0, 1.5, 1.8, 1.9, 2.4, 2.7, 3.4, 6.0, 22.5)  # degrees, deciles; see below
 
 def nearly_level(
     world_from_camera:Tensor,   # Of the first camera, in a level world; (3, 3)

@@ -192,7 +192,7 @@ def joined_focal(
     if believed is None: return found, uncertainty
     doubt, wrong = math.hypot(uncertainty, .005), min(.5, 8*uncertainty)
     both, off = math.hypot(doubt, believed[1]), math.log(found/believed[0])
-    fit = .8*math.exp(-.5*(off/both)**2)/(both*math.sqrt(2*math.pi)) + .2/LENSES  # the other may be wrong, too
+    fit = .7*math.exp(-.5*(off/both)**2)/(both*math.sqrt(2*math.pi)) + .3/LENSES  # the other may be wrong, too
     if (1 - wrong)*fit < wrong/LENSES: return believed
     share = (believed[1]/both)**2
     return found**share*believed[0]**(1 - share), doubt*believed[1]/both

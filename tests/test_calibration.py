@@ -238,6 +238,9 @@ def test_motion_and_frames_share_the_lens_by_how_sure_they_are():
     even, doubt = joined_focal(500., .1, (440., .1))
     assert abs(even - math.sqrt(500*440)) < .3 and abs(doubt - .1/math.sqrt(2)) < 1e-3
 
+def test_frames_that_are_sure_of_another_lens_do_not_overrule_a_fair_motion():
+    assert abs(joined_focal(500., .024, (315., .15))[0]/500 - 1) < .03
+
 def test_a_motion_that_is_probably_wrong_about_the_lens_is_not_heard():
     assert joined_focal(900., .03, (400., .15)) == (400., .15)
     assert joined_focal(420., .03, (400., .15))[1] < .04

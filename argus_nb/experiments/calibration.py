@@ -17,9 +17,14 @@ from argus_nb.calibrating import (FROZEN, View, calibrate, example_views, field_
 from argus_nb.calibration import (AREA, BINS, PACKAGED, TRUNK, Belief, CalibrationNetwork, fuse_lens, fuse_up,
                                   input_size, load_calibration, look_at, look_at_film, mean_of, quantile_of, two_hot)
 from argus_nb.cameras import CameraTrack
+from argus_nb.clips import world_clip
+from argus_nb.data import estimated_frame, training_pair
+from argus_nb.evaluation import held_out_clips
 from argus_nb.level import believed_lens, with_level
 from argus_nb.motion import HandMotion, simulate_motion
+from argus_nb.pipeline import ArgusPipeline
 from argus_nb.runtime import as_bytes, make_generator, run_record
+from argus_nb.sphere import rotation_from_euler
 from argus_nb.tracking import UNSURE, estimate_cameras
 from argus_nb.worlds import random_world
 
@@ -111,7 +116,7 @@ def errors_of(belief, truths):
     row = {}
     for n, (name, log_p) in enumerate(belief._asdict().items()):
         low, high = (quantile_of(log_p, BINS[name], q) for q in (.05, .95))
-        off = (quantile_of(log_p, BINS[name], .5) - truths[:, n]).abs()
+        off = (mean_of(log_p, BINS[name]) - truths[:, n]).abs()
         row[name] = dict(median=round(off.median().item(), 2), nine_in_ten=round(off.quantile(.9).item(), 2),
                          covered=round(((low <= truths[:, n]) & (truths[:, n] <= high)).float().mean().item(), 3),
                          width=round((high - low).median().item(), 2))
@@ -119,7 +124,7 @@ def errors_of(belief, truths):
 
 def asked(network, batches):
     "What the network says of batches of views, and the truth."
-    said, truths = zip(*((network(images), truth) for images, truth in batches))
+    said, truths = zip(*((look_at(network, images), truth) for images, truth in batches))
     return type(said[0])(*(torch.cat(parts) for parts in zip(*said))), torch.cat(truths)
 
 @torch.no_grad()
@@ -245,8 +250,8 @@ def witnesses(network, number, exponents=(0., .15, .3, .5, 1.)):
             up, within = fuse_up(belief, track.world_from_camera[picks], track.up_plausibility, exponent)
             tilts.append((off(replace(track, up=up), hand)[0], within))
             said, true = fuse_lens(belief, exponent), float(hand.fov_y[0].rad2deg())
-            low, middle, high = (quantile_of(said, BINS['fov'], q).item() for q in (.05, .5, .95))
-            lenses.append((abs(middle - true), low <= true <= high, high - low))
+            low, high = (quantile_of(said, BINS['fov'], q).item() for q in (.05, .95))
+            lenses.append((abs(mean_of(said, BINS['fov']).item() - true), low <= true <= high, high - low))
         tilt, within = torch.tensor(tilts).T
         lens, held, width = torch.tensor(lenses).T
         rows.append(dict(exponent=exponent, films=number, tilt=round(tilt.median().item(), 2),
@@ -269,11 +274,57 @@ def milliseconds(network, rounds=5):
     torch.set_num_threads(threads)
     return dict(frame=round(1e3*best[0], 1), fuse=round(1e3*best[1], 1))
 
+# %% ../../nbs/experiments/calibration.ipynb #cb000013
+def horizon_around(picture, directions=32, reach=12., most=30., stiffness=.1):
+    "Elevation of the horizon in each direction, in degrees, of a panorama (3, H, W)."
+    H = picture.shape[1]
+    window = round(reach*H/180)
+    sums = torch.nn.functional.pad(picture.unflatten(2, (directions, -1)).mean(3).cumsum(1), (0, 0, 1, 0))
+    first_below = torch.arange(round((90 - most)*H/180), round((90 + most)*H/180) + 1)
+    below, above = ((sums[:, first_below + k] - sums[:, first_below + k - window])/window for k in (window, 0))
+    contrast = (below - above).norm(dim=0)
+    contrast, elevation = contrast/contrast.amax(0).clamp(min=1e-6), 90 - first_below*180/H
+    jump = stiffness*(elevation[:, None] - elevation).abs()  # the path of most contrast, three times around
+    total, came_from = torch.zeros(len(elevation)), []
+    for direction in 3*list(range(directions)):
+        best, index = (total - jump).max(1)
+        total = best + contrast[:, direction]; came_from.append(index)
+    path = [total.argmax()]
+    for index in came_from[:0:-1]: path.append(index[path[-1]])
+    return elevation[torch.stack(path[::-1])[directions:2*directions]]
+
+def spread_and_tilt(elevation):
+    "Deviation of a horizon around the circle, and the tilt of the great circle in it, in degrees."
+    angles = 2*math.pi*torch.arange(len(elevation))/len(elevation)
+    tilt = 2*torch.hypot((elevation*angles.cos()).mean(), (elevation*angles.sin()).mean())
+    return round(elevation.std(correction=0).item(), 2), round(tilt.item(), 2)
+
+@torch.no_grad()
+def horizons(number, frames=16, size=(256, 512)):
+    "Held-out landscapes filmed upwards and downwards in turn: the horizon of what nano makes, and of the truth."
+    pipeline = ArgusPipeline.from_pretrained('nano')
+    pipeline.set_progress_bar_config(disable=True)
+    rows, clips = [], [clip for clip in held_out_clips(3*number, 0) if clip.kind == 'landscape']
+    for n, clip in enumerate(clips):
+        pitch = 25.*(-1)**n
+        hand = simulate_motion(frames, 5, make_generator(n), 1.1, .9).relative_to_first()
+        hand = hand.rotated(rotation_from_euler(0., math.radians(pitch), 0.))
+        world = world_clip(clip.index, frames, size=(2*size[0], 2*size[1]), held_out=True)
+        pair = training_pair(world, hand, estimated_frame)
+        made = pipeline(pair.frames, panorama=pair.condition, mask=pair.mask, generator=make_generator(n))
+        found = {name: spread_and_tilt(horizon_around(picture))
+                 for name, picture in (('made', made[frames//2]), ('truth', pair.target[frames//2]))}
+        rows.append(dict(clip=clip.name, pitch=pitch) | {f'{name}_{what}': value for name, values in found.items()
+                                                         for what, value in zip(('spread', 'tilt'), values)})
+        print(rows[-1], flush=True)
+    return rows
+
 # %% ../../nbs/experiments/calibration.ipynb #cb000011
 def run(
     work:str|Path,             # Checkpoints, log and weights are kept here; an interrupted training goes on
-    parts:Sequence[str]=('training', 'views', 'unlike', 'films', 'tilts', 'time'), # Of these and 'pair'
+    parts:Sequence[str]=('training', 'views', 'unlike', 'films', 'tilts', 'time', 'horizons'), # Of these and 'pair'
     steps:int=1750,            # Of the training
+    more_steps:int=4500,       # Of its second part, with all of the trunk and half the rate
     pair_steps:int=320,        # Of each side of the pair
     views:int=360,             # Single views of each kind
     number:int=10,             # Films of each kind
@@ -282,11 +333,12 @@ def run(
     """Train the network that ships (its weights, calibrated, end as calibration.safetensors in `work`) and judge it;
     without the part 'training' the packaged one is judged."""
     work, record = Path(work), {}
-    if quick: steps, pair_steps, views, number = 6, 6, 24, 2
+    if quick: steps, more_steps, pair_steps, views, number = 6, 6, 6, 24, 2
     if 'pair' in parts: record['pair'] = pair(work, pair_steps, views)
     if 'training' in parts:
         network = train_calibration(work/'training', steps)
-        record['training'] = dict(steps=steps, temperature=calibrate(network, max(views, 96)))
+        network = train_calibration(work/'training_on', more_steps, lr=5e-4, seed=21, start=network)
+        record['training'] = dict(steps=steps, more_steps=more_steps, temperature=calibrate(network, max(views, 96)))
         store_calibration(network, work/PACKAGED.name)
     network = load_calibration(work/PACKAGED.name if 'training' in parts else PACKAGED)
     if 'views' in parts:
@@ -297,4 +349,5 @@ def run(
         tilts = remaining_tilts(network, 10*number)
         record['tilts'] = [round(tilts.quantile(q/10).item(), 1) for q in range(11)]
     if 'time' in parts: record['milliseconds'] = milliseconds(network)
+    if 'horizons' in parts: record['horizons'] = horizons(2 if quick else 12)
     return run_record(**record)
