@@ -354,7 +354,8 @@ def train_decoder(
     calm:float=0.,          # Likewise
     anchor:float|None=None, # Train the encoder, too; weight of how far its latents move from those of before
     alike:float=0.,         # With `anchor`: weight of `seen_alike`
-    critic:ProjectedCritic|None=None, # Goes on learning; a new one when None and its verdict counts
+    critic:ProjectedCritic|None=None, # Goes on learning; a new one when None and its verdict counts, which looks at
+                            # the pixels, too, where `calm` is given
     begin:int=0,            # Step from which its verdict counts
     noise:float=0.,         # See `roughened`
     circular:bool=False,    # Continue every convolution around the seam, for crops as wide as the panorama
@@ -366,8 +367,8 @@ def train_decoder(
 )->list[dict]:              # The log: one entry every 10 steps
     "Train the decoder alone, on latents as they are; or with an encoder that stays near what it was."
     if critic is None and adversarial: critic = ProjectedCritic(pixels=calm > 0)
-    trained = [vae.decoder, critic] if critic else [vae.decoder]
-    if anchor is not None: trained += [vae.encoder, vae.quant_conv]
+    networks = torch.nn.ModuleList([vae.decoder, critic] if critic else [vae.decoder])
+    if anchor is not None: networks.extend([vae.encoder, vae.quant_conv])
     first = copy.deepcopy(vae) if anchor else None
     def loss_of(step, generator):
         generator = my_generator(generator)
@@ -389,13 +390,13 @@ def train_decoder(
         weights = dict(moved=anchor, alike=alike)
         return (loss + sum(weights[name]*pull for name, pull in pulls.items()),
                 numbers | {name: pull.item() for name, pull in pulls.items()})
-    both = torch.nn.ModuleList(trained).train().requires_grad_(True)
-    around = [circular_width(network) for network in (vae, first) if network and circular]
-    with contextlib.ExitStack() as stack:
-        for each in around: stack.enter_context(each)
-        log = fit(both, loss_of, steps, folder, lr=lr, decay=1., weight_decay=0., betas=(.9, .99),
+    networks.train().requires_grad_(True)
+    with contextlib.ExitStack() as around:
+        for network in (vae, first):
+            if network and circular: around.enter_context(circular_width(network))
+        log = fit(networks, loss_of, steps, folder, lr=lr, decay=1., weight_decay=0., betas=(.9, .99),
                   ema_decay=ema_decay, seed=seed, precision=precision, progress=progress)
-    both.eval().requires_grad_(False)
+    networks.eval().requires_grad_(False)
     if PartialState().is_main_process:
         save_json(Path(folder)/'log.json', run_record(stage='decoder', seed=seed, steps=steps, lr=lr,
                                                       perceptual=perceptual, adversarial=adversarial, calm=calm,

@@ -95,7 +95,8 @@ class StoredColumn:
     def __getitem__(self, index):
         if isinstance(index, slice): index = range(len(self))[index]
         rows = [self._row(range(len(self))[int(number)]) for number in index]
-        return torch.cat(rows) if rows else torch.empty(0, *self.shape[1:])
+        with torch.autocast('cpu', enabled=False):  # which knows no half precision but bfloat16
+            return torch.cat(rows) if rows else torch.empty(0, *self.shape[1:])
 
 def read_cache(
     folder:str|Path,      # Where the shards are

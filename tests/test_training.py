@@ -339,3 +339,12 @@ def test_a_run_goes_on_only_with_what_it_began_with(tmp_path):
     for folder, start in ('from nothing', 'nano'), ('packaged', None), ('packaged',
                                                                         'svd'), ('hub', 'nano'), ('own', model):
         with pytest.raises(InputError, match='holds a run that began with other weights'): again(folder, start)
+
+
+def test_a_cache_on_disk_is_read_while_training_in_bfloat16(tmp_path):
+    from safetensors.torch import save_file
+    from argus_nb.latent_cache import read_cache
+    rows = torch.randn(3, 2, 4, 4, 8).half()
+    save_file(dict(target=rows, noise=torch.rand(3)), tmp_path/'000000.safetensors')
+    with torch.autocast('cpu', torch.bfloat16): found = read_cache(tmp_path, in_memory=False)['target'][[2, 0]]
+    assert torch.equal(found, rows[[2, 0]])

@@ -72,7 +72,7 @@ EXPERIMENTS = (
                ('projection_truth.json',)),
     Experiment('tracking', 'How far are tracked cameras from the truth?', 60, 1, ('tracking.json',), kept=('before',)),
     Experiment('alignment', 'What is alignment worth: wander, levelling, stitching?', 15, 2, ('alignment.json',)),
-    Experiment('calibration', 'How well are level and lens known from few frames, and is it said?', 60, 2,
+    Experiment('calibration', 'How well are level and lens known from few frames, and is it said?', 150, 2,
                ('calibration.json',), kept=('pair',)),
     Experiment('seen_before', 'What is it worth to remember what other frames of a film saw?', 25, 2,
                ('seen_before.json',)),
