@@ -27,7 +27,7 @@ from .pipeline import ArgusPipeline, local_model
 from .request import GenerationRequest, takes_options_of
 from .resuming import WindowStore, fingerprint, keep_cameras, kept_cameras, store_beside
 from .runtime import check, compute_device, pick_device, pick_dtype, versions
-from .sampling import Sampling, check_memory, sampling_for, window_starts
+from .sampling import Sampling, check_memory, sampling_for, window_ranges
 from .sheets import ContactSheet, write_variations
 from .spherical import made_entries, xmp_packet
 from .video import Video, read_video, write_video
@@ -46,7 +46,7 @@ def identity_of(
     return dict(input=fingerprint(request.input), start=run.video.start, index=run.index, cameras=turns,
                 weights=weights, sampling=asdict(run.sampling), seed=run.seed, size=run.size,
                 precision=str(run.pipeline.unet.dtype), device=str(compute_device(run.pipeline.unet)),
-                versions=versions())
+                versions=versions() | dict(argus_nb=argus_nb.__version__))
 
 def tracking_identity(
     request:GenerationRequest,  # What is asked for
@@ -212,12 +212,12 @@ def plan(
     video, sampling = open_input(r), sampling_of(r, settings)
     fps = min(sampling.fps, video.fps)
     panoramas = len(generated_frames(len(video.frames), video.fps, fps, at_least=sampling.window))
-    windows = len(window_starts(panoramas, sampling.window, sampling.overlap))
+    count = len(window_ranges(panoramas, sampling.window, sampling.overlap))
     height, width = r.size or settings['size']
     is_static = r.static or is_photo(r.input)
     cameras = 'standing still' if is_static else 'to be found' if r.cameras is None else f'from {r.cameras}'
     steps, frames = sampling.num_inference_steps, len(video.frames) if r.paste else panoramas
-    parts = '1 window' if windows == 1 else f'{windows} windows'
+    parts = '1 window' if count == 1 else f'{count} windows'
     return dict(input=f'{len(video.frames)} frames at {video.fps:g} a second', cameras=cameras,
                 generate=f'{panoramas} panoramas of {width}x{height} in {parts} of {steps} steps',
                 write='1 picture' if r.is_picture else f'{frames} frames', output=str(r.output), model=str(r.model),

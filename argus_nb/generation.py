@@ -24,7 +24,7 @@ from .motion import HandMotion
 from .pipeline import ArgusPipeline, Source
 from .resuming import WindowStore
 from .runtime import make_generator
-from .sampling import Sampling, window_starts
+from .sampling import Sampling, window_ranges
 from .sphere import euler_from_rotation, focal_length, rotation_from_euler
 from .video import Video, exact_rate
 
@@ -206,8 +206,8 @@ def work(self:Generation,
     finished:int=0,  # Windows that an earlier run has sampled
 )->dict[str,int]:    # First steps of windows, other steps, frames to decode, frames to write
     "What there is to do."
-    windows = len(window_starts(len(self.index), self.sampling.window, self.sampling.overlap)) - finished
-    return dict(first=windows, step=windows*(self.sampling.num_inference_steps - 1), decode=len(self.index),
+    left = len(window_ranges(len(self.index), self.sampling.window, self.sampling.overlap)) - finished
+    return dict(first=left, step=left*(self.sampling.num_inference_steps - 1), decode=len(self.index),
                 write=len(self))
 
 @patch

@@ -30,7 +30,7 @@ from .reading import Video, read_video
 from .runtime import (InputError, check, check_pixels, check_shape, compute_device, make_generator,
                               pick_device, pick_dtype)
 from .sampling import (Sampling, check_memory, condition_latents, join_overlap, sample_panorama, sampling_for,
-                               window_frames, window_starts)
+                               window_ranges)
 from diffusers import (AutoencoderKLTemporalDecoder, DiffusionPipeline, EulerDiscreteScheduler,
                        UNetSpatioTemporalConditionModel)
 from diffusers.utils import BaseOutput
@@ -211,30 +211,28 @@ def stream_latents(self:ArgusPipeline,
 )->Iterator[Tensor]:                      # Finished latents in order; (n, 4, h, w)
     "Sample a video of any length in overlapping windows."
     s, scale, strength = sampling, self.vae.config.scaling_factor, sampling.noise_aug_strength*sampling.noise_aug
-    starts, noise, common = window_starts(len(source), s.window, s.overlap), None, None
+    parts, noise, common = window_ranges(len(source), s.window, s.overlap), None, None
     before = None if source.context is None else scale*condition_latents(self.vae, source.context, 0, 0,
                                                                          circular=s.circular)
-    for number, start in enumerate(starts):
-        ready = len(source) - start if start == starts[-1] else s.window - s.overlap
+    for number, index in enumerate(parts):
+        ready = len(index) if index is parts[-1] else len(index) - s.overlap
         if store is not None and (kept := store.read(number)) is not None:
             before, noise = (kept[name].to(compute_device(self.unet)) for name in ('before', 'noise'))
             common = kept.get('common')
             if generator is not None: generator.set_state(kept['generator'])
             yield kept['ready'].to(before.device)
             continue
-        index = window_frames(start, len(source), s.window)
-        frames, panorama, mask = source.read(index)
+        frames, panorama, mask = source.read(list(index))
         known, drawn = 0 if before is None else before.shape[1], 0 if noise is None else s.overlap
         told = known if s.continued or not drawn else 0  # frames that are given as full panoramas
         condition = condition_latents(self.vae, panorama[told:], mask[told:], strength, generator, s.circular)
-        given = condition[:, :0].float() if latents is None else latents[:, start + drawn:start
-                                                                         + len(index)].to(condition.device)
-        fresh = draw_normal((1, len(index) - drawn - given.shape[1], *condition.shape[2:]),
-                            generator if latents is None else make_generator(0)).to(condition.device)
+        if latents is None: fresh = draw_normal((1, len(index) - drawn, *condition.shape[2:]), generator)
+        else: fresh = latents[:, index.start + drawn:index.stop]
+        fresh = fresh.to(condition.device)
         if s.shared_noise and latents is None:
             if common is None: common = draw_normal((1, 1, *condition.shape[2:]), generator)
             fresh = share_noise(fresh, common.to(fresh.device), s.shared_noise)
-        noise = torch.cat(([noise[:, -drawn:]] if drawn else []) + [given, fresh], 1)
+        noise = torch.cat(([noise[:, -drawn:]] if drawn else []) + [fresh], 1)
         if told: condition = torch.cat([before/scale, condition], 1)
         new = self.sample_window(frames, condition, noise, s, on_step)
         if known: new = torch.cat([join_overlap(before, new[:, :known]) if drawn else before, new[:, known:]], 1)
@@ -272,7 +270,8 @@ def stream(self:ArgusPipeline,
     sampling = sampling_for(self.settings, preset, **kwargs)
     source = Source(frames, cameras, panorama, mask, size or self.settings['size'], context,
                     level=self.settings['level'])
-    check(context is None or 0 < len(context) < min(sampling.window, len(source)),
+    parts = window_ranges(len(source), sampling.window, sampling.overlap)
+    check(context is None or 0 < len(context) < len(parts[0]),
           f'context must be at least one frame and fewer than a window has, got '
           f'{0 if context is None else len(context)}')
     if latents is not None:
@@ -280,9 +279,9 @@ def stream(self:ArgusPipeline,
         check_shape('latents', latents, f"1 {len(source)} {self.vae.config.latent_channels} {source.size[0]//stride} "
                                         f"{source.size[1]//stride}")
     check_memory(self.unet, self.vae, sampling, source.size)
-    steps = len(window_starts(len(source), sampling.window, sampling.overlap))*sampling.num_inference_steps
     finished = self.stream_latents(source, sampling, latents, generator,
-                                   self.reporter(steps, progress, callback_on_step_end))
+                                   self.reporter(len(parts)*sampling.num_inference_steps, progress,
+                                                 callback_on_step_end))
     return finished if output_type == 'latent' else self.stream_decoded(finished, sampling)
 
 @patch

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RELEASE', 'SAMPLING_FACTOR', 'DECODING_FACTOR', 'full_precision', 'condition_latents', 'in_precision_of',
            'turned_noise', 'sample_panorama', 'Sampling', 'sampling_for', 'memory_needed', 'memory_free',
-           'check_memory', 'window_starts', 'window_frames', 'join_overlap']
+           'check_memory', 'window_ranges', 'join_overlap']
 
 # %% ../nbs/47_sampling.ipynb #45a00004
 import contextlib, math
@@ -202,22 +202,15 @@ def check_memory(
                             f'are free: {say}')
 
 # %% ../nbs/47_sampling.ipynb #d6907ee9
-def window_starts(
+def window_ranges(
     num_frames:int,  # Length of the video
-    window:int,      # Frames sampled together
+    window:int,      # Frames sampled together, at most
     overlap:int,     # Frames shared with the next window
-)->list[int]:        # First frame of each window
-    "Where windows begin: as many as are needed, each `window - overlap` after the one before."
-    return list(range(0, max(num_frames - overlap, 1), window - overlap))
-
-def window_frames(
-    start:int,       # First frame
-    num_frames:int,  # Length of the video
-    window:int,      # Frames sampled together
-)->list[int]:        # Frame numbers of the window
-    """Frame numbers of a window; the last frame repeats beyond the end, except where the whole video is shorter than a
-    window."""
-    return [min(start + n, num_frames - 1) for n in range(min(window, num_frames))]
+)->list[range]:      # Frame numbers of each window
+    "As few windows as there can be, equally long but for one frame."
+    new = num_frames - overlap  # what the windows share out
+    count = max(-(-new//(window - overlap)), 1)
+    return [range(n*new//count, (n + 1)*new//count + overlap) for n in range(count)]
 
 def join_overlap(
     before:Tensor,  # Latents that the overlap already has; (1, overlap, 4, h, w)

@@ -25,7 +25,7 @@ from argus_nb.motion import simulate_motion
 from argus_nb.pipeline import ArgusPipeline, Source
 from argus_nb.projection import panorama_to_cubemap, rotate_panorama
 from argus_nb.runtime import make_generator, pick_device, pick_dtype, run_record, save_json
-from argus_nb.sampling import sampling_for
+from argus_nb.sampling import sampling_for, window_ranges
 from argus_nb.sets import bootstrap
 from argus_nb.sphere import rotation_from_euler
 from torch.nn.functional import avg_pool2d
@@ -185,10 +185,8 @@ def windows(count, work, workers, frames=40):
                                                          generator=make_generator(number))))
             made = torch.cat(list(pipe.stream_decoded(iter([latents]), s)))
             step = (made[1:] - made[:-1]).abs().mean((1, 2, 3))
-            stride = s.window - s.overlap
-            border = {b - 1 for b in range(stride, frames, stride)} | {b + s.overlap - 1
-                for b in range(stride, frames - s.overlap, stride)} if s.overlap else {b - 1
-                    for b in range(stride, frames, stride)}
+            later = [w.start for w in window_ranges(frames, s.window, s.overlap)[1:]]
+            border = {b - 1 for start in later for b in (start, start + s.overlap)}
             inside = [step[n].item() for n in range(frames - 1) if n not in border]
             rows.append(dict(clip=number, way=name, border=statistics.mean(step[n].item() for n in border),
                              inside=statistics.mean(inside),
