@@ -27,7 +27,7 @@ from .latents import embed_frames, latent_stride
 from .level import with_level_of
 from .models import HUB, load_models, locate_model, settings_by_width
 from .reading import Video, read_video
-from .runtime import (InputError, check, check_pixels, check_shape, compute_device, make_generator,
+from .runtime import (InputError, check, check_pixels, check_shape, compute_device,
                               pick_device, pick_dtype)
 from .sampling import (Sampling, check_memory, condition_latents, join_overlap, sample_panorama, sampling_for,
                                window_ranges)
