@@ -86,7 +86,7 @@ def open_input(
     path = Path(request.input)
     if is_photo(path):
         photo, _ = read_photo(path)
-        count = 2 if request.is_picture else max(2, round((request.seconds or STILL_SECONDS)*STILL_RATE))
+        count = 1 if request.is_picture else max(2, round((request.seconds or STILL_SECONDS)*STILL_RATE))
         video = Video(path, photo.expand(count, -1, -1, -1), STILL_RATE, 0., False)
     else: video = read_video(path, request.start, request.seconds)
     instead = 'argus view shows it, argus look films inside it'
@@ -211,7 +211,7 @@ def plan(
         settings = ArgusPipeline.from_pretrained(r.model, r.unet, device='cpu').settings
     video, sampling = open_input(r), sampling_of(r, settings)
     fps = min(sampling.fps, video.fps)
-    panoramas = len(generated_frames(len(video.frames), video.fps, fps, at_least=sampling.window))
+    panoramas = len(generated_frames(len(video.frames), video.fps, fps))
     count = len(window_ranges(panoramas, sampling.window, sampling.overlap))
     height, width = r.size or settings['size']
     is_static = r.static or is_photo(r.input)
@@ -219,7 +219,7 @@ def plan(
     steps, frames = sampling.num_inference_steps, len(video.frames) if r.paste else panoramas
     parts = '1 window' if count == 1 else f'{count} windows'
     return dict(input=f'{len(video.frames)} frames at {video.fps:g} a second', cameras=cameras,
-                generate=f'{panoramas} panoramas of {width}x{height} in {parts} of {steps} steps',
+                generate=f'{panoramas} panorama{"s"*(panoramas > 1)} of {width}x{height} in {parts} of {steps} steps',
                 write='1 picture' if r.is_picture else f'{frames} frames', output=str(r.output), model=str(r.model),
                 device=str(device))
 

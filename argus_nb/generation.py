@@ -33,11 +33,10 @@ def generated_frames(
     num_frames:int,      # Frames of the input
     fps:float,           # Their rate
     generate_fps:float,  # Frames per second to generate
-    at_least:int=1,      # Generate no fewer than these, repeating the last frame
 )->list[int]:            # Input frame of each generated frame
     "Which input frame each generated frame takes: the nearest in time, covering the whole input."
     count = math.ceil((num_frames - 1)/fps*generate_fps - 1e-6) + 1
-    return [min(round(k/generate_fps*fps), num_frames - 1) for k in range(max(count, at_least))]
+    return [min(round(k/generate_fps*fps), num_frames - 1) for k in range(count)]
 
 # %% ../nbs/72_generation.ipynb #9e24976b
 def crossfade(
@@ -120,7 +119,7 @@ class Generation:
         self.paste, self.memory, self.upscaler = paste, memory and paste, upscaler
         scale = upscaler.scale if upscaler else 1
         self.generated = generated = scale*self.size[0], scale*self.size[1]
-        self.index = generated_frames(len(video.frames), video.fps, fps, at_least=sampling.window)
+        self.index = generated_frames(len(video.frames), video.fps, fps)
         upright = level_rotation(cameras)
         frame = torch.eye(3, dtype=torch.float64) if pipeline.settings['level'] else generation_frame(upright)
         inside = frame.T @ upright  # panorama_from_first_camera

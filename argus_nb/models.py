@@ -24,7 +24,7 @@ from transformers.utils import logging
 
 # %% ../nbs/44_models.ipynb #44a00008
 SETTINGS = ('size', 'frames', 'overlap', 'steps', 'fast_steps', 'best_steps', 'solver', 'eta', 'guidance', 'circular',
-            'seam', 'poles', 'level', 'shared_noise', 'continued')
+            'seam', 'poles', 'level', 'shared_noise', 'continued', 'pictures')
 
 def settings_of(
     name:str,  # Preset
@@ -237,6 +237,7 @@ _SETTING_FITS = dict(size=lambda v: isinstance(v, tuple) and len(v) == 2 and all
                      guidance=lambda v: type(v) in (int, float) and math.isfinite(v),
                      circular=lambda v: type(v) is bool, poles=lambda v: type(v) is bool,
                      level=lambda v: type(v) is bool, continued=lambda v: type(v) is bool,
+                     pictures=lambda v: type(v) is bool,
                      shared_noise=lambda v: type(v) in (int, float) and 0 <= v <= 1,
                      eta=lambda v: type(v) in (int, float) and 0 <= v <= 1,
                      seam=lambda v: type(v) is str, solver=lambda v: v in SOLVER.names,
@@ -252,7 +253,8 @@ def stored_settings(
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f'{index}: cannot be read ({error})') from None
     if stored is None: return None
-    younger = dict(level=False, shared_noise=0., continued=True, solver='euler', eta=0.)  # than the other settings
+    younger = dict(level=False, shared_noise=0., continued=True, pictures=False, solver='euler',
+                   eta=0.)  # than the other settings
     if isinstance(stored, dict): stored = younger | stored
     check(isinstance(stored, dict) and set(SETTINGS) <= set(stored),
           f"{index}: 'settings' must hold {', '.join(SETTINGS)}")

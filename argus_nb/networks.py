@@ -4,14 +4,18 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'Network', 'preset', 'finish_in_float32', 'keep_sums_exact', 'TimeConvolution', 'quick_in_time',
-           'build_vae', 'build_unet', 'build_image_encoder', 'build_scheduler', 'count_parameters']
+           'pictures_alone', 'build_vae', 'build_unet', 'build_image_encoder', 'build_scheduler', 'count_parameters']
 
 # %% ../nbs/42_networks.ipynb #a9d4d797
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 import torch
 from torch.nn.functional import conv2d
 from .runtime import check
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
+from diffusers.models.attention import TemporalBasicTransformerBlock
+from diffusers.models.resnet import AlphaBlender, TemporalResnetBlock
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 # %% ../nbs/42_networks.ipynb #9bbc33ee
@@ -21,30 +25,30 @@ PRESETS = {
         unet_channels=(32, 32), unet_layers=1, unet_heads=(1, 1), attention=(True, False),
         embedding=32, time_ids=32, clip_width=32, clip_layers=1, clip_heads=2, clip_image=32, clip_patch=8,
         size=(32, 64), frames=4, overlap=1, circular=False, seam='blended', poles=False,
-        level=False, shared_noise=0., continued=True, sigmas=(.002, 700.), solver='euler', eta=0.,
-        steps=25, fast_steps=8, best_steps=25, guidance=3.),
+        level=False, shared_noise=0., continued=True, pictures=False, sigmas=(.002, 700.),
+        solver='euler', eta=0., steps=25, fast_steps=8, best_steps=25, guidance=3.),
     'nano': dict(
         folding=4, vae_channels=(96, 96, 160), vae_layers=1, latent_channels=8,
         unet_channels=(64, 128, 192), unet_layers=1, unet_heads=(2, 4, 6), attention=(False, True, True),
         embedding=64, time_ids=32, clip_width=96, clip_layers=3, clip_heads=4, clip_image=64, clip_patch=8,
         size=(256, 512), frames=16, overlap=4, circular=True, seam='circular_padding', poles=True,
-        level=True, shared_noise=1., continued=False, sigmas=(.05, 80.), solver='dpmpp_2m', eta=.5,
-        steps=12, fast_steps=8, best_steps=25, guidance=1.5),
+        level=True, shared_noise=1., continued=False, pictures=True, sigmas=(.05, 80.),
+        solver='dpmpp_2m', eta=.5, steps=12, fast_steps=8, best_steps=25, guidance=1.5),
     'nano_0.2': dict(  # the nano of versions 0.1 and 0.2, whose folders do not say what it was made for
         folding=1, vae_channels=(96, 96, 128, 128), vae_layers=1, latent_channels=4,
         unet_channels=(64, 96, 128), unet_layers=1, unet_heads=(2, 3, 4), attention=(True, True, False),
         embedding=64, time_ids=32, clip_width=96, clip_layers=3, clip_heads=4, clip_image=64, clip_patch=8,
         size=(128, 256), frames=16, overlap=4, circular=True, seam='circular_padding', poles=True,
-        level=False, shared_noise=0., continued=True, sigmas=(.002, 700.), solver='euler', eta=0.,
-        steps=8, fast_steps=5, best_steps=12, guidance=1.),
+        level=False, shared_noise=0., continued=True, pictures=False, sigmas=(.002, 700.),
+        solver='euler', eta=0., steps=8, fast_steps=5, best_steps=12, guidance=1.),
     'svd': dict(
         folding=1, vae_channels=(128, 256, 512, 512), vae_layers=2, latent_channels=4,
         unet_channels=(320, 640, 1280, 1280), unet_layers=2, unet_heads=(5, 10, 20, 20),
         attention=(True, True, True, False),
         embedding=1024, time_ids=256, clip_width=1280, clip_layers=32, clip_heads=16, clip_image=224, clip_patch=14,
         size=(512, 1024), frames=25, overlap=5, circular=False, seam='blended', poles=True,
-        level=False, shared_noise=0., continued=True, sigmas=(.002, 700.), solver='euler', eta=0.,
-        steps=25, fast_steps=8, best_steps=25, guidance=3.),
+        level=False, shared_noise=0., continued=True, pictures=False, sigmas=(.002, 700.),
+        solver='euler', eta=0., steps=25, fast_steps=8, best_steps=25, guidance=3.),
 }
 
 def preset(
@@ -99,6 +103,21 @@ def quick_in_time(
         if is_plain and layer.stride == layer.dilation == (1, 1, 1) and layer.groups == 1:
             layer.__class__ = TimeConvolution
     return network
+
+# %% ../nbs/42_networks.ipynb #42pa0002
+@contextmanager
+def pictures_alone(
+    unet:UNetSpatioTemporalConditionModel, # Denoiser
+)->Iterator[None]:                         # Without its layers along time inside the block
+    "Leave out everything that looks along time, as SVD's networks do for single images."
+    def spatial(x_spatial, x_temporal, image_only_indicator=None): return x_spatial
+    def same(x, *_, **__): return x
+    replaced = {AlphaBlender: spatial, TemporalResnetBlock: same, TemporalBasicTransformerBlock: same}
+    layers = [m for m in unet.modules() if type(m) in replaced]
+    for layer in layers: layer.forward = replaced[type(layer)]
+    try: yield
+    finally:
+        for layer in layers: del layer.forward
 
 # %% ../nbs/42_networks.ipynb #fa45723a
 def build_vae(

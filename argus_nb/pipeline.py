@@ -8,6 +8,7 @@ __all__ = ['Source', 'ArgusPipeline', 'local_model', 'draw_normal', 'ArgusPipeli
 # %% ../nbs/48_pipeline.ipynb #6640a0df
 import difflib, inspect, warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from numbers import Integral
@@ -26,9 +27,10 @@ from .edges import Doubt
 from .latents import embed_frames, latent_stride
 from .level import with_level_of
 from .models import HUB, load_models, locate_model, settings_by_width
+from .networks import pictures_alone
 from .reading import Video, read_video
-from .runtime import (InputError, check, check_pixels, check_shape, compute_device,
-                              pick_device, pick_dtype)
+from .runtime import (InputError, check, check_pixels, check_shape, compute_device, pick_device,
+                              pick_dtype)
 from .sampling import (Sampling, check_memory, condition_latents, join_overlap, sample_panorama, sampling_for,
                                window_ranges)
 from diffusers import (AutoencoderKLTemporalDecoder, DiffusionPipeline, EulerDiscreteScheduler,
@@ -188,9 +190,10 @@ def sample_window(self:ArgusPipeline,
     device, s = compute_device(self.unet), sampling
     embeddings = embed_frames(self.image_encoder, frames)[None].to(device)
     ids = added_time_ids(torch.tensor([s.noise_aug_strength], device=device), s.fps, s.motion_bucket_id)
-    return sample_panorama(self.unet, self.scheduler, noise.to(device), condition.to(device), embeddings, ids,
-                           s.num_inference_steps, s.guidance_scale*s.strength, s.roll, s.solver, s.guided, s.eta,
-                           on_step)
+    with pictures_alone(self.unet) if self.settings['pictures'] and noise.shape[1] == 1 else nullcontext():
+        return sample_panorama(self.unet, self.scheduler, noise.to(device), condition.to(device), embeddings, ids,
+                               s.num_inference_steps, s.guidance_scale*s.strength, s.roll, s.solver, s.guided, s.eta,
+                               on_step)
 
 # %% ../nbs/48_pipeline.ipynb #2e5cdb45
 def draw_normal(
@@ -211,14 +214,16 @@ def stream_latents(self:ArgusPipeline,
 )->Iterator[Tensor]:                      # Finished latents in order; (n, 4, h, w)
     "Sample a video of any length in overlapping windows."
     s, scale, strength = sampling, self.vae.config.scaling_factor, sampling.noise_aug_strength*sampling.noise_aug
-    parts, noise, common = window_ranges(len(source), s.window, s.overlap), None, None
+    parts, noise = window_ranges(len(source), s.window, s.overlap), None
+    is_shared = s.shared_noise > 0 and latents is None
+    place = self.vae.config.latent_channels, *(side//latent_stride(self.vae) for side in source.size)
+    common = draw_normal((1, 1, *place), generator) if is_shared else None  # first: the same for films of any length
     before = None if source.context is None else scale*condition_latents(self.vae, source.context, 0, 0,
                                                                          circular=s.circular)
     for number, index in enumerate(parts):
         ready = len(index) if index is parts[-1] else len(index) - s.overlap
         if store is not None and (kept := store.read(number)) is not None:
             before, noise = (kept[name].to(compute_device(self.unet)) for name in ('before', 'noise'))
-            common = kept.get('common')
             if generator is not None: generator.set_state(kept['generator'])
             yield kept['ready'].to(before.device)
             continue
@@ -229,9 +234,7 @@ def stream_latents(self:ArgusPipeline,
         if latents is None: fresh = draw_normal((1, len(index) - drawn, *condition.shape[2:]), generator)
         else: fresh = latents[:, index.start + drawn:index.stop]
         fresh = fresh.to(condition.device)
-        if s.shared_noise and latents is None:
-            if common is None: common = draw_normal((1, 1, *condition.shape[2:]), generator)
-            fresh = share_noise(fresh, common.to(fresh.device), s.shared_noise)
+        if is_shared: fresh = share_noise(fresh, common.to(fresh.device), s.shared_noise)
         noise = torch.cat(([noise[:, -drawn:]] if drawn else []) + [fresh], 1)
         if told: condition = torch.cat([before/scale, condition], 1)
         new = self.sample_window(frames, condition, noise, s, on_step)
@@ -239,9 +242,8 @@ def stream_latents(self:ArgusPipeline,
         before = new[:, ready:ready + s.overlap]
         if store is not None and not self._interrupt:
             state = torch.empty(0, dtype=torch.uint8) if generator is None else generator.get_state()
-            more = {} if common is None else dict(common=common)
             store.write(number, dict(ready=new[0, :ready], before=before, noise=noise[:, -max(s.overlap, 1):],
-                                     generator=state, **more))
+                                     generator=state))
         yield new[0, :ready]
         if self._interrupt: return
 

@@ -71,14 +71,16 @@ class ContactSheet:
 def first_look(
     run:Generation,  # What is to be made
     seed:int,        # Seed of all noise
-    frames:int=4,    # How many are sampled together, from the middle
+    frames:int|None=None, # How many are sampled together, from the middle; one where the model knows pictures, else 4
 )->Tensor:           # In [0, 1]; (3, H, W)
     "The middle of a film, made quickly."
     pipeline, middle = run.pipeline, len(run.index)//2
+    settings, steps = pipeline.settings, run.sampling.num_inference_steps
+    if not settings['pictures']: steps = min(steps, settings['fast_steps'])
+    frames = frames or (1 if settings['pictures'] else 4)
     part = slice(middle, middle + frames)
     few = SmallFrames(run.video.frames, run.index[part], max(512, 2*run.size[1]))
     source = Source(few, run.source.cameras[part], size=run.size, relative=False)
-    steps = min(run.sampling.num_inference_steps, pipeline.settings['fast_steps'])
     fast = replace(run.sampling, num_inference_steps=steps)
     latents = pipeline.stream_latents(source, fast, generator=make_generator(seed))
     panorama = run.previewed(next(pipeline.stream_decoded(latents, fast))[0]).contiguous()

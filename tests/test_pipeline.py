@@ -14,6 +14,7 @@ from argus_nb.edges import Doubt
 from argus_nb.generate import generate_video
 from argus_nb.generation import Generation, crossfade, generated_frames, generation_frame
 from argus_nb.models import build_models, save_models
+from argus_nb.networks import pictures_alone
 from argus_nb.pipeline import ArgusPipeline, Source, local_model
 from argus_nb.runtime import InputError
 from argus_nb.sampling import sampling_for, window_ranges
@@ -168,6 +169,28 @@ def test_what_streams_is_what_a_call_gives(models, pipeline, clip, seam, chunk):
     assert_close(torch.cat(chunks), decode(models.vae, latents[0], seam, chunk))
     assert_close(pipeline(frames, cameras, generator=generator(5), **settings), torch.cat(chunks), rtol=0,
                  atol=0)  # same seed, same result
+
+def test_a_single_frame_is_a_picture_to_a_model_that_learned_pictures(models, clip):
+    frames, cameras, *_ = clip
+    def made(knows, count):
+        pipeline = ArgusPipeline(models.vae, models.image_encoder, models.unet, models.scheduler,
+                                 settings=models.settings | dict(pictures=knows))
+        return pipeline(frames[:count], cameras[:count], generator=generator(5), num_inference_steps=2,
+                        guidance_scale=2., output_type='latent')
+    with pictures_alone(models.unet): alone = made(False, 1)
+    assert_close(made(True, 1), alone, rtol=0, atol=0)
+    assert not torch.allclose(made(False, 1), alone, atol=1e-2)
+    assert_close(made(True, 2), made(False, 2), rtol=0, atol=0)
+
+def test_a_seed_gives_a_film_and_one_frame_of_it_the_same_noise(pipeline, clip, monkeypatch):
+    frames, cameras, *_ = clip
+    drawn = []
+    def sample_window(self, frames, condition, noise, *_): drawn.append(noise); return noise
+    monkeypatch.setattr(ArgusPipeline, 'sample_window', sample_window)
+    for count, window in ((5, 5), (5, 3), (2, 2), (1, 1)):
+        pipeline(frames[:count], cameras[:count], generator=generator(5), shared_noise=1., window=window, overlap=0,
+                 output_type='latent')
+    assert all(torch.equal(frame, drawn[0][:, 0]) for noise in drawn for frame in noise.unbind(1))
 
 def test_bytes_and_floats_are_the_same_frames(pipeline, clip):
     frames, cameras, *_ = clip

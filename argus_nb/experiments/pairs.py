@@ -16,13 +16,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from argus_nb.clips import example_clip
 from argus_nb.data import REMAINING_TILT
-from argus_nb.denoiser import clip_noise, pictures_alone, train_denoiser
+from argus_nb.denoiser import clip_noise, train_denoiser
 from argus_nb.diffusion import added_time_ids, append_dims, denoise, karras_sigmas, sample
 from argus_nb.edges import save_json, write_beside
 from argus_nb.evaluation import held_out_clips
 from argus_nb.latent_cache import build_cache, cache_example, read_cache
 from argus_nb.loss import edm_loss
 from argus_nb.models import load_models, weights_of
+from argus_nb.networks import pictures_alone
 from argus_nb.runtime import make_generator, run_record
 from argus_nb.sets import bootstrap
 
