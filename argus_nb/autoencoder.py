@@ -411,10 +411,10 @@ def train_decoder(
         loss, numbers = reconstruction_loss(decode_latents(vae, latents, T), pixels, perceptual, critic=critic,
                                             adversarial=adversarial*(step >= begin), calm=calm)
         if imagined is not None:
-            rows = torch.randint(len(imagined), (len(pixels),), generator=generator)
+            rows = torch.randint(len(imagined), (max(1, len(pixels)//2),), generator=generator)  # half as many
             turn = torch.randint(imagined.shape[-1], (), generator=generator).item()
-            pulls['imagined'] = imagination_loss(vae, first, critic, imagined[rows].roll(turn, -1).to(pixels), pixels,
-                                                 adversarial*(step >= begin), calm)
+            pulls['imagined'] = imagination_loss(vae, first, critic, imagined[rows].roll(turn, -1).to(pixels),
+                                                 pixels[:len(rows)], adversarial*(step >= begin), calm)
         weights = dict(moved=anchor, alike=alike, imagined=1.)
         return (loss + sum(weights[name]*pull for name, pull in pulls.items()),
                 numbers | {name: pull.item() for name, pull in pulls.items()})
