@@ -269,10 +269,14 @@ class Memory:
 FIELD, WIDTHS, PULL = (64, 128), (1.5, 3., 6., 12., 24.), 2e-4  # rows and columns; widths in pixels of it
 
 def _smooth(planes, width):
-    "Gaussians along both directions, around the seam and reflected at the poles; (h, w, C)."
-    m = min(round(3*width), planes.shape[1])
+    "Gaussians along both directions, around the seam and reflected at the poles, wide ones on fewer pixels; (h, w, C)."
+    step = 2**max(0, round(math.log2(width/3)))
+    m = min(-(-round(3*width)//step)*step, planes.shape[1])
     wide = np.concatenate([planes[:, -m:], planes, planes[:, :m]], 1)
-    return cv2.GaussianBlur(wide, (0, 0), width, borderType=cv2.BORDER_REFLECT)[:, m:-m].reshape(planes.shape)
+    h, w = wide.shape[:2]
+    few = cv2.resize(wide, (w//step, h//step), interpolation=cv2.INTER_AREA) if step > 1 else wide
+    few = cv2.GaussianBlur(few, (0, 0), width/step, borderType=cv2.BORDER_REFLECT)
+    return (cv2.resize(few, (w, h), interpolation=cv2.INTER_LINEAR) if step > 1 else few)[:, m:-m]
 
 def colour_field(
     made:np.ndarray,   # Generated panorama, in [0, 1]; (h, w, 3)
@@ -281,14 +285,12 @@ def colour_field(
 )->np.ndarray:         # Logarithm of a factor of the odds v/(1 - v) of a colour v; (h, w, 3)
     "A smooth field that draws generated colours towards those of the input."
     sure = sure[..., None]
-    ours, theirs, weight = (_smooth(p, 1.5) for p in (np.ascontiguousarray(made*sure), shown, sure))
+    ours, theirs, weight = np.split(_smooth(np.concatenate([made*sure, shown, sure], 2), 1.5), (3, 6), 2)
     odds = lambda part: (part + .03*weight + 1e-4)/(1.03*weight - part + 1e-4)
     ratio = np.log(odds(theirs)/odds(ours)).clip(-.5, .5)
-    over, under = np.zeros_like(ratio), np.full_like(sure, PULL)
-    for width in WIDTHS:
-        share = width**-3.
-        over += share*_smooth(np.ascontiguousarray(ratio*sure), width); under += share*_smooth(sure, width)
-    return (over/under).astype(np.float32)
+    pulls = np.concatenate([ratio*sure, sure], 2)
+    total = sum(np.float32(width**-3.)*_smooth(pulls, width) for width in WIDTHS)
+    return total[..., :3]/(total[..., 3:] + np.float32(PULL))
 
 def _reduced(part):
     "A panorama (C, H, W) averaged to the field's size; (h, w, C), or (h, w) of one channel."

@@ -6,13 +6,13 @@
 __all__ = ['run']
 
 # %% ../../nbs/experiments/length.ipynb #le000005
-import sys, time
+import json, sys, time
 from fractions import Fraction
 from pathlib import Path
 import av, numpy as np, torch
 from argus_nb.experiments.memory import peak
 from argus_nb.projection import panorama_to_perspective
-from argus_nb.runtime import as_bytes, check, run_record
+from argus_nb.runtime import as_bytes, check, run_record, save_json
 from argus_nb.sphere import rotation_from_euler
 from argus_nb.worlds import load_panorama, panorama_names
 
@@ -97,7 +97,7 @@ def generate(film, target):
     target.unlink(missing_ok=True); target.with_name(f'{target.stem}_sheet.jpg').unlink(missing_ok=True)
     began, argus = time.monotonic(), Path(sys.executable).with_name('argus')
     held = peak([argus, 'generate', film, target, '--static', '--quality', 'fast', '--size', '64', '--width', '128',
-                 '--generate-fps', '1'])
+                 '--generate-fps', '0.25'])
     return held, time.monotonic() - began
 
 def measured(work, loop, minutes, varies):
@@ -106,12 +106,14 @@ def measured(work, loop, minutes, varies):
     rows = {}
     for length in (min(1, minutes/4), minutes):
         film, target = work/f'{name}_{length:g}.mp4', work/f'{name}_{length:g}_360.mp4'
+        if (kept := work/f'{name}_{length:g}.json').exists(): rows[f'{length:g}'] = json.loads(kept.read_text()); continue
         count, moment = make_film(film, loop, length, varies)
         held, took = generate(film, target)
         apart = {path: last_click(path, moment) - last_white(path, moment) for path in (film, target)}
         rows[f'{length:g}'] = dict(frames=count, mebibytes=round(held), seconds=round(took),
                                    last_white=round(moment, 2),
                                    frames_out_of_step=round(float((apart[target] - apart[film])*rate), 3))
+        save_json(kept, rows[f'{length:g}'])
         print(f'{name} frames a second, {length:g} minutes: {rows[f"{length:g}"]}', flush=True)
     short, whole = rows.values()
     return dict(rows=rows, memory_ratio=round(whole['mebibytes']/short['mebibytes'], 4))
