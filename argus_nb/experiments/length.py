@@ -106,7 +106,8 @@ def measured(work, loop, minutes, varies):
     rows = {}
     for length in (min(1, minutes/4), minutes):
         film, target = work/f'{name}_{length:g}.mp4', work/f'{name}_{length:g}_360.mp4'
-        if (kept := work/f'{name}_{length:g}.json').exists(): rows[f'{length:g}'] = json.loads(kept.read_text()); continue
+        kept = work/f'{name}_{length:g}.json'
+        if kept.exists(): rows[f'{length:g}'] = json.loads(kept.read_text()); continue
         count, moment = make_film(film, loop, length, varies)
         held, took = generate(film, target)
         apart = {path: last_click(path, moment) - last_white(path, moment) for path in (film, target)}
