@@ -166,7 +166,7 @@ def reconstruction_loss(
     adversarial:float=0.,    # Weight of its verdict; it learns even at 0
     calm:float=0.,           # More weight of the squared error in calm places, where its verdict counts less
 )->tuple[Tensor,dict]:       # Loss, numbers to log
-    "How far a reconstruction is off: pixel by pixel, in the small, and in how it looks. Always in float32."
+    "How far a reconstruction is off: pixel by pixel, in averages over 8 x 8, and in how it looks. Always in float32."
     with torch.autocast(pixels.device.type, enabled=False):
         decoded = decoded.float()
         error, small = mse_loss(decoded, pixels), mse_loss(avg_pool2d(decoded, 8), avg_pool2d(pixels, 8))
@@ -265,7 +265,7 @@ def train_autoencoder(
     ema_decay:float=.99,    # Of the averaged weights
     seed:int=0,             # Of everything
     stage:AutoencoderStage|None=None, # Networks to go on with; None starts from nothing
-    weights:str|Path|None=None, # Averaged weights of a run whose folder was lost, see `scripts/make_milestone.py`
+    weights:str|Path|None=None, # Averaged weights to go on from, see `scripts/make_milestone.py`
     clip_of:Callable|None=None, # Gives clips in place of the worlds, see `frame_pool`
     precision:str='fp32',   # 'fp32', 'bf16' or 'fp16'
     progress:bool=True,     # Show a bar
@@ -324,7 +324,7 @@ def seen_part(
     pixels:Tensor,              # Panoramas in [-1, 1]; (B, 3, H, W)
     generator:torch.Generator,  # Randomness
 )->tuple[Tensor,Tensor]:        # The panoramas, -1 where the camera does not look, (B, 3, H, W); where it does
-    "What is left of panoramas when a camera has seen them: what the denoiser is told."
+    "Panoramas with everything black but what a camera saw: what the denoiser is given."
     B = len(pixels)
     fov_x, fov_y = random_fov(B, generator)
     light = torch.ones(B, 1, 16, 16)
@@ -352,7 +352,7 @@ def imagination_loss(
     calm:float=0.,                      # Weight of the squared change in calm places, where its verdict counts less
     thumbnail:float=4.,                 # Weight of the squared change of averages over 8 x 8 pixels
 )->Tensor:                              # Scalar
-    "How real imagined places look, and how far they moved in the small and where they were calm."
+    "How real imagined places look, and how far their averages over 8 x 8 and their calm parts moved."
     with torch.no_grad(): before = decode_latents(first, latents, 1).float()
     decoded = decode_latents(vae, latents, 1).float()
     with torch.autocast(pixels.device.type, enabled=False):
@@ -388,7 +388,7 @@ def train_decoder(
     progress:bool=True,     # Show a bar
     **options,              # Passed to `draw_crops`
 )->list[dict]:              # The log: one entry every 10 steps
-    "Train the decoder alone, on latents as they are; or with an encoder that stays near what it was."
+    "Train the decoder alone; with `anchor` the encoder, too, near what it was."
     if critic is None and adversarial: critic = ProjectedCritic(pixels=calm > 0)
     networks = torch.nn.ModuleList([vae.decoder, critic] if critic else [vae.decoder])
     if anchor is not None: networks.extend([vae.encoder, vae.quant_conv])

@@ -124,7 +124,7 @@ def read_imagined(
     pictures:int,        # How many
     seed:int=0,          # Of the noise
 )->torch.Tensor:         # Latents, not scaled; (pictures, C, h, w)
-    "What the denoiser imagines around pictures of its cache, beside `file`, sampled like a film the first time."
+    "Latents that the denoiser samples around cached pictures, as for a film; made on the first call, then read."
     if not file.exists():
         latents = imagine_pictures(models.unet, models.scheduler, read_cache(file.parent/'pictures_cache', False),
                                    sampling_for(settings), models.vae.config.scaling_factor, pictures, seed)

@@ -60,9 +60,9 @@ def in_precision_of(
 def turned_noise(
     noise:Tensor,  # Standard normal; (1, T, C, h, w)
     number:int,    # From 1
-)->Tensor:         # Standard normal, at every place from another one; same shape
-    """The same numbers elsewhere: frames that shared the first share these, in all windows. Good for small
-    shares; where much is added, what repeats shows (`experiments/sampling`)."""
+)->Tensor:         # The same values at other places; same shape
+    """The same numbers elsewhere: frames that shared the initial noise share this noise, too, in all windows. Good for
+    small shares; where much is added, what repeats shows (`experiments/sampling`)."""
     return noise.roll((number, 3*number, 5*number), (-3, -2, -1))
 
 @torch.no_grad()
