@@ -6,7 +6,7 @@
 __all__ = ['CRITIC_SCALE', 'CALM', 'random_tilt', 'tilted_clip', 'frame_pool', 'draw_crops', 'SurroundingsPredictor',
            'predict_surroundings', 'AutoencoderStage', 'liveliness', 'reconstruction_loss', 'roughened',
            'autoencoder_loss', 'read_pool', 'settle_latents', 'train_autoencoder', 'train_image_encoder', 'seen_part',
-           'seen_alike', 'imagination_loss', 'train_decoder']
+           'seen_alike', 'train_decoder']
 
 # %% ../nbs/56_autoencoder.ipynb #53a00013
 import contextlib, copy, math
@@ -342,28 +342,6 @@ def seen_alike(
     off = ((of_part - latents).square()*inside).sum((0, 2, 3)).mean()
     return off/inside.sum().clamp(min=1)/latents.detach().var()
 
-def imagination_loss(
-    vae:AutoencoderKLTemporalDecoder,   # Autoencoder whose decoder learns
-    first:AutoencoderKLTemporalDecoder, # As it was at the beginning
-    critic:ProjectedCritic,             # Judges what is decoded
-    latents:Tensor,                     # Latents that a denoiser sampled, not scaled; (B, C, h, w)
-    pixels:Tensor,                      # Real panoramas in [-1, 1], any others; (B, 3, H, W)
-    adversarial:float,                  # Weight of the critic's verdict
-    calm:float=0.,                      # Weight of the squared change in calm places, where its verdict counts less
-    thumbnail:float=4.,                 # Weight of the squared change of averages over 8 x 8 pixels
-)->Tensor:                              # Scalar
-    "How real imagined places look, and how far their averages over 8 x 8 and their calm parts moved."
-    with torch.no_grad(): before = decode_latents(first, latents, 1).float()
-    decoded = decode_latents(vae, latents, 1).float()
-    with torch.autocast(pixels.device.type, enabled=False):
-        where = liveliness(before) if calm else None
-        with torch.no_grad(): real = feature_maps(pixels, CRITIC_LAYERS[-1])
-        at_maker, at_critic = adversarial_losses(critic, feature_maps(decoded), real, where)
-        change = (decoded - before).square()
-        kept = thumbnail*mse_loss(avg_pool2d(decoded, 8), avg_pool2d(before, 8))
-        if calm: kept = kept + calm*((1 - where)*change).mean()
-    return adversarial*at_maker + CRITIC_SCALE*at_critic + kept
-
 def train_decoder(
     folder:str|Path,        # Where checkpoint and log go
     vae:AutoencoderKLTemporalDecoder, # Autoencoder; its decoder is changed in place
@@ -381,7 +359,6 @@ def train_decoder(
     begin:int=0,            # Step from which its verdict counts
     noise:float=0.,         # See `roughened`
     circular:bool=False,    # Continue every convolution around the seam, for crops as wide as the panorama
-    imagined:Tensor|None=None, # Latents that a denoiser sampled, not scaled: see `imagination_loss`; (N, C, h, w)
     ema_decay:float=.995,   # Of the averaged weights
     seed:int=0,             # Of everything
     precision:str='fp32',   # 'fp32', 'bf16' or 'fp16'
@@ -392,14 +369,14 @@ def train_decoder(
     if critic is None and adversarial: critic = ProjectedCritic(pixels=calm > 0)
     networks = torch.nn.ModuleList([vae.decoder, critic] if critic else [vae.decoder])
     if anchor is not None: networks.extend([vae.encoder, vae.quant_conv])
-    first = copy.deepcopy(vae) if anchor or imagined is not None else None
+    first = copy.deepcopy(vae) if anchor else None
     def loss_of(step, generator):
         generator = my_generator(generator)
         pixels, _, T = draw_crops(pool, generator, worlds=worlds, **options)
         pixels = pixels.to(vae.device)
         with torch.set_grad_enabled(anchor is not None): latents = encode_pixels(vae, pixels).mean
         pulls = {}
-        if anchor:
+        if first:
             with torch.no_grad(): before = encode_pixels(first, pixels).mean.float()
             pulls['moved'] = mse_loss(latents.float(), before)/before.var()
         if alike:
@@ -410,12 +387,7 @@ def train_decoder(
             latents = roughened(latents, draws, T, noise, generator)
         loss, numbers = reconstruction_loss(decode_latents(vae, latents, T), pixels, perceptual, critic=critic,
                                             adversarial=adversarial*(step >= begin), calm=calm)
-        if imagined is not None:
-            rows = torch.randint(len(imagined), (max(1, len(pixels)//2),), generator=generator)  # half as many
-            turn = torch.randint(imagined.shape[-1], (), generator=generator).item()
-            pulls['imagined'] = imagination_loss(vae, first, critic, imagined[rows].roll(turn, -1).to(pixels),
-                                                 pixels[:len(rows)], adversarial*(step >= begin), calm)
-        weights = dict(moved=anchor, alike=alike, imagined=1.)
+        weights = dict(moved=anchor, alike=alike)
         return (loss + sum(weights[name]*pull for name, pull in pulls.items()),
                 numbers | {name: pull.item() for name, pull in pulls.items()})
     networks.train().requires_grad_(True)
@@ -429,7 +401,5 @@ def train_decoder(
         save_json(Path(folder)/'log.json', run_record(stage='decoder', seed=seed, steps=steps, lr=lr,
                                                       perceptual=perceptual, adversarial=adversarial, calm=calm,
                                                       anchor=anchor, alike=alike, noise=noise,
-                                                      circular=circular, precision=precision,
-                                                      imagined=0 if imagined is None else len(imagined), **options,
-                                                      log=log))
+                                                      circular=circular, precision=precision, **options, log=log))
     return log

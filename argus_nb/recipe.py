@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CROPS', 'WHOLE', 'CLIPS', 'RECIPE', 'FURTHER', 'STAGES', 'stage_record', 'train_encoders', 'keep_share', 'note_start',
-           'read_imagined', 'train_denoiser_stages', 'train_nano']
+           'train_denoiser_stages', 'train_nano']
 
 # %% ../nbs/58_recipe.ipynb #55a00004
 import json
@@ -18,15 +18,13 @@ from tqdm.auto import tqdm
 from .autoencoder import read_pool, settle_latents, train_autoencoder, train_decoder, train_image_encoder
 from .clips import example_clip
 from .data import REMAINING_TILT
-from .denoiser import imagine_pictures, sample_pictures, train_denoiser
+from .denoiser import sample_pictures, train_denoiser
 from .first_weights import silence_branches
-from .latent_cache import build_cache, read_cache
+from .latent_cache import build_cache
 from .models import Models, load_models, locate_model, save_models, settings_of, weights_of
 from .networks import build_scheduler, build_unet, preset as preset_of
 from .perceptual import feature_network
 from .runtime import check, pick_device, pick_dtype, run_record, save_json
-from .sampling import sampling_for
-from .training import save_checkpoint
 
 # %% ../nbs/58_recipe.ipynb #2b0c62c7
 def stage_record(
@@ -117,21 +115,6 @@ def note_start(
     check(json.loads(note.read_text()) == weights,
           f'{folder} holds a run that began with other weights; this one needs a folder of its own')
 
-def read_imagined(
-    file:Path,           # Where the latents are kept
-    models:Models,       # The trained denoiser, its autoencoder and scheduler
-    settings:dict,       # What it was made for
-    pictures:int,        # How many
-    seed:int=0,          # Of the noise
-)->torch.Tensor:         # Latents, not scaled; (pictures, C, h, w)
-    "Latents that the denoiser samples around cached pictures, as for a film; made on the first call, then read."
-    if not file.exists():
-        latents = imagine_pictures(models.unet, models.scheduler, read_cache(file.parent/'pictures_cache', False),
-                                   sampling_for(settings), models.vae.config.scaling_factor, pictures, seed)
-        if PartialState().is_main_process: save_checkpoint(file, latents)
-        PartialState().wait_for_everyone()
-    return torch.load(file, weights_only=True)
-
 STAGES = 'pictures', 'videos', 'long_videos'  # of the denoiser, as far as a recipe has them
 
 def train_denoiser_stages(
@@ -195,18 +178,16 @@ def train_nano(
     train_denoiser_stages(folder, Models(vae, unet, image_encoder, begun.scheduler), p, recipe, seed, clip_of,
                           tensorboard, precision, progress)
     if kept: keep_share(unet, before, kept)
-    settings = begun.settings if start else settings_of(preset)
-    models = Models(vae, unet, image_encoder, begun.scheduler, settings)
     if 'decoder' in recipe:
         worlds, pool_frames, stills = (recipe['autoencoder'][0].get(name, usual) for name, usual in
                                        (('worlds', 400), ('pool_frames', 8), ('stills', None)))
         pool = read_pool(folder/'pool.pt', worlds, pool_frames, size=p['size'], stills=stills, clip_of=clip_of,
                          progress=progress)
         for number, r in enumerate(recipe['decoder']):
-            if pictures := r.get('imagined'):
-                r = r | dict(imagined=read_imagined(folder/f'imagined_{number}.pt', models, settings, pictures, seed))
             train_decoder(folder/f'decoder_{number}', vae, pool, worlds, seed=seed + 3 + number, precision=precision,
                           progress=progress, **r)
+    settings = begun.settings if start else settings_of(preset)
+    models = Models(vae, unet, image_encoder, begun.scheduler, settings)
     if not PartialState().is_main_process: return models
     save_models(models, folder/'model', dtype=torch.float16)
     names = [] if start else [*(f'{name}_{n}' for name in ('autoencoder', 'around')

@@ -43,12 +43,12 @@ def scaled_recipe(
     recipe:dict|list,  # A recipe of `58_recipe`
     effort:float,      # 1 leaves it as it is
 )->dict|list:          # The same with other lengths
-    "A recipe with every number of steps, worlds, examples and imagined places multiplied, each at least 2."
+    "A recipe with every number of steps, worlds, photographs and examples multiplied, each at least 2."
     if isinstance(recipe, list):
         return [scaled_recipe(part, effort) if isinstance(part, dict) else part for part in recipe]
     def scaled(name, value):
         if isinstance(value, (dict, list)): return scaled_recipe(value, effort)
-        return max(2, round(value*effort)) if name in ('steps', 'worlds', 'stills', 'examples', 'imagined') else value
+        return max(2, round(value*effort)) if name in ('steps', 'worlds', 'stills', 'examples') else value
     return {name: scaled(name, value) for name, value in recipe.items()}
 
 # %% ../nbs/94_runs.ipynb #77ru0009
