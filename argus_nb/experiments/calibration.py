@@ -173,16 +173,18 @@ def unlike(network, number):
 # %% ../../nbs/experiments/calibration.ipynb #cb000010
 KINDS = {'stands still': HandMotion(noise=(.01,)*3, amplitude=(0,)*3, drift=(0,)*3),
          'hardly turns': HandMotion(drift=(5, 3, 1)), 'travels': HandMotion(drift=(5, 3, 1)),
-         'turns': HandMotion(start=(0, 30, 10))}
+         'turns': HandMotion(start=(0, 30, 10)), 'travels and turns': HandMotion(start=(0, 30, 10))}
 
-def short_film(kind, number, split, seconds=2, fps=12, size=(192, 256)):
-    "Frames (uint8) and true cameras; places and worlds in turn, those that travel in worlds alone."
+def short_film(kind, number, split, fps=12, size=(192, 256)):
+    "Two seconds, five with travel and turns: frames (uint8), true cameras; places and worlds in turn, travel in these."
+    seconds, travels = 5 if kind == 'travels and turns' else 2, 'travels' in kind
     g, (names, seeds) = make_generator(977*number + len(kind)), places(split)
     fov = math.radians(float(45 + 45*torch.rand((), generator=g)))
-    hand = simulate_motion(seconds*fps, fps, g, fov_x=fov, motion=KINDS[kind], min_drift=10. if kind == 'turns' else 0.)
+    drift = 10.*kind.endswith('turns')*(kind != 'hardly turns')
+    hand = simulate_motion(seconds*fps, fps, g, fov_x=fov, motion=KINDS[kind], min_drift=drift)
     name, seed = (pool[int(torch.randint(len(pool), (), generator=g))] for pool in (names, seeds))
-    if kind == 'travels' or number % 2:
-        world, times = random_world(seed), torch.arange(len(hand)).double()/fps*(kind == 'travels')
+    if travels or number % 2:
+        world, times = random_world(seed), torch.arange(len(hand)).double()/fps*travels
         shots = (world.render_perspective(times[n:n + 1], hand.world_from_camera[n], hand.fov_x[n], size)[0]
                  for n in range(len(hand)))
     else:
