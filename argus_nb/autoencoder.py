@@ -366,6 +366,7 @@ def train_decoder(
     **options,              # Passed to `draw_crops`
 )->list[dict]:              # The log: one entry every 10 steps
     "Train the decoder alone; with `anchor` the encoder, too, near what it was."
+    torch.manual_seed(seed)  # a new critic is the same one in a run that was stopped before
     if critic is None and adversarial: critic = ProjectedCritic(pixels=calm > 0)
     networks = torch.nn.ModuleList([vae.decoder, critic] if critic else [vae.decoder])
     if anchor is not None: networks.extend([vae.encoder, vae.quant_conv])

@@ -223,6 +223,20 @@ def test_the_decoder_learns_alone(tmp_path):
     assert_close(encode_frames(vae, frames), before, rtol=0, atol=0)
     assert error() < .95*off and not any(p.requires_grad for p in vae.parameters())
 
+def test_a_critic_begins_alike_whatever_was_drawn_before(tmp_path):
+    "A run that was stopped before its decoder's turn ends with the same weights as one that was not."
+    from argus_nb.autoencoder import train_decoder
+    from argus_nb.networks import build_vae
+    generator, ended = torch.Generator().manual_seed(0), []
+    pool = torch.randint(256, (3, 2, 3, 32, 64), generator=generator, dtype=torch.uint8)
+    for drawn in (0, 5):
+        torch.manual_seed(0); vae = build_vae('tiny').eval().requires_grad_(False)
+        torch.randn(drawn)
+        train_decoder(tmp_path/f'{drawn}', vae, pool, 2, steps=2, adversarial=.5, frames=2, crop=(32, 32), lengths=(1,),
+                      progress=False)
+        ended.append(vae.decoder.state_dict())
+    for name in ended[0]: assert_close(ended[0][name], ended[1][name], rtol=0, atol=0)
+
 def test_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     path = tmp_path/'checkpoint.pt'
     save_checkpoint(path, dict(step=1))
