@@ -166,7 +166,8 @@ def show_bars(
     values = {str(label): value for label, value in values.items() if value is not None}
     figure, axis = plt.subplots(figsize=(width, .45 + .2*len(values)), dpi=70, layout='constrained')
     bars = axis.barh(list(values), list(values.values()), color='#1f4e79')
-    axis.bar_label(bars, [f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.3g}' for value in values.values()], padding=3, fontsize=7)
+    labels = [f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.3g}' for value in values.values()]
+    axis.bar_label(bars, labels, padding=3, fontsize=7)
     axis.invert_yaxis(); axis.margins(x=.12); axis.spines[['top', 'right']].set_visible(False)
     axis.tick_params(labelsize=7); axis.set_xlabel(unit, fontsize=7); axis.set_title(title, fontsize=8, loc='left')
     plt.show()
