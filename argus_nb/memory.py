@@ -270,12 +270,13 @@ FIELD, WIDTHS, PULL = (64, 128), (1.5, 3., 6., 12., 24.), 2e-4  # rows and colum
 
 def _smooth(planes, width):
     "Gaussians along both directions, around the seam and reflected at the poles, wide ones on fewer pixels; (h, w, C)."
-    step = 2**max(0, round(math.log2(width/3)))
+    step = 2**max(0, round(math.log2(width/6)))
     m = min(-(-round(3*width)//step)*step, planes.shape[1])
     wide = np.concatenate([planes[:, -m:], planes, planes[:, :m]], 1)
     h, w = wide.shape[:2]
     few = cv2.resize(wide, (w//step, h//step), interpolation=cv2.INTER_AREA) if step > 1 else wide
-    few = cv2.GaussianBlur(few, (0, 0), width/step, borderType=cv2.BORDER_REFLECT)
+    left = math.sqrt(width**2/step**2 - .25*(step > 1))  # averaging and interpolating blur, too
+    few = cv2.GaussianBlur(few, (0, 0), left, borderType=cv2.BORDER_REFLECT)
     return (cv2.resize(few, (w, h), interpolation=cv2.INTER_LINEAR) if step > 1 else few)[:, m:-m]
 
 def colour_field(

@@ -13,12 +13,12 @@ from argus_nb.calibration import (BINS, Belief, CalibrationNetwork, camera_up, f
 from argus_nb.camera_track import CameraTrack, Finding
 from argus_nb.cameras import load_cameras
 from argus_nb.clip_cameras import cameras_for
+from argus_nb.experiments.calibration import short_film
 from argus_nb.headers import equivalent_focal, facts_of, header_info
 from argus_nb.level import believed_lens, in_words, level_and_lens, noted_fov, with_level
 from argus_nb.runtime import InputError, make_generator
 from argus_nb.sphere import rotation_angle, rotation_from_euler
 from argus_nb.steady import cameras_inside
-from argus_nb.experiments.calibration import short_film
 from argus_nb.tracking import estimate_cameras, joined_focal
 from argus_nb.video import read_video
 
@@ -261,7 +261,7 @@ def test_a_camera_that_walks_and_turns_is_not_sure_of_a_wrong_lens(number):
 
 
 def test_the_lens_of_a_walk_is_believed_where_its_turns_are_not():
-    "Seven starts agree on the lens and on nothing else: motion and frames together know it."
+    "Where its starts agree on the lens and on nothing else, motion and frames together know it."
     frames, hand = short_film('travels and turns', 0, 'watch')
     believed = (1.05*float(hand.fov_x[0]), .2)
     track = estimate_cameras(frames, hand.fps, believed=believed)

@@ -3,7 +3,7 @@ import json, math, shutil
 import xml.etree.ElementTree
 from pathlib import Path
 
-import av, pytest, torch
+import av, numpy as np, pytest, torch
 from argus_nb import clip_cameras, generate, tracking, video
 from argus_nb.cli import main
 from argus_nb.edges import InputError
@@ -270,3 +270,14 @@ def test_a_spatial_film_of_a_phone_is_an_ordinary_one(film, tiny, tmp_path, monk
     monkeypatch.setattr(generate, 'sphere_layout', lambda path: Layout(('APMP',), 'an ordinary picture'))
     generate_video(film, tmp_path/'out.mp4', model=tiny, seconds=1, **SMALL)
     assert (tmp_path/'out.mp4').exists()
+
+
+@pytest.mark.parametrize('width', [1.5, 6., 24.])
+def test_wide_gaussians_on_few_pixels_are_those_of_scipy(width):
+    "Around the seam and reflected at the poles, as colours of the surroundings are matched."
+    from scipy.ndimage import gaussian_filter
+    from argus_nb.memory import _smooth
+    rough = np.random.default_rng(0).random((64, 128, 2)).astype(np.float32)
+    rough[20:40, :30] += 3  # something at the seam
+    exact = gaussian_filter(rough, width, mode=('reflect', 'wrap'), axes=(0, 1))
+    assert np.abs(_smooth(rough, width) - exact).max() < .005*np.ptp(exact)

@@ -10,6 +10,7 @@ import json, sys, time
 from fractions import Fraction
 from pathlib import Path
 import av, numpy as np, torch
+from argus_nb import __version__
 from argus_nb.experiments.memory import peak
 from argus_nb.projection import panorama_to_perspective
 from argus_nb.runtime import as_bytes, check, run_record, save_json
@@ -92,12 +93,14 @@ def last_click(path, after):
     return starts[-1]
 
 # %% ../../nbs/experiments/length.ipynb #le000006
+TOLD = dict(size=64, width=128, generate_fps=.25)  # the smallest, and one panorama in four seconds
+
 def generate(film, target):
     "Make the 360 film: the peak of memory in MiB and the seconds that it took."
     target.unlink(missing_ok=True); target.with_name(f'{target.stem}_sheet.jpg').unlink(missing_ok=True)
     began, argus = time.monotonic(), Path(sys.executable).with_name('argus')
-    held = peak([argus, 'generate', film, target, '--static', '--quality', 'fast', '--size', '64', '--width', '128',
-                 '--generate-fps', '0.25'])
+    told = [word for name, value in TOLD.items() for word in (f"--{name.replace('_', '-')}", f'{value:g}')]
+    held = peak([argus, 'generate', film, target, '--static', '--quality', 'fast', *told])
     return held, time.monotonic() - began
 
 def measured(work, loop, minutes, varies):
@@ -106,15 +109,16 @@ def measured(work, loop, minutes, varies):
     rows = {}
     for length in (min(1, minutes/4), minutes):
         film, target = work/f'{name}_{length:g}.mp4', work/f'{name}_{length:g}_360.mp4'
-        kept = work/f'{name}_{length:g}.json'
-        if kept.exists(): rows[f'{length:g}'] = json.loads(kept.read_text()); continue
+        kept, settings = work/f'{name}_{length:g}.json', TOLD | dict(version=__version__)
+        if kept.exists() and (known := json.loads(kept.read_text()))['settings'] == settings:
+            rows[f'{length:g}'] = known['row']; continue
         count, moment = make_film(film, loop, length, varies)
         held, took = generate(film, target)
         apart = {path: last_click(path, moment) - last_white(path, moment) for path in (film, target)}
         rows[f'{length:g}'] = dict(frames=count, mebibytes=round(held), seconds=round(took),
                                    last_white=round(moment, 2),
                                    frames_out_of_step=round(float((apart[target] - apart[film])*rate), 3))
-        save_json(kept, rows[f'{length:g}'])
+        save_json(kept, dict(settings=settings, row=rows[f'{length:g}']))
         print(f'{name} frames a second, {length:g} minutes: {rows[f"{length:g}"]}', flush=True)
     short, whole = rows.values()
     return dict(rows=rows, memory_ratio=round(whole['mebibytes']/short['mebibytes'], 4))
@@ -129,6 +133,6 @@ def run(
     work = Path(work); work.mkdir(parents=True, exist_ok=True)
     make_loop(work/'loop.mp4')
     length = .5 if quick else minutes
-    return run_record(minutes=length, size=[64, 128],
+    return run_record(minutes=length, **TOLD,
                       **{name: measured(work, work/'loop.mp4', length, name == 'varying')
                          for name in ('constant', 'varying')})
